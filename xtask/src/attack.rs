@@ -15,7 +15,7 @@ use crate::{results, runtime, trials};
 /// The folder of trials inside the cache folder.
 const FOLDER: &str = "trials";
 
-/// Runs the command: exit code 3 if a promise does not hold, 1 if something could not be tried.
+/// Runs the command. The exit code is 3 if a promise does not hold, and 1 if an attack could not be tried.
 ///
 /// # Errors
 /// No attack has a given name, or neither this machine nor a cluster can be used.
@@ -49,7 +49,7 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
     })
 }
 
-/// The places that the command line names, or all there are.
+/// The places that the command line names, or all that are available.
 async fn grounds(flags: &flags::Attack) -> Result<Vec<AttackContext>> {
     let checkout = crate::checkout()?;
     let reporter = Reporter::new();
@@ -59,7 +59,7 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<AttackContext>> {
     };
     let local = || -> Result<AttackContext> {
         let mut config = Machine::provision(&checkout, &options, &reporter)?.config;
-        // Below the shared caches, on the same file system, and never the caches themselves.
+        // Use a folder below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
         Ok(AttackContext::local(LocalSite::open(config).map_err(trials::failed)?))
     };
@@ -85,7 +85,7 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<AttackContext>> {
     Ok(grounds)
 }
 
-/// Tries the attacks that run at a ground, and tidies up; `None` after Ctrl-C.
+/// Tries the attacks that run in one place, then cleans up; `None` after Ctrl-C.
 async fn try_all(attacks: &[&Attack], mut ground: AttackContext) -> Result<Option<Vec<Trial>>> {
     eprintln!("attacking: {}", ground.site());
     let trials = {
@@ -107,7 +107,7 @@ async fn try_all(attacks: &[&Attack], mut ground: AttackContext) -> Result<Optio
     Ok(trials)
 }
 
-/// What happened to a promise at one site: the worst, and how many attacks were tried.
+/// The result of a promise at one site: the worst verdict, and the number of attacks.
 fn cell(row: &PromiseRow, site: Site) -> String {
     let here = row.trials.iter().filter(|trial| trial.site == site);
     let standings: Vec<Standing> = here.map(Trial::standing).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measures, writes the report, and says whether its claims and targets hold.
+//! `cargo xtask bench`: measures, writes the report, and decides whether its claims and targets hold.
 
 mod command;
 
@@ -19,7 +19,7 @@ use crate::{flags, results, runtime};
 /// Runs the command.
 ///
 /// # Errors
-/// A scenario is not well-formed, a prerequisite is missing, the caches or the report cannot be written.
+/// A scenario is not well-formed, a prerequisite is missing, or the caches or the report cannot be written.
 pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let checkout = crate::checkout()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;
@@ -33,7 +33,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let runtime = runtime::current_thread()?;
     let measured = runtime.block_on(measure(&checkout, scenarios, &options, &progress));
     shown.finish();
-    // A request of a client that nobody waits for any more.
+    // A request of the client may still be running, but its result is no longer needed.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
     results::write(&measured.out, &measured.record)?;
@@ -48,7 +48,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
 fn options(flags: &flags::Bench) -> BenchOptions {
     BenchOptions {
         backend: flags.driver.into(),
-        // Requests that are made to be measured say nothing of the size that volumes need.
+        // Requests of a measurement say nothing about the size that volumes need, so do not record them.
         machine: MachineOptions {
             trace_bytes: 0,
             ..flags.local.options()
@@ -97,7 +97,7 @@ fn offer_load(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: 
     conclude_load(&measured.out, &measured.record, measured.end)
 }
 
-/// How this program starts itself as a task service.
+/// The command with which this program starts itself as a task service.
 fn own_service(flags: &flags::Bench) -> Result<ServiceProgram> {
     let program = std::env::current_exe().context("finding this program")?;
     let asked = flags.clone();
@@ -112,7 +112,7 @@ fn own_service(flags: &flags::Bench) -> Result<ServiceProgram> {
     })
 }
 
-/// Prints the summary and says how the run ends.
+/// Prints the summary and chooses the exit code.
 fn conclude_load(out: &Path, record: &RunRecord, end: LoadEnd) -> Result<Exit> {
     results::print(record);
     println!("report: {}", out.join("report.html").display());

@@ -1,4 +1,4 @@
-//! `cargo xtask cache`: how much the caches hold, filling them ahead of time, eviction, and checking what is there.
+//! `cargo xtask cache`: shows how much the caches hold, fills them in advance, evicts, and verifies them.
 
 use hybrid_cache_cluster::{Backend, trace as recorded};
 use hybrid_cache_driver::local::Maintenance;
@@ -13,7 +13,7 @@ use crate::flags::{self, CacheCommand};
 use crate::progress::Reporter;
 use crate::{results, run, runtime, trace};
 
-/// Milliseconds that filling the caches may take.
+/// Time limit for filling the caches, in milliseconds.
 const WARM_MS: u64 = 1_800_000;
 
 /// Runs the command.
@@ -37,7 +37,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
         reporter.finish();
         match &flags.command {
             CacheCommand::Usage => usage(&backend, flags).await,
-            // Done above: it needs no driver.
+            // This was handled above, because it needs no driver.
             CacheCommand::Trace(_) => Ok(Exit::Good),
             CacheCommand::SetAside => set_aside(&backend, flags.json).await,
             CacheCommand::Verify { repair } => {

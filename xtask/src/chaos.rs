@@ -17,7 +17,7 @@ use crate::{results, runtime, trials};
 /// The folder of faults inside the cache folder.
 const FOLDER: &str = "chaos";
 
-/// Runs the command: exit code 3 if a promise does not hold, 1 if something could not be tried.
+/// Runs the command. The exit code is 3 if a promise does not hold, and 1 if a fault could not be tried.
 ///
 /// # Errors
 /// No fault has a given name, or the place cannot be used.
@@ -32,7 +32,7 @@ pub fn run(flags: &flags::Chaos) -> Result<Exit> {
     let runtime = runtime::threads(Some(2))?;
     let tried = runtime.block_on(async {
         let field = field(flags, seed).await?;
-        // One that was killed may have left the node as it was then.
+        // A killed fault may have left the node paused.
         field.recover().await.map_err(trials::failed)?;
         let trials = try_all(&faults, &field).await;
         field.recover().await.map_err(trials::failed)?;
@@ -51,7 +51,7 @@ pub fn run(flags: &flags::Chaos) -> Result<Exit> {
     Ok(trials::exit(rows.iter().map(|row| row.standing).max()))
 }
 
-/// A seed that is short enough to be typed.
+/// Chooses a seed that is short enough to type.
 fn new_seed() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(elapsed.subsec_nanos()) ^ (elapsed.as_secs() & 0xff_ffff)
@@ -69,7 +69,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<FaultContext> {
         let reporter = Reporter::new();
         let mut config = Machine::provision(&checkout, &flags.local.options(), &reporter)?.config;
         reporter.finish();
-        // Below the shared caches, on the same file system, and never the caches themselves.
+        // Use a folder below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
         config.trace_bytes = 0;
         return FaultContext::local(config, settings).map_err(trials::failed);
@@ -85,7 +85,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<FaultContext> {
     opened.map_err(trials::failed)
 }
 
-/// How this program starts itself as a task service.
+/// The command with which this program starts itself as a task service.
 fn serve(flags: &flags::Chaos) -> Result<Serve> {
     let program = std::env::current_exe().context("finding this program")?;
     let driver = flags.driver;
@@ -99,7 +99,7 @@ fn serve(flags: &flags::Chaos) -> Result<Serve> {
         command.arg("--data-dir").arg(&at.data);
         command.arg("--token-file").arg(&at.token_file);
         match driver {
-            // Its tasks tell the trial over loopback that they run.
+            // The service's tasks report over loopback that they run.
             DriverName::Local => command
                 .args(["--driver", "local", "--network", "shared"])
                 .arg("--cache-dir")
@@ -111,7 +111,7 @@ fn serve(flags: &flags::Chaos) -> Result<Serve> {
     }))
 }
 
-/// Tries the faults and tells of each; `None` after Ctrl-C. The field removes what they made.
+/// Tries the faults and reports each result; `None` after Ctrl-C. The context removes what the faults created.
 async fn try_all(faults: &[&Fault], field: &FaultContext) -> Option<Vec<FaultTrial>> {
     eprintln!("trying faults: {}", field.site());
     let tried = chaos::run(faults, field, |trial| {
@@ -128,7 +128,7 @@ async fn try_all(faults: &[&Fault], field: &FaultContext) -> Option<Vec<FaultTri
     }
 }
 
-/// Ctrl-C, or what a supervisor sends: mounts and a paused node must not outlive this process.
+/// Waits for Ctrl-C or a supervisor's signal, because mounts and a paused node must not outlive this process.
 async fn asked_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {

@@ -1,4 +1,4 @@
-//! Where the checkout is that this program belongs to.
+//! Finds the checkout that this program belongs to.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use hybrid_cache_tools::{Checkout, Result};
 /// The checkout that this program was built in.
 ///
 /// # Errors
-/// It was moved away or deleted.
+/// The checkout was moved or deleted.
 pub fn checkout() -> Result<Checkout> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     Checkout::open(root.unwrap_or(Path::new(".")))

@@ -10,7 +10,7 @@ use crate::{checkout, flags, runtime};
 /// Runs the command: exit code 4 if a check is bad.
 ///
 /// # Errors
-/// The name cannot be a cluster's, or the checkout is not whole.
+/// The name cannot be a cluster's, or the checkout is incomplete.
 pub fn run(flags: &flags::Doctor) -> Result<Exit> {
     let checkout = checkout()?;
     let diagnose = async {
@@ -50,7 +50,7 @@ fn sign(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The fixes in full below the table: they are there to be copied.
+/// Prints the fixes in full below the table, so that they can be copied.
 fn show_fixes(findings: &[Finding]) {
     for finding in findings {
         if let Some(fix) = &finding.fix {

@@ -1,4 +1,4 @@
-//! Exit codes, and which error means which.
+//! Defines the exit codes, and the exit code of each error.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use hybrid_cache_tools::{Error, ErrorClass};
 /// How a command ended. Documented in docs/troubleshooting.md and tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything asked for was done.
+    /// Everything that was requested was done.
     Good = 0,
     /// The tool itself failed.
     Failed = 1,
@@ -19,9 +19,9 @@ pub enum Exit {
     Prerequisite = 4,
     /// The user's task failed.
     Task = 5,
-    /// Interrupted by Ctrl-C; what was done so far stands.
+    /// Interrupted by Ctrl-C; what was done so far is kept.
     Interrupted = 130,
-    /// All was done, but whoever read standard output closed it before the end.
+    /// Everything was done, but the reader of standard output closed it before the end.
     OutputClosed = 141,
 }
 
@@ -31,7 +31,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code that an error stands for.
+/// The exit code of an error.
 pub fn of(error: &Error) -> Exit {
     match error.class() {
         ErrorClass::Input => Exit::Usage,
@@ -42,7 +42,7 @@ pub fn of(error: &Error) -> Exit {
     }
 }
 
-/// What an exit code of this program means, if it was started as a child.
+/// The error class of an exit code of this program, if it was started as a child.
 pub fn class_of_code(code: Option<i32>) -> ErrorClass {
     let is = |exit: Exit| code == Some(exit as i32);
     match code {

@@ -1,4 +1,4 @@
-//! Every command and option, once. `cargo xtask help` is this file and what lies below it.
+//! Defines every command and option once. `cargo xtask help` prints what this file and its submodules define.
 
 mod attack;
 mod bench;

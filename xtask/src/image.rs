@@ -93,7 +93,7 @@ fn show(built: &Built, is_json: bool) -> Result<()> {
 /// `cargo xtask node-image`
 ///
 /// # Errors
-/// Something is missing on this machine, or a part cannot be made.
+/// Something is missing on this machine, or a part cannot be built.
 pub fn build_node_image(flags: &flags::NodeImage) -> Result<Exit> {
     let reporter = Reporter::new();
     let built = node_image::build(&checkout()?, flags.output.as_deref(), &reporter)?;

@@ -1,4 +1,4 @@
-//! The face of the project: one command for each thing a person does with hybrid-cache.
+//! The project's command line: one command for each thing that a person does with hybrid-cache.
 
 #[macro_use]
 mod terminal;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     terminal::exit_with_output(exit).into()
 }
 
-/// Prints help to standard output, and what is wrong with the command line to standard error.
+/// Prints help to standard output, and errors of the command line to standard error.
 fn told_usage(told: &clap::Error) -> ExitCode {
     if let Err(error) = told.print() {
         terminal::note_lost(&error);
@@ -70,8 +70,8 @@ fn told_usage(told: &clap::Error) -> ExitCode {
     terminal::exit_with_output(exit).into()
 }
 
-/// The command line. Installed as `cargo-xtask`, cargo puts the name of the command in front, and the examples of the
-/// README are tested in just this form.
+/// The arguments of the command line. When cargo runs this program as `cargo-xtask`, it puts the command's name in front; the
+/// README's examples are tested in this form.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|first| first == "xtask") {

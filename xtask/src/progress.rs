@@ -1,4 +1,4 @@
-//! What a person sees of long work, on standard error: a spinner or a bar on a terminal, lines elsewhere.
+//! Shows the progress of long work on standard error: a spinner or a bar on a terminal, lines elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use hybrid_cache_model::shown;
 use hybrid_cache_tools::{Progress, environment};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Time between two lines that say what a step is doing.
+/// Time between two lines about the details of a step.
 const DETAIL_EVERY: Duration = Duration::from_secs(15);
-/// Time between two lines that say how far the work is.
+/// Time between two lines about the progress of the work.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 const SPINNER: &str = "{spinner} {elapsed} {wide_msg}";
@@ -38,7 +38,7 @@ impl Reporter {
         Reporter { view }
     }
 
-    /// Takes the spinner or the bar away; a later step shows another one.
+    /// Removes the spinner or the bar; a later step shows another one.
     pub fn finish(&self) {
         if let View::Terminal(terminal) = &self.view {
             lock(terminal).finish();
@@ -87,12 +87,12 @@ impl Progress for Reporter {
     }
 }
 
-/// Whatever panicked, what is shown is whole.
+/// Locks the mutex even after a panic: the displayed state is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One bar at most, in the shape that suits what is going on.
+/// At most one bar, in the shape that fits the current step.
 #[derive(Default)]
 struct OnTerminal {
     bar: Option<ProgressBar>,
@@ -149,7 +149,7 @@ impl OnTerminal {
     }
 }
 
-/// What a log gets: every step, and now and then how it goes on.
+/// Output for a log: every step, and its progress at intervals.
 struct Lines {
     /// When a step or a detail was printed last.
     told: Instant,

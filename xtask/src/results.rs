@@ -1,4 +1,4 @@
-//! Reports of runs: written, rendered again, compared, judged.
+//! Reports of runs: writes, renders, compares and judges them.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -11,15 +11,15 @@ use crate::exit::Exit;
 use crate::flags;
 use crate::terminal::print_drawn;
 
-/// Share by which a median may be slower than the baseline before `bench --gate` fails.
+/// Largest share by which a median may be slower than the baseline before `bench --gate` fails.
 const MAX_REGRESSION: f64 = 0.25;
-/// Width of tables where standard output is no terminal.
+/// Width of tables if standard output is not a terminal.
 const PLAIN_WIDTH: u16 = 120;
 
 /// Reads a run's record.
 ///
 /// # Errors
-/// There is none, or it cannot be read.
+/// There is no record, or it cannot be read.
 pub fn load(run: &Path) -> Result<RunRecord> {
     hybrid_cache_report::load(run).map_err(|error| Error::input(error.to_string()))
 }
@@ -39,7 +39,7 @@ pub fn print(record: &RunRecord) {
     print_drawn(&(hybrid_cache_report::terminal(record, width(), color()) + "\n"));
 }
 
-/// Prints the summary and says how the bench run ends.
+/// Prints the summary and chooses the exit code of the bench run.
 ///
 /// # Errors
 /// None at present; rendering cannot fail.
@@ -109,7 +109,7 @@ pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     Ok(if gate.passed() { Exit::Good } else { Exit::Gate })
 }
 
-/// A table without lines that fits into [`width`].
+/// A table without borders that fits into [`width`].
 pub fn plain_table() -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table
@@ -119,7 +119,7 @@ pub fn plain_table() -> comfy_table::Table {
     table
 }
 
-/// Columns of the terminal, or a width that suits a log.
+/// Number of columns of the terminal, or a width that suits a log.
 pub fn width() -> u16 {
     rustix::termios::tcgetwinsize(std::io::stdout()).map_or(PLAIN_WIDTH, |size| size.ws_col.max(60))
 }

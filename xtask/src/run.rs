@@ -1,4 +1,4 @@
-//! `cargo xtask run`: one task, its output as it comes, and what the caches did.
+//! `cargo xtask run`: runs one task, prints its output live, and shows what the caches did.
 
 use std::io::Read;
 use std::path::Path;
@@ -19,13 +19,13 @@ use crate::progress::Reporter;
 use crate::terminal::{Live, To};
 use crate::{runtime, waiting};
 
-/// Largest task file, in bytes: the largest code with every character escaped, and the rest.
+/// Largest task file, in bytes: it holds the largest code with every character escaped, and the other fields.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// Runs the command.
 ///
 /// # Errors
-/// The task is not acceptable or cannot be started. A task that fails is no error: exit code 5 says so.
+/// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
     let spec = match &flags.file {
         Some(file) => read_spec(file)?,
@@ -79,10 +79,10 @@ fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
     Ok(spec)
 }
 
-/// Reads a requirements file that a person named on the command line.
+/// Reads a requirements file that the command line names.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn read_requirements(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).map_err(|error| Error::input(format!("{}: {error}", file.display())))
 }
@@ -97,7 +97,7 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
         tenant: flags.tenant.clone(),
         ..SubmitOptions::default()
     };
-    // What was reported so far is about this machine, and the task's output comes next.
+    // The reports so far concern this machine; the task's output comes next.
     reporter.finish();
     let ticket = driver.submit(spec, &options).await?;
     let (preparing, told) = (driver.preparing(&ticket)?, Arc::clone(reporter));
@@ -111,7 +111,7 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
             driver.wait(&ticket).await?
         }
     };
-    // The log is closed by the end of the task, so this ends too.
+    // The end of the task closes the log, so this ends too.
     printing.await.context("printing the task's output")?;
     phases.abort();
     reporter.finish();
@@ -134,10 +134,10 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
 
 async fn print_output(mut log: LogReader, all_to_stderr: bool) {
     let stdout_to = if all_to_stderr { To::Stderr } else { To::Stdout };
-    // Each stream may break off within a character or a control sequence, and goes on behind the other's pieces.
+    // A piece may end within a character or a control sequence, which continues after pieces of the other stream.
     let mut streams = [Live::new(stdout_to), Live::new(To::Stderr)];
     while let Some(chunk) = log.next().await {
-        // Whoever closed our output does not want the rest; the task goes on to its end all the same.
+        // If our output was closed, its reader does not want the rest; the task still runs to its end.
         let _ = streams[usize::from(chunk.stream == Stream::Stderr)].write(&chunk.bytes);
     }
     for stream in &mut streams {
@@ -184,7 +184,7 @@ fn exit_of(outcome: &Outcome) -> Exit {
     }
 }
 
-/// The exit code that a failure outside the user's program stands for.
+/// The exit code of a failure outside the user's program.
 pub fn exit_of_failure(kind: FailureKind) -> Exit {
     match kind {
         FailureKind::InvalidTask => Exit::Usage,

@@ -1,4 +1,4 @@
-//! How the commands of a cluster run: one thread, and Ctrl-C ends them with what they had done so far.
+//! Runs the commands of a cluster on one thread; Ctrl-C ends them and keeps what was done so far.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Exit;
 
-/// Long enough to hear of a signal that has come already.
+/// Long enough to receive a signal that has already arrived.
 const HEARD: Duration = Duration::from_millis(50);
 
-/// One thread for everything.
+/// A runtime with one thread for everything.
 ///
 /// # Errors
 /// The system has no resources left.
@@ -19,7 +19,7 @@ pub fn current_thread() -> Result<Runtime> {
     built.context("starting the runtime")
 }
 
-/// Threads beside this one, for work that goes on while this one waits; `None` makes one for each processor.
+/// A runtime with worker threads, for work that continues while this thread waits; `None` starts one for each processor.
 ///
 /// # Errors
 /// The system has no resources left.
@@ -31,8 +31,7 @@ pub fn threads(count: Option<usize>) -> Result<Runtime> {
     builder.enable_all().build().context("starting the runtime")
 }
 
-/// True if Ctrl-C came since an earlier command ended. The next command is not ended by it: without this, tokio would tell
-/// that one of it.
+/// True if Ctrl-C arrived since an earlier command ended. Receiving it here keeps tokio from passing it to the next command.
 pub fn was_interrupted() -> bool {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| {
@@ -41,7 +40,7 @@ pub fn was_interrupted() -> bool {
     })
 }
 
-/// Runs to the end or to Ctrl-C. `next` is what to do after an interruption.
+/// Runs a command to its end or to Ctrl-C. `next` says what to do after an interruption.
 ///
 /// # Errors
 /// Those of the command.
@@ -56,7 +55,7 @@ pub fn block_on(command: impl Future<Output = Result<Exit>>, next: &str) -> Resu
             }
         }
     });
-    // A thread that waits for a lock cannot be told to stop; the process ends in a moment.
+    // A thread that waits for a lock cannot be stopped; the process ends in a moment.
     runtime.shutdown_timeout(Duration::from_millis(10));
     exit
 }

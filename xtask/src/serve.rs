@@ -1,4 +1,4 @@
-//! `cargo xtask serve`: the task service in this process, on this machine's driver or a cluster's.
+//! `cargo xtask serve`: runs the task service in this process, on this machine's driver or a cluster's.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::{flags, runtime};
 /// Runs the command.
 ///
 /// # Errors
-/// The address is taken, a tool or the cluster is missing, or the folder cannot be used.
+/// The address is in use, a tool or the cluster is missing, or the folder cannot be used.
 pub fn run(flags: &flags::Serve) -> Result<Exit> {
     if flags.with_parent {
         let signal = Some(rustix::process::Signal::TERM);
@@ -37,12 +37,12 @@ pub fn run(flags: &flags::Serve) -> Result<Exit> {
         .with_writer(std::io::stderr)
         .with_ansi(terminal)
         .with_target(false);
-    // Only a second one of a process could fail.
+    // This fails only if the process already has a logger.
     let _ = log.try_init();
     let runtime = runtime::threads(None)?;
     let engine = async { open(flags).await.map_err(ServeError) };
     let ended = runtime.block_on(host.run(engine, |line| eprintln!("{line}")));
-    // Whoever is still at work after a second Ctrl-C is not waited for.
+    // After a second Ctrl-C, do not wait for running work.
     runtime.shutdown_background();
     Ok(match ended? {
         Ended::Good => Exit::Good,
@@ -50,7 +50,7 @@ pub fn run(flags: &flags::Serve) -> Result<Exit> {
     })
 }
 
-/// Refuses to answer everybody on this machine where tasks can ask too.
+/// Refuses to serve without a token if tasks on this machine could send requests too.
 fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
     if has_token || network.allows_service_without_token() {
         return Ok(());
@@ -65,7 +65,7 @@ fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
     )))
 }
 
-/// The engine on its driver.
+/// Opens the engine on its driver.
 async fn open(flags: &flags::Serve) -> Result<Engine> {
     let folder = match &flags.data_dir {
         Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
@@ -124,7 +124,7 @@ fn settings(flags: &flags::Serve, backend: &Backend) -> Settings {
     }
 }
 
-/// An error of the service's host or of the engine, as one of this program.
+/// An error of the service's host or of the engine, converted to one of this program.
 struct ServeError(Error);
 
 impl From<HostError> for ServeError {
@@ -139,7 +139,7 @@ impl From<ServeError> for Error {
     }
 }
 
-/// An error of the service with the class that it tells.
+/// An error of the service, with its error class.
 fn of_class(class: host::ErrorClass, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     let class = match class {
         host::ErrorClass::Usage => ErrorClass::Input,

@@ -1,4 +1,4 @@
-//! `cargo xtask size`: how large the volumes must be, from a trace.
+//! `cargo xtask size`: computes from a trace how large the volumes must be.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub fn run(flags: &flags::Size) -> Result<Exit> {
         println!("patch: git apply {}", out.join("size.patch").display());
     }
     if let Some(proof) = &report.proof {
-        // Whether the targets are reached is another question, which the report answers.
+        // The report says whether the targets are reached; the exit code depends on the replay only.
         return Ok(exit_of(proof));
     }
     if report.recommendation.is_reached() {
@@ -115,7 +115,7 @@ fn options(flags: &flags::Size) -> SizingOptions {
     }
 }
 
-/// How the command ends after a replay.
+/// The exit code after a replay.
 fn exit_of(proof: &Proof) -> Exit {
     if !proof.holds() {
         eprintln!("a prediction does not hold\nhint: the report has predicted and observed figures side by side");

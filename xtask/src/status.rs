@@ -1,4 +1,4 @@
-//! `cargo xtask status`: tables on standard output, what is amiss on standard error.
+//! `cargo xtask status`: prints tables to standard output and problems to standard error.
 
 use comfy_table::{CellAlignment, Table};
 use hybrid_cache_cluster::status::{ClusterState, HitRate, Status, VolumeStatus, observe};
@@ -10,7 +10,7 @@ use crate::{checkout, flags, results, runtime};
 /// Runs the command.
 ///
 /// # Errors
-/// The cluster's settings cannot be read. A cluster that is not there is no error: exit code 4 says so.
+/// The cluster's settings cannot be read. A missing cluster is not an error; the exit code is then 4.
 pub fn run(flags: &flags::Status) -> Result<Exit> {
     let checkout = checkout()?;
     let look = async {

@@ -1,8 +1,8 @@
-//! What a person sees: text of others is made harmless where it goes to a terminal, and passed on as it is to a pipe or a file.
+//! Prints for a person: text from others is made harmless for a terminal, and passed on unchanged to a pipe or a file.
 //!
-//! The macros stand in for the standard library's of the same names in this whole program, so that no message can be forgotten.
-//! Tables with colours of our own are drawn by `hybrid_cache_report::terminal`, which does the same with their texts, and are
-//! printed by [`print_drawn`].
+//! The macros replace the standard library's macros of the same names in the whole program, so that no message can be forgotten.
+//! `hybrid_cache_report::terminal` draws tables with our own colours and makes their texts harmless in the same way;
+//! [`print_drawn`] prints them.
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
@@ -13,7 +13,7 @@ use hybrid_cache_model::shown::{Filter, shown};
 
 use crate::exit::Exit;
 
-/// Which of this program's streams.
+/// One of this program's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
     /// Standard output: data.
@@ -43,23 +43,23 @@ fn write_flushed(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// The first error with which standard output lost data; nothing before.
+/// The first error with which standard output lost data; empty until then.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// Notes that data for standard output was lost: the process must not end as if all were good.
+/// Records that standard output lost data: the process must not exit as if everything succeeded.
 pub fn note_lost(error: &io::Error) {
     let kept = error
         .raw_os_error()
         .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-    // The first one is the cause.
+    // Only the first error is kept, because it is the cause.
     let _ = LOST.set(kept);
 }
 
-/// How the process ends if it lost output: a failure keeps its own code, success becomes one.
+/// The exit code if output may be lost: a failure keeps its own code, a success becomes a failure.
 pub fn exit_with_output(exit: Exit) -> Exit {
     match LOST.get() {
         Some(error) if exit == Exit::Good => {
-            // As a process that SIGPIPE ended: whoever closed our output knows, and wants no message.
+            // Exit like a process that SIGPIPE ended: the reader that closed our output needs no message.
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return Exit::OutputClosed;
             }
@@ -70,7 +70,7 @@ pub fn exit_with_output(exit: Exit) -> Exit {
     }
 }
 
-/// Prints a message or data. What standard output loses decides over the exit code.
+/// Prints a message or data. A loss on standard output changes the exit code.
 pub fn print(to: To, message: Arguments<'_>, end: &str) {
     let mut text = format!("{message}");
     if to.is_terminal() {
@@ -84,7 +84,7 @@ pub fn print_drawn(table: &str) {
     let _ = To::Stdout.write(table.as_bytes());
 }
 
-/// A task's output as it comes.
+/// Prints a task's output live.
 #[derive(Debug)]
 pub struct Live {
     to: To,
@@ -92,7 +92,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// To one of our streams.
+    /// Prints to one of our streams.
     pub fn new(to: To) -> Live {
         Live::to(to, to.is_terminal())
     }
@@ -105,7 +105,7 @@ impl Live {
         }
     }
 
-    /// What to write for one piece.
+    /// What to write for one piece of output.
     fn pass(&mut self, piece: &[u8]) -> Vec<u8> {
         match &mut self.filter {
             Some(filter) => filter.take(piece).into_bytes(),
@@ -113,8 +113,8 @@ impl Live {
         }
     }
 
-    /// What to write at the end: what was held back, and a line break where our own words come next and the task's line is open, so
-    /// that it cannot pass for a part of them.
+    /// What to write at the end: text that was held back, and a line break if our own text comes next and the task's last line is
+    /// incomplete, so that our text does not appear to be part of it.
     fn rest(&mut self) -> Vec<u8> {
         let Some(filter) = &mut self.filter else {
             return Vec::new();
@@ -129,7 +129,7 @@ impl Live {
     /// Writes one piece.
     ///
     /// # Errors
-    /// Our stream is closed.
+    /// The stream is closed.
     pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         let bytes = self.pass(piece);
         self.to.write(&bytes)
@@ -138,7 +138,7 @@ impl Live {
     /// Ends the output.
     ///
     /// # Errors
-    /// Our stream is closed.
+    /// The stream is closed.
     pub fn finish(&mut self) -> io::Result<()> {
         let rest = self.rest();
         self.to.write(&rest)

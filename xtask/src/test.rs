@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace, with the tools that the end-to-end ones need at hand.
+//! `cargo xtask test`: runs every test of the workspace, with the tools that the end-to-end tests need.
 
 mod cluster;
 pub mod watch;
@@ -26,10 +26,10 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     let reporter: Arc<dyn Progress> = shown.clone();
     let shell = Shell::new()?;
     shell.change_dir(checkout.root());
-    // Tests that need a tool name themselves as skipped where it is not at hand.
+    // A test that needs a missing tool reports itself as skipped.
     match Machine::provision(&checkout, &flags::Local::default().options(), reporter.as_ref()) {
         Ok(mut machine) => {
-            // A test that is about the trace asks for one.
+            // A test of the trace turns recording on itself.
             machine.config.trace_bytes = 0;
             let file = checkout.path("target/local-config.json");
             write_private(&file, &serde_json::to_vec_pretty(&machine.config)?).context("writing the tests' config")?;
@@ -59,7 +59,7 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     let began = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (filter, runner) = (flags.filter.iter(), runner(flags.limit)?);
-    // A test that passes because it was skipped says so, and that must be seen.
+    // Show the output of passing tests: a skipped test says there that it was skipped.
     let tested = cmd!(
         shell,
         "{cargo} test --workspace --all-features --locked --config {runner} {filter...} -- --show-output"
@@ -68,7 +68,7 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     told_time("building and running the tests", began);
     if let Ok(cluster) = cluster {
         let began = Instant::now();
-        // Ctrl-C has ended the tests, and the cluster goes all the same.
+        // Ctrl-C has ended the tests; delete the cluster anyway.
         let interrupted = runtime::was_interrupted();
         cluster.take_down(&checkout, &reporter)?;
         shown.finish();
@@ -85,7 +85,8 @@ fn told_time(what: &str, since: Instant) {
     eprintln!("time: {what}: {:.1} s", since.elapsed().as_secs_f64());
 }
 
-/// Cargo's setting that runs each test program through [`watch`]. As an argument, it does not reach a cargo that a test starts.
+/// Cargo's setting that runs each test program through [`watch`]. It is passed as an argument, so that it does not reach a cargo
+/// that a test starts.
 fn runner(limit: u64) -> Result<String> {
     let program = std::env::current_exe().context("finding this program")?;
     let program = program.to_str().context("the path of this program is not UTF-8")?;

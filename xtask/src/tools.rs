@@ -1,4 +1,5 @@
-//! `cargo xtask tools` and `cargo xtask debnix`: what runs use, where it came from, and the pins of Debian packages.
+//! `cargo xtask tools` and `cargo xtask debnix`: list the tools of a run with their origin, and maintain the pins of Debian
+//! packages.
 
 use hybrid_cache_tools::{Origin, Progress, Result, Silent, Tool, Tools, debnix, provision};
 

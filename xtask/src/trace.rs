@@ -1,4 +1,4 @@
-//! `cargo xtask cache trace`: what was recorded of requests, in numbers, as one file, and without names.
+//! `cargo xtask cache trace`: shows the recorded requests as numbers, or exports them as one file, with or without names.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::exit::Exit;
 use crate::flags::{self, TraceCommand};
 use crate::results;
 
-/// Runs the command. What is recorded is read from files of this machine, so nothing is started.
+/// Runs the command. It reads the recorded requests from files of this machine, so it starts nothing.
 ///
 /// # Errors
-/// Nothing is recorded, or it cannot be read.
+/// Nothing is recorded, or the files cannot be read.
 pub fn run(flags: &flags::Cache, wanted: &flags::Trace) -> Result<Exit> {
     let folder = match &wanted.folder {
         Some(folder) => folder.clone(),
@@ -68,7 +68,7 @@ fn export(folder: &Path, out: &Path, anonymise: bool) -> Result<Exit> {
     Ok(Exit::Good)
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Serialize)]
 struct Shown<'a> {
     folder: &'a Path,
@@ -80,7 +80,7 @@ struct Shown<'a> {
     faults: Vec<String>,
 }
 
-/// Prints what was recorded in numbers.
+/// Prints the recorded requests as numbers.
 fn show(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
     let summary = Summary::from_source(recorded).map_err(|error| Error::other(ErrorClass::Failed, error))?;
     let faults = describe_faults(recorded.faults());

@@ -1,4 +1,4 @@
-//! What `attack` and `chaos` share: choosing from a list, showing it, and the exit code of what was seen.
+//! Code shared by `attack` and `chaos`: choosing from a list, showing the list, and the exit code of the results.
 
 use hybrid_cache_driver::DriverError;
 use hybrid_cache_tools::{Error, ErrorClass, Result};
@@ -8,19 +8,19 @@ use serde_json::Value;
 use crate::exit::Exit;
 use crate::results;
 
-/// Those of `all` that the command line names, or all.
+/// The trials of `all` that the command line names, or all of them.
 ///
 /// # Errors
-/// A name is on no list.
+/// A name is not in the list.
 pub fn chosen<T: Listed>(all: Vec<&'static T>, only: &[String]) -> Result<Vec<&'static T>> {
     let chosen = hybrid_cache_trials::chosen(all, only);
     chosen.map_err(|unknown| Error::other(ErrorClass::Input, unknown))
 }
 
-/// Prints what can be tried.
+/// Prints the list of what can be tried.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// The list cannot be written as JSON.
 pub fn show_list<T: Listed>(trials: &[&T], json: bool) -> Result<()> {
     if json {
         let list: Vec<Value> = trials.iter().map(|trial| trial.to_json()).collect();
@@ -37,7 +37,7 @@ pub fn show_list<T: Listed>(trials: &[&T], json: bool) -> Result<()> {
     Ok(())
 }
 
-/// An error of a trial, as one of this program: an operation failed.
+/// Converts an error of a trial to one of this program: an operation failed.
 pub fn failed(error: TrialError) -> Error {
     match error {
         TrialError::Driver(DriverError::Invalid(_)) => Error::other(ErrorClass::Input, error),
@@ -45,7 +45,7 @@ pub fn failed(error: TrialError) -> Error {
     }
 }
 
-/// The exit code of the worst that was seen.
+/// The exit code of the worst result.
 pub fn exit(worst: Option<Standing>) -> Exit {
     match worst {
         Some(Standing::NotHeld) => Exit::Gate,

@@ -13,7 +13,7 @@ use crate::{checkout, flags, results, runtime};
 /// Runs the command.
 ///
 /// # Errors
-/// Something is missing, stands in the way or does not come up; the message ends with the next step.
+/// Something is missing, blocks a step or does not become Ready; the message ends with the next step.
 pub fn run(flags: &flags::Up) -> Result<Exit> {
     let checkout = checkout()?;
     let reporter = Arc::new(Reporter::new());

@@ -1,4 +1,4 @@
-//! What a person sees while a task is prepared: its phases, and why it waits.
+//! Shows the preparation of a task: its phases, and why it waits.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use crate::progress::Reporter;
 
-/// Time between two looks at whether a task still waits.
+/// Time between two checks whether a task still waits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Reports why a task has no place to run yet, once for each reason.
+/// Reports why a task cannot start yet, once for each reason.
 pub async fn show_waits(driver: &dyn Driver, ticket: &Ticket, reporter: &Reporter) -> Infallible {
     let mut shown = None;
     loop {
@@ -26,12 +26,12 @@ pub async fn show_waits(driver: &dyn Driver, ticket: &Ticket, reporter: &Reporte
     }
 }
 
-/// Follows the phases until the task is dropped or nothing more can come.
+/// Follows the phases until the task is dropped or no further phase can come.
 pub async fn show_phases(mut preparing: watch::Receiver<Option<Phase>>, reporter: &Reporter) {
     while preparing.changed().await.is_ok() {
         match *preparing.borrow_and_update() {
             Some(phase) => reporter.step(phase.label()),
-            // The program starts now, and the terminal is its own.
+            // The program starts now; leave the terminal to it.
             None => reporter.finish(),
         }
     }

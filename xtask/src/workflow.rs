@@ -1,4 +1,4 @@
-//! Checks the example workflows: they are YAML of the right form, and every command of ours in them is one we have.
+//! Checks that the example workflows are YAML of the expected structure, and that they use only existing commands of ours.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ fn workflows() -> Vec<(PathBuf, Workflow)> {
     files.map(read).collect()
 }
 
-/// The commands of ours in a step, as the shell would hand them over.
+/// The commands of ours in a step, split as the shell would split them.
 fn commands(step: &Step) -> Vec<Vec<String>> {
     let script = step.run.as_deref().unwrap_or_default().replace("\\\n", " ");
     let ends = |word: &&str| ["&&", "||", "|", ";", ">", ">>"].contains(word);

@@ -1,4 +1,4 @@
-//! What a report says about the cluster that was measured: from its API server, and from Docker if this machine has it.
+//! Describes the cluster that was measured, for the report: from its API server, and from Docker if this machine has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -12,9 +12,9 @@ use hybrid_cache_model::protocol::Provider;
 use hybrid_cache_model::sample::{ClusterRecord, Provenance};
 use hybrid_cache_tools::{ErrorContext, Result};
 
-/// For a fact that only the image has, if the image is not on this machine.
+/// Value of a fact that only the image has, if the image is not on this machine.
 const OF_THE_IMAGE: &str = "as in the image";
-/// Largest record that an image may hold of itself, in bytes.
+/// Largest record in an image, in bytes.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
 /// Completes the provenance of a bench run on a cluster.
@@ -81,7 +81,7 @@ fn argo_note(controller: &Rollout) -> String {
     format!("each task is a Workflow of Argo; {controller}")
 }
 
-/// What Docker on this machine knows about the cluster's images; a measurement needs none of it.
+/// Images that Docker on this machine knows; a measurement does not need them.
 #[derive(Default)]
 struct EngineImages {
     node_image: Option<String>,
@@ -116,7 +116,7 @@ async fn image_record(engine: &Engine, image: &str) -> Result<ImageRecord> {
     record_in(&archive)
 }
 
-/// The record in a tar archive that holds nothing else.
+/// Reads the record from a tar archive that holds nothing else.
 fn record_in(archive: &[u8]) -> Result<ImageRecord> {
     let mut archive = tar::Archive::new(archive);
     let file = archive.entries()?.next().context("an empty archive")??;

@@ -25,7 +25,7 @@ pub struct DriverTarget {
     drivers: PeerDrivers,
     epochs: HashMap<usize, Epoch>,
     tenant: Tenant,
-    /// The task that runs now: an interruption must end it before its epoch is deleted.
+    /// The task that is running: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
 }
 
@@ -41,7 +41,7 @@ impl DriverTarget {
         }
     }
 
-    /// The task and the epoch that give a run its temperature.
+    /// Returns the task and the epoch for a run at this temperature.
     async fn prepare(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<(TaskSpec, Epoch)> {
         let mut spec = scenario.request.clone();
         let epoch = match temperature {
@@ -147,8 +147,8 @@ impl BenchTarget for DriverTarget {
         if let Some(ticket) = self.running.take() {
             let driver = self.backend.driver();
             driver.cancel(&ticket).await?;
-            // A local task that ignores this ends with this process, and the next process deletes its epoch. On a cluster its Job
-            // has a deadline.
+            // A local task that ignores this ends with this process, and the next process deletes its epoch. On a cluster the
+            // task's Job has a deadline.
             let _ = tokio::time::timeout(END_LIMIT, driver.settle(&ticket)).await;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What it is worth to send tasks to the nodes that have their environment, for each volume of a trace.
+//! Computes the benefit of sending tasks to the nodes that have their environment, for each volume of a trace.
 
 use hybrid_cache_sizing::claim::default_budget;
 use hybrid_cache_sizing::fleet::{Fleet, FleetAdvice, compare, rate};
@@ -10,11 +10,11 @@ use hybrid_cache_tools::{Error, Result};
 /// A fleet to simulate.
 #[derive(Clone, Copy, Debug)]
 pub struct FleetOptions {
-    /// How many nodes, each with a volume of its own.
+    /// Number of nodes, each with its own volume.
     pub nodes: u32,
-    /// Bytes of each node's claim; `None` is the recommended size.
+    /// Bytes of each node's claim; `None` means the recommended size.
     pub claim_bytes: Option<u64>,
-    /// Tasks that the whole fleet has in an hour; `None` is as many as the trace has requests.
+    /// Tasks of the whole fleet in an hour; `None` means as many as the trace has requests.
     pub tasks_per_hour: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ pub fn compare_fleet(options: &FleetOptions, source: &dyn Source, found: &Recomm
     let mut all = Vec::new();
     for advice in &found.volumes {
         let (requests, hours) = rate(source, advice.volume).map_err(unreadable)?;
-        // Of the fleet's tasks, this volume gets the same share as in the trace.
+        // This volume gets the same share of the fleet's tasks as in the trace.
         let share = requests as f64 / found.requests.max(1) as f64;
         let tasks_per_hour = options.tasks_per_hour.map(|rate| rate as f64 * share);
         let budget = budget(options, found, advice)?;
@@ -37,7 +37,7 @@ pub fn compare_fleet(options: &FleetOptions, source: &dyn Source, found: &Recomm
     Ok(all)
 }
 
-/// What environments may take of a node's volume.
+/// Bytes that environments may use on a node's volume.
 fn budget(options: &FleetOptions, found: &Recommendation, advice: &Advice) -> Result<Weight> {
     let file_system = found.targets.file_system;
     let bytes = options.claim_bytes.unwrap_or(advice.claim.gib << 30);

@@ -1,8 +1,8 @@
 //! Takes measurements: first against cached runs of the scenarios ([`measure()`]), load through the task service ([`load`]), and
-//! how large the volumes must be ([`size()`]), on real file systems ([`ProofOptions`]) and on many nodes ([`FleetOptions`]).
+//! the required sizes of the volumes ([`size()`]), on real file systems ([`ProofOptions`]) and on many nodes ([`FleetOptions`]).
 //!
-//! Every sample is on disk before the next one begins. The crate returns records; rendering them, and what a person sees of
-//! them, is the command line's. Progress goes to a [`hybrid_cache_tools::Progress`].
+//! Every sample is on disk before the next one begins. The crate returns records; the command line renders them and shows them to
+//! a person. Progress goes to a [`hybrid_cache_tools::Progress`].
 
 mod cluster_facts;
 mod driver_target;

@@ -1,4 +1,4 @@
-//! What a report says of the machine and the moment it was measured on, read from the kernel.
+//! Describes the machine and the time of a measurement, read from the kernel.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub fn now() -> String {
     now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }
 
-/// One-minute load average.
+/// The load average over one minute.
 pub fn load1() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ')
@@ -33,13 +33,13 @@ pub struct CpuTimes {
 }
 
 impl CpuTimes {
-    /// Reads them now; `None` where the kernel does not tell.
+    /// Reads the current values; `None` if the kernel does not report them.
     pub fn now() -> Option<CpuTimes> {
         CpuTimes::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
-    /// Source: proc_stat(5), the line `cpu`: user nice system idle iowait irq softirq steal guest guest_nice, where
-    /// user and nice already hold the two guest figures.
+    /// Source: proc_stat(5), the line `cpu`: user nice system idle iowait irq softirq steal guest guest_nice, where user and nice
+    /// already include the two guest values.
     fn parse(text: &str) -> Option<CpuTimes> {
         let line = text.lines().find(|line| line.starts_with("cpu "))?;
         let fields: Vec<u64> = line
@@ -53,7 +53,7 @@ impl CpuTimes {
         })
     }
 
-    /// Share of time stolen since `before`, 0 to 1; `None` where no time has passed.
+    /// Share of time stolen since `before`, 0 to 1; `None` if no time has passed.
     pub fn steal_since(self, before: CpuTimes) -> Option<f64> {
         let total = self.total.checked_sub(before.total).filter(|total| *total > 0)?;
         #[expect(clippy::cast_precision_loss, reason = "jiffies of one sample are far below 2^52")]
@@ -61,7 +61,7 @@ impl CpuTimes {
     }
 }
 
-/// A run that is being timed, and what the machine was like meanwhile.
+/// Times a run, and records the state of the machine meanwhile.
 pub struct Stopwatch {
     started: Instant,
     started_at: String,
@@ -69,21 +69,21 @@ pub struct Stopwatch {
     cpu: Option<CpuTimes>,
 }
 
-/// What a [`Stopwatch`] saw.
+/// The result of a [`Stopwatch`].
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// Microseconds between start and stop.
     pub wall_us: u64,
     /// Wall-clock time at the start.
     pub started_at: String,
-    /// One-minute load average at the start.
+    /// Load average over one minute at the start.
     pub load1: f64,
-    /// Share of CPU time stolen meanwhile.
+    /// Share of CPU time stolen between start and stop.
     pub steal: Option<f64>,
 }
 
 impl Stopwatch {
-    /// Starts now.
+    /// Starts the stopwatch.
     pub fn start() -> Stopwatch {
         let (started_at, load1, cpu) = (now(), load1(), CpuTimes::now());
         Stopwatch {
@@ -94,7 +94,7 @@ impl Stopwatch {
         }
     }
 
-    /// Stops now.
+    /// Stops the stopwatch.
     pub fn stop(self) -> Moment {
         let wall = self.started.elapsed();
         let after = CpuTimes::now();
@@ -125,7 +125,7 @@ pub fn kernel() -> String {
     )
 }
 
-/// The distribution's own name.
+/// The distribution's name.
 pub fn os() -> String {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
@@ -138,13 +138,13 @@ pub fn cpu() -> String {
     field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Bytes of memory.
+/// Bytes of memory of the machine.
 pub fn memory_bytes() -> u64 {
     let kibibytes = field("/proc/meminfo", "MemTotal").and_then(|value| value.split(' ').next()?.parse().ok());
     kibibytes.unwrap_or(0_u64) << 10
 }
 
-/// Processors this process may use.
+/// Number of processors that this process may use.
 pub fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
@@ -155,9 +155,9 @@ fn field(file: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The type of the file system that holds `path`, by the longest mount point above it.
+/// The type of the file system that holds `path`, found by the longest mount point above it.
 pub fn file_system(path: &Path) -> String {
-    // A folder that is not there yet will be on the file system of the nearest one that is.
+    // A folder that does not exist yet will be on the file system of its nearest existing ancestor.
     let Some(path) = path.ancestors().find_map(|folder| folder.canonicalize().ok()) else {
         return "unknown".to_owned();
     };
@@ -166,7 +166,7 @@ pub fn file_system(path: &Path) -> String {
         let mut fields = line.split(' ').skip(1);
         Some((fields.next()?, fields.next()?))
     });
-    // Of several mounts on one point the last one is on top, which is the one `max_by_key` returns.
+    // Of several mounts at one point the last one is on top; `max_by_key` returns that one.
     let best = fields
         .filter(|(point, _)| path.starts_with(point))
         .max_by_key(|(point, _)| point.len());
@@ -179,10 +179,10 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     Some(stat.f_bavail * stat.f_frsize)
 }
 
-/// Refuses to begin if a file system is nearly full.
+/// Refuses to start if a file system is nearly full.
 ///
 /// # Errors
-/// It is; the message says how much a bench run needs.
+/// A file system is nearly full; the message says how much space a bench run needs.
 pub fn check_space(root: &Path) -> Result<()> {
     match free_bytes(root) {
         Some(free) if free < MIN_FREE_BYTES => Err(Error::prerequisite(format!(

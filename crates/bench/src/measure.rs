@@ -1,4 +1,4 @@
-//! A bench run from its beginning to its end: opens what is measured, takes every sample, and returns the record.
+//! Carries out a bench run from beginning to end: opens the target, takes every sample, and returns the record.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,30 +19,29 @@ use crate::session::Session;
 use crate::target::BenchTarget;
 use crate::via::ServiceTarget;
 
-/// What a bench run came to.
+/// The result of a bench run.
 pub struct Measured {
     /// The folder of the report.
     pub out: PathBuf,
-    /// Everything that was measured.
+    /// All measurements.
     pub record: RunRecord,
-    /// Why it stopped before its end, if that was neither its plan nor a person.
+    /// Why the run stopped early, if neither its plan nor the user ended it.
     pub ended: Result<()>,
 }
 
-/// What is measured, opened, with all that is known of it.
+/// The opened target, with everything known about it.
 struct Opened {
     target: Box<dyn BenchTarget>,
     provenance: Provenance,
-    /// For each scenario.
+    /// Peers of each scenario.
     peers: Vec<Vec<Peer>>,
     counts: Counts,
 }
 
-/// Opens what is measured and takes every sample. Ctrl-C ends it early; the samples taken before are kept.
+/// Opens the target and takes every sample. Ctrl-C ends the run early; the samples taken before are kept.
 ///
 /// # Errors
-/// A prerequisite is missing, or the report's folder cannot be written. What happens once the first sample is taken, is in
-/// [`Measured::ended`].
+/// A prerequisite is missing, or the report's folder cannot be written. Errors after the first sample are in [`Measured::ended`].
 pub async fn measure(
     checkout: &Checkout,
     scenarios: Vec<Scenario>,
@@ -80,7 +79,7 @@ pub async fn measure(
     Ok(Measured { out, record, ended })
 }
 
-/// The folder of a report that nobody named.
+/// The default folder of a report.
 pub fn default_out(checkout: &Checkout, driver: &str) -> PathBuf {
     let time = machine::now().replace([':', '-'], "");
     checkout.path("reports").join(format!("{time}-{driver}"))
@@ -157,7 +156,7 @@ async fn open_service(
         target: Box::new(target),
         provenance,
         peers,
-        // A second first run would find what the first has left.
+        // A second first run would find what the first one left in the caches.
         counts: Counts {
             first: 1,
             ..options.counts
@@ -165,7 +164,7 @@ async fn open_service(
     })
 }
 
-/// The drivers beside a cluster's. A machine that cannot run tasks measures the cluster without them.
+/// Opens the drivers that are peers of a cluster's. A machine that cannot run tasks measures the cluster without them.
 async fn peer_drivers(
     checkout: &Checkout,
     options: &BenchOptions,
@@ -187,7 +186,8 @@ async fn peer_drivers(
     Ok(PeerDrivers { local, job })
 }
 
-/// Both peers need the system packages outside the sandbox, where there are none, and the network of this machine.
+/// Peers on this machine. Both need the system packages outside the sandbox, where there are none, and the network of this
+/// machine.
 fn peers_on_machine(scenario: &Scenario, options: &BenchOptions) -> Vec<Peer> {
     if !scenario.asks_python() || scenario.asks_system() || options.machine.network == Network::None {
         return Vec::new();

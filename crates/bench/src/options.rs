@@ -1,4 +1,4 @@
-//! What a person chooses for a bench run.
+//! Options of a bench run.
 
 use std::path::PathBuf;
 
@@ -11,31 +11,31 @@ use crate::plan::Counts;
 /// What is measured, and how much of it.
 #[derive(Clone, Debug)]
 pub struct BenchOptions {
-    /// Where tasks run. If a service is measured, its own driver counts instead.
+    /// The backend of the tasks. If a service is measured, its own driver counts instead.
     pub backend: BackendKind,
-    /// This machine as a place to run tasks.
+    /// Options of this machine as a backend.
     pub machine: MachineOptions,
-    /// Which cluster.
+    /// Which cluster to use.
     pub cluster: ClusterChoice,
     /// The service to measure as its client; `None` measures a driver.
     pub service: Option<MeasuredService>,
-    /// How many runs of each scenario. A service has one first run, whatever this says.
+    /// Number of runs of each scenario. A service gets one first run, whatever this says.
     pub counts: Counts,
-    /// Whose environments are used.
+    /// The tenant whose environments are used.
     pub tenant: Tenant,
-    /// Measure peers too, where there are any.
+    /// Measure peers too, if there are any.
     pub peers: bool,
-    /// The folder of the report; `None` makes one in the checkout's `reports`.
+    /// The folder of the report; `None` creates one in the checkout's `reports`.
     pub out: Option<PathBuf>,
     /// The command as a reader would type it again, for the report.
     pub command: String,
 }
 
-/// A task service that is there.
+/// A running task service.
 #[derive(Clone, Debug)]
 pub struct MeasuredService {
-    /// Its address, such as `http://localhost:8000`.
+    /// Address of the service, such as `http://localhost:8000`.
     pub url: String,
-    /// The file with its token; `None` sends none.
+    /// The file with the service's token; `None` sends none.
     pub token_file: Option<PathBuf>,
 }

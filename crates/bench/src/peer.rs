@@ -1,4 +1,4 @@
-//! The peers on this machine: the same work without hybrid-cache, with as little as possible around it.
+//! The peers on this machine: the same work without hybrid-cache, with as little overhead as possible.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,13 +11,13 @@ use tokio::process::Command;
 
 use crate::machine;
 
-/// Longest a peer's step may take.
+/// Longest time for a step of a peer.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// `uv venv`, `uv pip install` and the program, on an empty uv cache on the same volume.
 ///
 /// # Errors
-/// A step failed, or the program printed something else than it should.
+/// A step failed, or the program's output differs from the expected one.
 pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let requirements = folder.join("requirements.txt");
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
@@ -63,11 +63,11 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
     Ok(wall)
 }
 
-/// The prepared environment's interpreter, started on the same program without a runner and without a sandbox. `folder`
-/// is the tenant's on the Python volume.
+/// Starts the prepared environment's interpreter on the same program without a runner and without a sandbox. `folder` is the
+/// tenant's folder on the Python volume.
 ///
 /// # Errors
-/// The environment is not there, or the program printed something else than it should.
+/// The environment does not exist, or the program's output differs from the expected one.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let task = checked(scenario)?;
     let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.context()));
@@ -96,7 +96,7 @@ fn write_program(scenario: &Scenario, folder: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The same settings that the runner gives uv, so that only our own work differs.
+/// The settings that the runner also gives uv, so that only our own work differs.
 fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
     let path = |name: &str| folder.join(name).display().to_string();
     let own = [
@@ -113,7 +113,7 @@ fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The program under the variables that the runner sets too.
+/// The program with the variables that the runner also sets.
 fn python_command(python: &Path, program: &Path, home: &Path) -> Command {
     let threads = machine::cpus().to_string();
     let mut command = Command::new(python);

@@ -1,5 +1,5 @@
-//! A driver that is measured as a peer: the same scenarios, cached, in caches of their own. The local driver is the peer of a
-//! cluster's, and a driver of the service's kind is the peer of a service.
+//! A driver that is measured as a peer: the same scenarios, cached, in separate caches. The local driver is the peer of a
+//! cluster's driver, and a driver of the service's kind is the peer of a service.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,35 +16,35 @@ use hybrid_cache_tools::{Checkout, Progress, Result, failed};
 use crate::options::BenchOptions;
 use crate::target::END_LIMIT;
 
-/// The drivers that are peers of a cluster's.
+/// The drivers that are peers of a cluster's driver.
 #[derive(Default)]
 pub struct PeerDrivers {
     /// The local driver; `None` if this machine cannot run tasks.
     pub local: Option<PeerDriver>,
-    /// One that runs the same tasks as Jobs; `None` unless Workflows are measured.
+    /// A driver that runs the same tasks as Jobs; `None` unless Workflows are measured.
     pub job: Option<PeerDriver>,
 }
 
 /// A driver as a peer.
 pub struct PeerDriver {
     backend: Backend,
-    /// One for the whole bench run, so that nothing is left in the shared caches.
+    /// One epoch for the whole bench run, so that nothing is left in the shared caches.
     epoch: Option<Epoch>,
     filled: HashSet<String>,
     running: Option<Ticket>,
     tenant: Tenant,
 }
 
-/// What the peer took.
+/// Durations of a peer's run.
 pub struct Taken {
-    /// From submit to the end.
+    /// From submit to end.
     pub wall: Duration,
-    /// From its runner's start to its exit, in microseconds.
+    /// From the runner's start to its exit, in microseconds.
     pub runner_us: u64,
 }
 
 impl PeerDriver {
-    /// Opens the driver of that kind.
+    /// Opens a driver of this kind.
     ///
     /// # Errors
     /// The driver cannot run tasks.
@@ -63,20 +63,20 @@ impl PeerDriver {
         })
     }
 
-    /// What the driver runs on.
+    /// The driver with what it runs on.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }
 
-    /// True if the driver has everything that the scenario asks for.
+    /// True if the driver has everything that the scenario needs.
     pub fn can_run(&self, scenario: &Scenario) -> bool {
         self.backend.can_run_task(&scenario.request).is_ok()
     }
 
-    /// Takes one cached run; the first one of a scenario is preceded by one that fills the caches and is not measured.
+    /// Takes one cached run. Before the first one of a scenario, another run fills the caches and is not measured.
     ///
     /// # Errors
-    /// The run failed, printed something else than it should, or was not cached.
+    /// The run failed, its output differs from the expected one, or it was not cached.
     pub async fn cached(&mut self, scenario: &Scenario, limits: &Limits) -> Result<Taken> {
         if !self.filled.contains(&scenario.name) {
             self.run(scenario, limits).await?;
@@ -116,10 +116,10 @@ impl PeerDriver {
         Ok((wall, outcome, String::from_utf8_lossy(&stdout).into_owned()))
     }
 
-    /// Ends what runs and deletes the caches of this bench run.
+    /// Ends the running task and deletes the caches of this bench run.
     ///
     /// # Errors
-    /// They cannot be deleted; the next process that opens the driver deletes them.
+    /// The caches cannot be deleted; the next process that opens the driver deletes them.
     pub async fn end(mut self) -> Result<()> {
         let driver = self.backend.driver();
         if let Some(ticket) = self.running.take() {

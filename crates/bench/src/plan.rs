@@ -1,4 +1,4 @@
-//! The order of a bench run: interleaved, so that a machine that slows down slows every scenario alike.
+//! The order of a bench run: interleaved, so that a machine that becomes slower affects every scenario equally.
 
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::Peer;
@@ -24,7 +24,7 @@ pub struct Step {
 /// Steps that share one fresh epoch for each scenario.
 pub type Round = Vec<Step>;
 
-/// How much to measure.
+/// Number of runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
     /// First runs of each scenario: the number of rounds.
@@ -35,10 +35,10 @@ pub struct Counts {
     pub uncached: u32,
 }
 
-/// The rounds of a bench run. `peers` says for each scenario which peers exist for it.
+/// Plans the rounds of a bench run. `peers` has the existing peers of each scenario.
 ///
-/// Each round starts at another scenario, and a run and its peers take turns at going first, so that none of them always
-/// finds the page cache that another has warmed.
+/// Each round starts with another scenario, and a run and its peers take turns at going first, so that none of them always finds
+/// the page cache warmed by another.
 pub fn rounds(counts: Counts, peers: &[Vec<Peer>]) -> Vec<Round> {
     (0..counts.first).map(|round| one_round(round, counts, peers)).collect()
 }
@@ -64,7 +64,7 @@ fn one_round(round: u32, counts: Counts, peers: &[Vec<Peer>]) -> Round {
     steps
 }
 
-/// A run and the peers that are the measure of it, beginning with another one each turn.
+/// A run and its peers, starting with another one in each turn.
 fn with_peers(scenario: usize, temperature: Temperature, peers: &[Peer], turn: u32) -> Vec<Step> {
     let own = peers.iter().filter(|peer| peer.temperature() == temperature);
     let measures = std::iter::once(Measure::Run(temperature)).chain(own.map(|peer| Measure::Peer(*peer)));
@@ -74,7 +74,7 @@ fn with_peers(scenario: usize, temperature: Temperature, peers: &[Peer], turn: u
     steps
 }
 
-/// How many of `total` fall on one of `parts` equal shares; the first ones take the rest.
+/// The number of `total` in one of `parts` equal shares; the first shares get the remainder.
 fn share(total: u32, parts: u32, part: u32) -> u32 {
     total / parts + u32::from(part < total % parts)
 }

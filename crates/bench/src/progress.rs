@@ -1,4 +1,4 @@
-//! How far a bench run is, and how long the rest will take, estimated from the steps taken so far.
+//! Progress of a bench run, and the remaining time, estimated from the steps taken so far.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use hybrid_cache_tools::Progress;
 
 use crate::plan::{Measure, Step};
 
-/// Assumed for a first run before one has been seen.
+/// Assumed duration of a first run before one was measured.
 const ASSUMED_FIRST: Duration = Duration::from_secs(8);
-/// Likewise for anything else.
+/// Assumed duration of any other step before one was measured.
 const ASSUMED_OTHER: Duration = Duration::from_millis(300);
 
-/// The steps that are left, with what they will take.
+/// The remaining steps, with their estimated durations.
 struct TimeLeft {
-    /// The next one last.
+    /// The steps in reverse: the next one is last.
     steps: Vec<Step>,
     seen: HashMap<Step, Duration>,
 }
@@ -27,7 +27,7 @@ impl TimeLeft {
         TimeLeft { steps, seen }
     }
 
-    /// The next step was done.
+    /// Records that the next step was done.
     fn note(&mut self, took: Duration) {
         if let Some(step) = self.steps.pop() {
             self.seen.insert(step, took);
@@ -40,7 +40,7 @@ impl TimeLeft {
     }
 }
 
-/// Reports how far a bench run is.
+/// Reports the progress of a bench run.
 pub struct BenchProgress<'a> {
     progress: &'a dyn Progress,
     left: TimeLeft,
@@ -48,7 +48,7 @@ pub struct BenchProgress<'a> {
 }
 
 impl<'a> BenchProgress<'a> {
-    /// For these steps, in this order.
+    /// Takes the steps in their order.
     pub fn new(steps: Vec<Step>, progress: &'a dyn Progress) -> BenchProgress<'a> {
         BenchProgress {
             progress,
@@ -57,18 +57,18 @@ impl<'a> BenchProgress<'a> {
         }
     }
 
-    /// The next step begins.
+    /// Reports that the next step begins.
     pub fn begin(&self, what: &str) {
         self.report(what);
     }
 
-    /// The step that began last is done.
+    /// Reports that the current step is done.
     pub fn end(&mut self, took: Duration, what: &str) {
         self.left.note(took);
         self.report(&format!("{what}: {took:.2?}"));
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn line(&self, line: &str) {
         self.progress.line(line);
     }

@@ -1,4 +1,4 @@
-//! Replays a slice of a trace on real volumes, to show what the computed sizes are worth.
+//! Replays a slice of a trace on real volumes, to check the computed sizes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use hybrid_cache_trials::prove::{self, Bounds, Control, Plan, ProofSite};
 
 /// The folder of proofs inside the cache folder.
 const FOLDER: &str = "proof";
-/// What is replayed by default: environments, requests, and seconds that it may take.
+/// Default size of a replay: environments, requests, and a time limit in seconds.
 const ON_MACHINE: (usize, usize, u64) = (40, 600, 1800);
-/// In a cluster each request is a pod.
+/// Default size of a replay in a cluster, where each request is a pod.
 const IN_CLUSTER: (usize, usize, u64) = (12, 60, 900);
 
 /// Where a slice is replayed.
@@ -31,29 +31,29 @@ pub enum ProofPlace {
     KindNode(ClusterChoice),
 }
 
-/// What is replayed, and how much of it.
+/// The slice to replay.
 #[derive(Clone, Debug)]
 pub struct ProofOptions {
-    /// Where.
+    /// Where to replay it.
     pub place: ProofPlace,
-    /// What the sizes are to reach.
+    /// Targets of the sizes.
     pub targets: Targets,
-    /// Most environments; `None` is a default for the place.
+    /// Maximum number of environments; `None` means the place's default.
     pub environments: Option<usize>,
-    /// Most requests; `None` is a default for the place.
+    /// Maximum number of requests; `None` means the place's default.
     pub requests: Option<usize>,
-    /// When the replay ends at the latest; `None` is a default for the place.
+    /// Time limit of the replay; `None` means the place's default.
     pub limit: Option<Duration>,
     /// Largest file system, in bytes.
     pub most_bytes: u64,
-    /// The claim around whose size is replayed, in bytes; `None` is the one recommended for the slice.
+    /// Bytes of the claim around whose size the slice is replayed; `None` means the size recommended for the slice.
     pub claim_bytes: Option<u64>,
 }
 
-/// Refuses if no file system can be made there.
+/// Checks that a file system can be made in this place.
 ///
 /// # Errors
-/// This process may not mount, a program is missing, or the cluster is not one of kind's.
+/// This process may not mount, a program is missing, or the cluster is not a kind cluster.
 pub fn can_prove(place: &ProofPlace) -> Result<()> {
     if let ProofPlace::KindNode(cluster) = place {
         kind_cluster_name(cluster)?;
@@ -66,10 +66,10 @@ pub fn can_prove(place: &ProofPlace) -> Result<()> {
     }
 }
 
-/// Replays a slice. Ctrl-C or SIGTERM ends it after the request that runs; what was replayed is in the result.
+/// Replays a slice. Ctrl-C or SIGTERM ends the replay after the current request; the result has what was replayed.
 ///
 /// # Errors
-/// A tool is missing, or the replay itself does not work. A prediction that does not hold is in the result.
+/// A tool is missing, or the replay itself does not work. A wrong prediction is part of the result, not an error.
 pub async fn prove(
     checkout: &Checkout,
     source: &dyn Source,
@@ -141,9 +141,9 @@ impl Ground {
         let provision = move || Machine::provision(&checkout, &options, progress.as_ref());
         let machine = tokio::task::spawn_blocking(provision).await;
         let mut config = machine.context("bringing the tools")??.config;
-        // Below the shared caches, on the same file system, and never the caches themselves.
+        // Use a folder below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
-        // A replay is not a request of a user.
+        // A replayed request is not a request of a user, so it is not recorded.
         config.trace_bytes = 0;
         Ok(Ground::Machine(Box::new(config)))
     }
@@ -159,7 +159,7 @@ impl Ground {
     }
 }
 
-/// Waits for Ctrl-C, or for what a supervisor sends; false if this process cannot hear them.
+/// Waits for Ctrl-C, or for a supervisor's signal; returns false if this process cannot receive them.
 async fn asked_to_end() -> bool {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {

@@ -1,4 +1,4 @@
-//! Where, when and with what a bench run was measured.
+//! The provenance of a bench run: where, when and with what it was measured.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,10 @@ use xshell::{Shell, cmd};
 use crate::options::BenchOptions;
 use crate::{cluster_facts, machine};
 
-/// What a service does not tell its clients.
+/// Value of a fact that a service does not report to its clients.
 const NOT_TOLD: &str = "not told to clients";
 
-/// Everything a reader may ask about a report's origin.
+/// Collects everything that a reader may ask about a report's origin.
 ///
 /// # Errors
 /// The cluster does not answer.
@@ -26,7 +26,7 @@ pub async fn collect(checkout: &Checkout, backend: &Backend, options: &BenchOpti
     }
 }
 
-/// What is true of the client wherever tasks run.
+/// The facts about the client, wherever tasks run.
 pub fn of_client(checkout: &Checkout, driver: &str, command: &str) -> Provenance {
     let (revision, dirty) = revision(checkout.root());
     Provenance {
@@ -53,7 +53,7 @@ pub fn of_client(checkout: &Checkout, driver: &str, command: &str) -> Provenance
     }
 }
 
-/// What a report says of where it was measured: the client's machine, and nothing that only the service knows.
+/// The provenance of a run through a service: the client's machine, and nothing that only the service knows.
 pub fn through_service(client: Provenance, service: ServiceRecord) -> Provenance {
     Provenance {
         file_systems: BTreeMap::from([("caches".to_owned(), NOT_TOLD.to_owned())]),
@@ -81,7 +81,7 @@ fn on_machine(machine: &Machine, client: Provenance) -> Provenance {
     }
 }
 
-/// The checked-out revision and whether there are changes on top of it; empty outside git.
+/// The checked-out revision and whether there are uncommitted changes; empty outside git.
 fn revision(root: &Path) -> (String, bool) {
     let Ok(shell) = Shell::new() else {
         return Default::default();

@@ -43,7 +43,7 @@ fn all_scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    // The three documented scenarios first, as everybody looks for them; then by name.
+    // The three documented scenarios come first, because readers look for them; the others follow by name.
     let documented = ["python-only", "system-only", "hybrid"];
     let rank = |file: &PathBuf| {
         let name = stem(file).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A running bench run: takes the steps of the plan, judges each sample and has it on disk before the next.
+//! A running bench run: takes the steps of the plan, judges each sample and writes it to disk before the next.
 
 use std::path::Path;
 use std::time::Instant;
@@ -38,7 +38,7 @@ impl Session {
     /// Opens the run's folder.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The folder cannot be written.
     pub fn start(
         target: Box<dyn BenchTarget>,
         scenarios: Vec<Scenario>,
@@ -55,7 +55,7 @@ impl Session {
             peers: Vec::new(),
             load: None,
         };
-        // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
+        // Write the record without samples first: with it, samples.jsonl alone is enough to render a killed run.
         hybrid_cache_report::write_header(out, &record).map_err(unwritten)?;
         let log = SampleLog::create(&out.join(SAMPLES_FILE)).map_err(unwritten)?;
         Ok(Session {
@@ -69,7 +69,7 @@ impl Session {
     /// Takes every step, or as many as come before Ctrl-C.
     ///
     /// # Errors
-    /// The caches or the log cannot be written, or a service is gone. A run that fails is a sample, not an error.
+    /// The caches or the log cannot be written, or a service no longer answers. A run that fails is a sample, not an error.
     pub async fn measure(&mut self, rounds: &[Round], progress: &dyn Progress) -> Result<()> {
         let mut progress = BenchProgress::new(rounds.iter().flatten().copied().collect(), progress);
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
@@ -177,7 +177,7 @@ impl Session {
         Ok(())
     }
 
-    /// Measures what the first run of a scenario has left on disk; the first one of each is enough.
+    /// Measures what the first run of a scenario left on disk; one measurement for each scenario is enough.
     async fn measure_usage(&mut self, at: usize, scenario: &Scenario) -> Result<()> {
         if self.record.usage.iter().any(|known| known.scenario == scenario.name) {
             return Ok(());

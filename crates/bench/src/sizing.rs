@@ -1,4 +1,4 @@
-//! How large the volumes must be, from a trace: reads it, computes the sizes, and adds what a fleet and a replay show.
+//! Computes how large the volumes must be: reads a trace, computes the sizes, and adds the results of a fleet and a replay.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,36 +14,36 @@ use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Progress, Re
 use crate::fleet::{FleetOptions, compare_fleet};
 use crate::proof::{ProofOptions, prove};
 
-/// What has the sizes of the volumes, below the checkout.
+/// The files with the sizes of the volumes, in the checkout.
 const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-cache-volumes.yaml"];
 
-/// Where the requests are from.
+/// The source of the requests.
 #[derive(Clone, Debug)]
 pub enum TraceOrigin {
     /// A file; `-` is standard input.
     File(PathBuf),
-    /// A synthetic trace by its name, with the seed of its random numbers if it is not the usual one.
+    /// A synthetic trace by name, with the seed of its random numbers if it is not the default.
     Synthetic(String, Option<u64>),
-    /// What was recorded of a cluster or of this machine's caches; without a kind, of the first that has some. If nothing is
-    /// recorded, the synthetic trace `team`.
+    /// The recorded requests of a cluster or of this machine's caches; without a kind, those of the first that has some. If
+    /// nothing is recorded, the synthetic trace `team`.
     Recorded {
-        /// Which backend; `None` is a cluster, or else this machine.
+        /// Which backend; `None` means a cluster, otherwise this machine.
         kind: Option<BackendKind>,
-        /// The cache folder of this machine; `None` is the usual one.
+        /// The cache folder of this machine; `None` means the default.
         cache_dir: Option<PathBuf>,
-        /// Which cluster.
+        /// Which cluster to use.
         cluster: ClusterChoice,
         /// The seed of the synthetic trace.
         seed: Option<u64>,
     },
 }
 
-/// What is to be computed.
+/// Options of the computation.
 #[derive(Clone, Debug)]
 pub struct SizingOptions {
     /// The requests.
     pub origin: TraceOrigin,
-    /// What the sizes are to reach.
+    /// Targets of the sizes.
     pub targets: Targets,
     /// A fleet to simulate; `None` simulates none.
     pub fleet: Option<FleetOptions>,
@@ -69,7 +69,7 @@ pub async fn size(checkout: &Checkout, options: &SizingOptions, progress: &Arc<d
     Ok(report)
 }
 
-/// The trace with its name, whether it is synthetic, and what is wrong with single lines.
+/// The trace with its name, whether it is synthetic, and the warnings about single lines.
 type Opened = (Box<dyn Source>, (String, bool, Vec<String>));
 
 fn open(origin: &TraceOrigin, progress: &dyn Progress) -> Result<Opened> {

@@ -1,4 +1,5 @@
-//! The Kubernetes API; the only file of the crates that `xtask` drives that names its client. Plain data goes in and comes out.
+//! Client of the Kubernetes API. This is the only file of these crates that names the client library; plain data goes in and comes
+//! out.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,30 +23,30 @@ use crate::request_error::{RequestError, allowed, library_error, root_cause};
 use crate::resource_kinds::{self, ResourceKind};
 use crate::{manifests, names};
 
-/// What owns the fields of our objects.
+/// Field manager that owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
-/// Longest one question to the API server may take.
+/// Longest time for one request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest that connecting to it may take.
+/// Longest time for connecting to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause before a server that does not answer yet is asked again.
+/// Pause before a server that does not answer yet gets the next request.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A cluster's API server.
 #[derive(Clone)]
 pub struct ClusterApi {
     client: Client,
-    /// Where it is, for messages.
+    /// Address of the API server, for messages.
     pub address: String,
     /// The namespace of our objects.
     pub namespace: String,
 }
 
 impl ClusterApi {
-    /// By a kubeconfig of our own.
+    /// Connects with a kubeconfig of our own.
     ///
     /// # Errors
-    /// The file is missing or no kubeconfig.
+    /// The file is missing or is not a kubeconfig.
     pub async fn from_kubeconfig(file: &Path) -> Result<ClusterApi> {
         let read = Kubeconfig::read_from(file)
             .map_err(library_error)
@@ -58,10 +59,10 @@ impl ClusterApi {
         )
     }
 
-    /// By a context of the user's kubeconfig.
+    /// Connects with a context of the user's kubeconfig.
     ///
     /// # Errors
-    /// There is no kubeconfig, or no such context in it.
+    /// There is no kubeconfig, or it has no such context.
     pub async fn from_context(context: &str) -> Result<ClusterApi> {
         let options = KubeConfigOptions {
             context: Some(context.to_owned()),
@@ -89,14 +90,14 @@ impl ClusterApi {
         })
     }
 
-    /// The same cluster with our objects in another namespace.
+    /// Returns the same cluster with another namespace for our objects.
     #[must_use]
     pub fn within(mut self, namespace: &str) -> ClusterApi {
         namespace.clone_into(&mut self.namespace);
         self
     }
 
-    /// An object of our manifests as it is in this cluster's namespace.
+    /// Returns an object of our manifests with this cluster's namespace.
     pub fn placed(&self, object: Value) -> Value {
         manifests::in_namespace(object, &self.namespace)
     }
@@ -114,13 +115,14 @@ impl ClusterApi {
     /// The server's version, `v1.36.2`.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The server does not answer.
     pub async fn version(&self) -> Result<String> {
         let version = self.ask("its version", self.client.apiserver_version()).await?;
         Ok(version.git_version)
     }
 
-    /// Seconds by which the server's clock is ahead of ours, to within a second: it stamps an object that it does not keep.
+    /// Seconds by which the server's clock is ahead of ours, accurate to a second. A dry run creates an object, and the server's
+    /// time stamp on it is compared.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
@@ -177,7 +179,7 @@ impl ClusterApi {
         Ok(facts(&list.items, NodeFacts::from_node))
     }
 
-    /// The latest event about an object, in the cluster's own words; none where there is none or it cannot be asked for.
+    /// The latest event about an object, in the cluster's own words; `None` if there is none or the request fails.
     pub async fn last_event(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let about = format!("involvedObject.kind={kind},involvedObject.name={name}");
@@ -190,10 +192,10 @@ impl ClusterApi {
         latest?.message
     }
 
-    /// Waits until a node is Ready. A server that does not answer yet is asked again.
+    /// Waits until a node is Ready. A server that does not answer yet gets the request again.
     ///
     /// # Errors
-    /// It is not Ready by the deadline; what it says of itself is part of the message.
+    /// The node is not Ready by the deadline; the message includes the condition that the node reports.
     pub async fn wait_node_ready(&self, name: &str, within: Duration) -> Result<NodeFacts> {
         let deadline = Instant::now() + within;
         let ready = |node: Option<&Node>| node.is_some_and(|node| NodeFacts::from_node(&plain(node)).ready);
@@ -232,7 +234,7 @@ impl ClusterApi {
     /// Waits until a claim is Bound.
     ///
     /// # Errors
-    /// It is not Bound by then.
+    /// The claim is not Bound by the deadline.
     pub async fn wait_bound(&self, namespace: &str, name: &str, within: Duration) -> Result<ClaimFacts> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let bound = |claim: Option<&PersistentVolumeClaim>| {
@@ -266,7 +268,7 @@ impl ClusterApi {
         Ok(facts(&list.items, VolumeFacts::from_volume))
     }
 
-    /// Lets a volume whose claim is gone be claimed again; what is on it stays.
+    /// Makes a volume whose claim was deleted available to a new claim; the data on the volume stays.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
@@ -306,7 +308,7 @@ impl ClusterApi {
         Ok(found.as_ref().map(plain))
     }
 
-    /// Reads the objects that tell the cluster's addresses, as far as this account may.
+    /// Reads the objects that state the cluster's addresses, as far as this account may read them.
     ///
     /// # Errors
     /// The server does not answer.
@@ -331,7 +333,7 @@ impl ClusterApi {
         })
     }
 
-    /// Every object of a kind that is in no namespace; `None` where the server does not know the kind or this account may not.
+    /// Every object of a kind without namespaces; `None` if the server does not know the kind or this account may not list it.
     async fn every(&self, kind: ResourceKind) -> Result<Option<Vec<Value>>> {
         let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(kind));
         let listed = self.ask(kind.plural, objects.list(&ListParams::default())).await;
@@ -342,10 +344,10 @@ impl ClusterApi {
     /// What applying an object would do. Changes nothing.
     ///
     /// # Errors
-    /// The server does not answer, or the object is none.
+    /// The server does not answer, or the object is not valid.
     pub async fn dry_run(&self, object: &Value) -> Result<DryRun> {
         let params = PatchParams::apply(FIELD_MANAGER).dry_run();
-        // Both at once: where there is no object yet, what the second one says means nothing.
+        // Send both requests at once. If there is no object yet, the result of the dry run is ignored.
         let (live, applied) = tokio::join!(self.get(object), self.patch(object, &params));
         let Some(live) = live? else {
             return Ok(DryRun::Absent);
@@ -365,15 +367,15 @@ impl ClusterApi {
         })
     }
 
-    /// Creates an object or brings it to what is asked for.
+    /// Creates an object or changes it to the requested state.
     ///
     /// # Errors
-    /// The server does not answer; what it refuses is the inner error.
+    /// The server does not answer. A refusal by the server is the inner error.
     pub async fn apply(&self, object: &Value) -> Result<Result<Value, Refusal>> {
         self.patch(object, &PatchParams::apply(FIELD_MANAGER)).await
     }
 
-    /// The same, and takes the fields that somebody else manages.
+    /// Applies an object like [`ClusterApi::apply`], and takes over the fields that another manager owns.
     ///
     /// # Errors
     /// See [`ClusterApi::apply`].
@@ -405,7 +407,7 @@ impl ClusterApi {
                 Ok(Err(match status.code {
                     409 if !conflicts.is_empty() => Refusal::Conflict(conflicts),
                     422 => Refusal::Immutable(status.message.clone()),
-                    // Only volumes of a class that can expand grow in place.
+                    // Only volumes whose class allows expansion grow in place.
                     403 if object["kind"] == "PersistentVolumeClaim" && status.message.contains("resize") => {
                         Refusal::Immutable(status.message.clone())
                     }
@@ -416,10 +418,10 @@ impl ClusterApi {
         }
     }
 
-    /// Deletes an object and waits until it is gone. False where there was none.
+    /// Deletes an object and waits until it is gone. Returns false if there was no such object.
     ///
     /// # Errors
-    /// The server refuses, or it is not gone in time.
+    /// The server refuses, or the object is not gone in time.
     pub async fn delete(&self, object: &Value, within: Duration) -> Result<bool> {
         let object = &self.placed(object.clone());
         let (api, name) = self.resource_of(object)?;
@@ -441,8 +443,8 @@ impl ClusterApi {
         Ok(true)
     }
 
-    /// Deletes every object of a kind with a label, and with them what they own. None are there where the server does not
-    /// know the kind.
+    /// Deletes every object of a kind with a label, and everything that these objects own. A kind that the server does not know
+    /// has no objects.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
@@ -456,7 +458,7 @@ impl ClusterApi {
         }
     }
 
-    /// Whether the server knows a kind.
+    /// True if the server knows a kind.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
@@ -488,7 +490,7 @@ fn resource(kind: ResourceKind) -> ApiResource {
     ApiResource::from_gvk_with_plural(&named, kind.plural)
 }
 
-/// What we keep of each object of a list.
+/// Reads the facts that we keep from each object of a list.
 fn facts<T>(items: &[impl serde::Serialize], read: fn(&Value) -> T) -> Vec<T> {
     items.iter().map(|item| read(&plain(item))).collect()
 }

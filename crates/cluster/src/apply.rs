@@ -1,4 +1,4 @@
-//! Applies objects to a cluster, those alone that are not as they should be.
+//! Applies objects to a cluster, but only those that are not in the requested state.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::api::ClusterApi;
 use crate::objects::{DryRun, Refusal, describe, explain_terminating};
 use crate::options::RecreatePolicy;
 
-/// Longest that an object may take to be gone. A claim waits for the tasks that use it.
+/// Longest time for the deletion of an object. A claim waits for the tasks that use it.
 pub const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Applies the objects that are not as they should be.
+/// Applies the objects that are not in the requested state.
 ///
 /// # Errors
-/// Something stands in the way, explained; or the server refuses.
+/// Something blocks an object, with an explanation; or the server refuses.
 pub async fn apply(
     api: &ClusterApi,
     objects: &[(Value, DryRun)],
@@ -49,7 +49,7 @@ pub async fn apply(
     Ok(())
 }
 
-/// The names of our volumes that are for this claim: a volume whose claim was deleted is claimed again only once it is released.
+/// The names of our volumes for this claim. A volume whose claim was deleted must be released before it can be claimed again.
 fn volumes_of<'a>(claim: &Value, objects: &'a [(Value, DryRun)]) -> Vec<&'a str> {
     if claim["kind"] != "PersistentVolumeClaim" {
         return Vec::new();
@@ -62,10 +62,10 @@ fn volumes_of<'a>(claim: &Value, objects: &'a [(Value, DryRun)]) -> Vec<&'a str>
         .collect()
 }
 
-/// Makes an error of what the server refused.
+/// Turns a refusal by the server into an error.
 ///
 /// # Errors
-/// It refused.
+/// The server refused.
 pub fn refused(object: &Value, answer: Result<Value, Refusal>) -> Result<()> {
     answer.map_err(|refusal| Error::failed(refusal.explain(object)))?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Argo Workflows in a cluster: on a kind cluster its controller as well, elsewhere only what our Workflows need of it.
+//! Argo Workflows in a cluster. A kind cluster also gets Argo's controller; any other cluster gets only what our Workflows need.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{manifests, resource_kinds};
 
 const STEP: &str = "argo";
 
-/// What carries Workflows through, as in manifests/argo-controller.yaml, and under the name that it usually has.
+/// The controller that runs Workflows, as in manifests/argo-controller.yaml, under its usual name.
 pub const CONTROLLER: Deployment = Deployment {
     name: "workflow-controller",
     called: "Argo's controller",
@@ -29,30 +29,30 @@ pub const CONTROLLER: Deployment = Deployment {
                there",
 };
 
-/// Where an image is on the way to a kind node.
+/// Where an image is on its way to a kind node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ImageLocation {
     /// On the node.
     Node,
     /// In the Docker engine.
     Engine,
-    /// Neither; the node pulls it where it can.
+    /// In neither; the node pulls the image if it can.
     Nowhere,
 }
 
-/// Who brings Argo Workflows.
+/// Who installs Argo Workflows.
 #[derive(Debug)]
 enum Source {
-    /// We do, on a kind cluster: its images, and how far it is.
+    /// We do, on a kind cluster: the images, and the state of the controller.
     Ours {
         images: Vec<(String, ImageLocation)>,
         rollout: Rollout,
     },
-    /// Somebody has, or not: whether the API server knows Workflows.
+    /// The cluster's owner does, or does not: whether the API server knows Workflows.
     Theirs { is_there: bool },
 }
 
-/// What there is of it in a cluster.
+/// The state of Argo Workflows in a cluster.
 #[derive(Debug)]
 pub struct Argo {
     source: Source,
@@ -60,7 +60,7 @@ pub struct Argo {
 }
 
 impl Argo {
-    /// Looks. Changes nothing.
+    /// Reads the state. Changes nothing.
     ///
     /// # Errors
     /// The cluster or its node does not answer.
@@ -112,10 +112,10 @@ impl Argo {
         todo
     }
 
-    /// Does it, and waits until the controller is Ready where it is ours.
+    /// Installs Argo Workflows, and waits until the controller is Ready if it is ours.
     ///
     /// # Errors
-    /// Something stands in the way, or it does not become Ready.
+    /// Something blocks a step, or the controller does not become Ready.
     pub async fn act(
         &self,
         api: &ClusterApi,
@@ -143,7 +143,7 @@ impl Argo {
     }
 }
 
-/// What is to be said of an image that is not on the node.
+/// The plan's line for an image that is not on the node.
 fn planned((image, held): &(String, ImageLocation)) -> Option<Planned> {
     match held {
         ImageLocation::Node => None,

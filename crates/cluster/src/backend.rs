@@ -1,4 +1,4 @@
-//! What runs tasks: this machine or a cluster, each with its driver and its caches.
+//! Backends that run tasks: this machine or a cluster, each with its driver and its caches.
 
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
@@ -14,7 +14,7 @@ use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions,
 use crate::connection::{self, ClusterConnection};
 use crate::options::{BackendKind, ClusterChoice};
 
-/// A driver with what it runs on.
+/// A driver together with what it runs on.
 pub enum Backend {
     /// This machine, in sandboxes.
     Local(Box<LocalBackend>),
@@ -24,25 +24,25 @@ pub enum Backend {
 
 /// This machine with its driver.
 pub struct LocalBackend {
-    /// Its tools and settings.
+    /// Tools and settings of the machine.
     pub machine: Machine,
-    /// The driver on them.
+    /// The driver.
     pub driver: LocalDriver,
 }
 
 /// A cluster with its driver.
 pub struct ClusterBackend {
-    /// Its API server and settings.
+    /// API client and driver settings.
     pub connection: ClusterConnection,
-    /// The driver on them.
+    /// The driver.
     pub driver: KubeDriver,
 }
 
 impl LocalBackend {
-    /// Brings the tools, builds the runner and opens the caches.
+    /// Provides the tools, builds the runner and opens the caches.
     ///
     /// # Errors
-    /// One of them cannot be had.
+    /// A tool is not available, the runner does not build, or the caches cannot be opened.
     pub fn open(checkout: &Checkout, options: &MachineOptions, progress: &dyn Progress) -> Result<LocalBackend> {
         let machine = Machine::provision(checkout, options, progress)?;
         let driver = machine.driver()?;
@@ -51,7 +51,7 @@ impl LocalBackend {
 }
 
 impl Backend {
-    /// Opens what runs tasks. Call it within the runtime that is to run them.
+    /// Opens a backend. Call it within the runtime that will run the tasks.
     ///
     /// # Errors
     /// This machine lacks a tool, there is no such cluster, or its caches cannot be opened.
@@ -88,14 +88,14 @@ impl Backend {
         }
     }
 
-    /// Refuses a task before anything is started, where that can be told already.
+    /// Refuses a task before anything starts, if the problem is already known.
     ///
     /// # Errors
-    /// The task is not acceptable, or asks for what this backend cannot make.
+    /// The task is not acceptable, or asks for something that this backend cannot provide.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
         match self {
             Backend::Local(backend) => backend.machine.can_run_task(spec),
-            // What an image can make, its runner tells.
+            // The runner in the image reports what the image cannot provide.
             Backend::Cluster(_) => match spec.check() {
                 Ok(_) => Ok(()),
                 Err(error) => Err(Error::input(error.to_string())),
@@ -103,7 +103,7 @@ impl Backend {
         }
     }
 
-    /// The same for every scenario.
+    /// Checks every scenario like [`Backend::can_run_task`].
     ///
     /// # Errors
     /// See [`Backend::can_run_task`].
@@ -115,7 +115,7 @@ impl Backend {
         }
     }
 
-    /// Threads that numeric libraries of a task should use: the processors it may have.
+    /// Threads that a task's numeric libraries should use: the number of processors that the task may use.
     pub fn threads(&self) -> u32 {
         match self {
             Backend::Local(_) => {
@@ -125,7 +125,7 @@ impl Backend {
         }
     }
 
-    /// Bounds on each task, without one on its time. Those of a pod are the cluster's.
+    /// Limits of each task, without a time limit. The cluster sets those of a pod.
     pub fn limits(&self) -> Limits {
         let limits = match self {
             Backend::Local(backend) => backend.machine.limits.clone(),
@@ -148,10 +148,10 @@ impl Backend {
         }
     }
 
-    /// Looks after the caches of one epoch.
+    /// Maintains the caches of one epoch.
     ///
     /// # Errors
-    /// It could not, with its reason.
+    /// The maintenance failed; the error has the reason.
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
         let report = match self {
             Backend::Local(backend) => backend.driver.maintain(epoch, what).await?,
@@ -168,10 +168,10 @@ impl Backend {
         }
     }
 
-    /// Moves caches of another layout out of the way; where to.
+    /// Moves caches of another layout out of the way. Returns their new places.
     ///
     /// # Errors
-    /// It could not, with its reason.
+    /// The caches cannot be moved; the error has the reason.
     pub async fn set_aside(&self) -> Result<Vec<String>> {
         match self {
             Backend::Local(backend) => {
@@ -181,7 +181,7 @@ impl Backend {
             Backend::Cluster(backend) => {
                 let question = PodMaintenanceCommand::SetAside;
                 match backend.driver.maintain(&Epoch::Standing, question).await? {
-                    // As folders of the two volumes: nothing else is known of where those are.
+                    // Name them as folders of the two volumes: nothing else is known of where the volumes are.
                     PodMaintainReport::SetAside { folders } => {
                         Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
                     }
@@ -191,10 +191,10 @@ impl Backend {
         }
     }
 
-    /// Prepares what a task needs, for its tenant and within its time.
+    /// Prepares what a task needs, for the task's tenant and within the task's time limit.
     ///
     /// # Errors
-    /// The task is not acceptable or what runs it is gone. Why nothing could be prepared is the inner error.
+    /// The task is not acceptable or the backend is gone. The inner error says why nothing could be prepared.
     pub async fn warm(
         &self,
         spec: &TaskSpec,
@@ -203,13 +203,13 @@ impl Backend {
     ) -> Result<Result<CacheReport, Failure>> {
         match self {
             Backend::Local(backend) => Ok(backend.driver.warm(spec, options).await),
-            // A pod prepares beside the task that asks for it.
+            // On a cluster only the pod of a task can prepare, so run a task.
             Backend::Cluster(backend) => run_to_warm(&backend.driver, spec, options, progress).await,
         }
     }
 }
 
-/// Whole processors of a CPU limit in Kubernetes' notation (`2`, `1500m`), at least one.
+/// Whole processors of a CPU limit in Kubernetes' notation (`2`, `1500m`); at least one.
 fn whole_cpus(limit: &str) -> u32 {
     let whole = match limit.strip_suffix('m') {
         Some(thousandths) => thousandths.parse::<u32>().map(|thousandths| thousandths / 1000),

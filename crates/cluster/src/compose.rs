@@ -1,5 +1,5 @@
-//! What compose.yaml needs to run the service beside a kind cluster: how to reach it from Docker's network, what the
-//! driver is told, a token, a folder for its tasks, and where all that is.
+//! The files that compose.yaml needs to run the service beside a kind cluster: a kubeconfig for Docker's network, the driver's
+//! settings, a token, a folder for the service's tasks, and a file of variables with all these paths.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,10 +16,10 @@ use crate::{node, service};
 const STEP: &str = "compose";
 /// The API server's port inside its node.
 const API_PORT: u16 = 6443;
-/// First line of a file of variables that is ours to write.
+/// First line of a file of variables that `up` may overwrite.
 const OURS: &str = "# Written by `cargo xtask up` for compose.yaml; without this line it is yours, and stays as it is.";
 
-/// The files, as they should be.
+/// The files in their requested state.
 pub struct ComposeFiles {
     state: StateFolder,
     wanted: Vec<(PathBuf, Vec<u8>)>,
@@ -28,10 +28,10 @@ pub struct ComposeFiles {
 }
 
 impl ComposeFiles {
-    /// For the service on a cluster that is up.
+    /// Computes the files for the service beside a running cluster.
     ///
     /// # Errors
-    /// Its kubeconfig cannot be read.
+    /// The cluster's kubeconfig cannot be read.
     pub fn new(checkout: &Checkout, state: &StateFolder, config: &KubeConfig) -> Result<ComposeFiles> {
         let folder = state.service();
         let path = state.kubeconfig();
@@ -54,7 +54,7 @@ impl ComposeFiles {
         })
     }
 
-    /// What there is to do.
+    /// What has to be done.
     pub fn plan(&self) -> Planned {
         let (missing, other): (Vec<_>, Vec<_>) = self.differing().partition(|path| !path.exists());
         let names = |paths: &[&Path]| {
@@ -80,7 +80,7 @@ impl ComposeFiles {
             .chain(once.map(PathBuf::as_path))
     }
 
-    /// Writes what is not as it should be. A token that is there stays.
+    /// Writes the files that differ. An existing token stays.
     ///
     /// # Errors
     /// A folder cannot be written.
@@ -102,7 +102,7 @@ impl ComposeFiles {
     }
 }
 
-/// The kubeconfig as it holds on the cluster's own network in Docker.
+/// The kubeconfig that works on the cluster's own network in Docker.
 fn inside_docker(kubeconfig: &str) -> Result<Vec<u8>> {
     let mut config: Value =
         serde_yaml::from_str(kubeconfig).map_err(|error| Error::other(ErrorClass::Failed, error))?;
@@ -113,7 +113,7 @@ fn inside_docker(kubeconfig: &str) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec_pretty(&config)?)
 }
 
-/// True where there is no file, or one that was written here.
+/// True if there is no such file, or if `up` wrote it.
 fn is_ours(variables: &Path) -> bool {
     match fs::read_to_string(variables) {
         Ok(text) => text.lines().next() == Some(OURS),
@@ -126,7 +126,7 @@ fn variables_of(folder: &Path) -> Result<Vec<u8>> {
     if folder.contains('\'') {
         return Err(failed!("{folder}: compose takes no path with a quotation mark"));
     }
-    // Files that only this user may read are read by a container of the same user.
+    // The files are readable by this user only, so the container runs as the same user.
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let text = format!("{OURS}\nHYBRID_CACHE_SERVICE_FOLDER='{folder}'\nHYBRID_CACHE_USER={user}:{group}\n");
     Ok(text.into_bytes())

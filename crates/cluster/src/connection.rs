@@ -1,4 +1,4 @@
-//! Connects to a cluster that is up: its API server and the settings of the driver. `bench`, `run`, `status` and `doctor` open it.
+//! Connects to a running cluster: its API server and the settings of the driver. `bench`, `run`, `status` and `doctor` use it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,22 +17,22 @@ use crate::options::ClusterChoice;
 use crate::resource_kinds;
 use crate::state::StateFolder;
 
-/// Seconds after which Kubernetes deletes a task that has ended and that nobody has fetched: so long the API server may be
-/// out of reach of a driver. What was seen to its end is deleted at once.
+/// Seconds after which Kubernetes deletes a task that has ended and whose result no driver has fetched. The API server may be out
+/// of a driver's reach for this long. A driver deletes a task that it saw end at once.
 const TTL_S: u32 = 24 * 3600;
 /// Seconds that a pod may wait for a node and its image.
 const START_S: u64 = 120;
 
-/// The API server of a cluster that is up, and the settings of the driver on it.
+/// The API server of a running cluster, and the settings of the driver on it.
 pub struct ClusterConnection {
-    /// Its API server.
+    /// Client of the API server.
     pub api: ClusterApi,
-    /// What the driver is told.
+    /// Settings of the driver.
     pub config: KubeConfig,
 }
 
 impl ClusterConnection {
-    /// Opens the cluster that `up` made, or the one that a context names. Asks the cluster nothing yet.
+    /// Opens the cluster that `up` made, or the one that a context names. Sends no request to the cluster yet.
     ///
     /// # Errors
     /// There is no such cluster or context, or the machine's settings cannot be read.
@@ -43,10 +43,10 @@ impl ClusterConnection {
         Ok(ClusterConnection { api, config })
     }
 
-    /// Checks that Workflows can be made there.
+    /// Checks that Workflows can be created in the cluster.
     ///
     /// # Errors
-    /// The API server does not know them, or does not answer.
+    /// The API server does not know Workflows, or does not answer.
     pub async fn needs_argo(&self) -> Result<()> {
         if self.api.knows(resource_kinds::WORKFLOW).await? {
             return Ok(());
@@ -63,7 +63,7 @@ impl ClusterConnection {
     /// # Errors
     /// The cluster does not answer.
     pub async fn driver(&self) -> Result<KubeDriver> {
-        // An account that may not read claims goes by what their file systems say.
+        // If this account may not read claims, use the sizes of the claims' file systems.
         let claims = self.api.claims(&self.api.namespace).await.unwrap_or_default();
         self.api.driver(on_claims(self.config.clone(), &claims)).await
     }
@@ -72,10 +72,10 @@ impl ClusterConnection {
 /// The folder of this machine in which requests to a cluster are recorded.
 ///
 /// # Errors
-/// The name is none for a cluster, or the user has no cache folder.
+/// The name cannot be a cluster's, or the user has no cache folder.
 pub fn trace_folder(choice: &ClusterChoice) -> Result<PathBuf> {
     let folder = match &choice.context {
-        // Nothing else is kept of a cluster that is not ours.
+        // This is the only thing we keep of a cluster that is not ours.
         Some(context) => {
             let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
             let name = format!("{context}.{}", choice.namespace);
@@ -90,7 +90,7 @@ pub fn trace_folder(choice: &ClusterChoice) -> Result<PathBuf> {
     Ok(folder.join(trace::FOLDER))
 }
 
-/// The same on claims as large as these are, or ask to be.
+/// Returns the settings with budgets for claims of the size that these have, or request.
 pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
     let size = |name: &str| {
         let claim = claims.iter().find(|claim| claim.name == name);
@@ -103,7 +103,7 @@ pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
     }
 }
 
-/// The API server of a cluster that is up.
+/// The API server of a running cluster.
 ///
 /// # Errors
 /// There is no such cluster or context.
@@ -117,7 +117,7 @@ pub async fn api(choice: &ClusterChoice) -> Result<ClusterApi> {
     api_of_kubeconfig(&choice.name, &StateFolder::for_cluster(&choice.name)?.kubeconfig()).await
 }
 
-/// The API server of the kind cluster that our own kubeconfig leads to.
+/// The API server of the kind cluster that our own kubeconfig names.
 ///
 /// # Errors
 /// There is no such cluster.
@@ -131,7 +131,7 @@ pub async fn api_of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterA
     ClusterApi::from_kubeconfig(kubeconfig).await
 }
 
-/// What the driver is told on any cluster of this checkout and this machine.
+/// Settings of the driver for any cluster of this checkout and this machine.
 ///
 /// # Errors
 /// No image was built yet, or the machine's settings cannot be read.
@@ -142,7 +142,7 @@ pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
     Ok(config_with(image, network_settings(checkout).await?))
 }
 
-/// The same for an image and a network that are known already.
+/// Settings of the driver for an image and a network that are already known.
 pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
     KubeConfig {
         namespace: NAMESPACE.to_owned(),
@@ -178,7 +178,7 @@ fn resources(cpu: [&str; 2], memory: [&str; 2], disk: &str) -> Resources {
     }
 }
 
-/// What a driver is told that runs tasks as Workflows.
+/// Settings of a driver that runs tasks as Workflows.
 pub fn with_argo(config: KubeConfig) -> KubeConfig {
     KubeConfig {
         argo: Some(Argo {

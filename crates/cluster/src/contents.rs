@@ -1,24 +1,24 @@
-//! What the folders for volumes hold: only a cache of ours, or no file at all, makes a folder ours to give away and to delete.
+//! What the folders for volumes hold. A folder is ours to change owner and delete only if it holds a cache of ours or no file.
 
 use std::path::Path;
 use std::process::Command;
 
 use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 
-/// What one folder holds.
+/// What a folder holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Nothing: it is not there, is empty, or has only the folders that Kubernetes and file systems make.
+    /// Nothing: the folder does not exist, is empty, or has only the folders that Kubernetes and file systems create.
     Nothing,
-    /// A `FORMAT` file says that it is a cache of ours.
+    /// A cache of ours, as its `FORMAT` file says.
     Cache,
     /// Something else, with an example.
     Other(String),
 }
 
 /// Prints a line for each of the folders `python` and `system` below its argument: name, `nothing`, `cache` or `other`, and an
-/// example. The `FORMAT` file of the system volume lies below the folder that is mounted as /nix; that of a cache which was
-/// set aside lies one folder deeper.
+/// example. The `FORMAT` file of the system volume is below the folder that is mounted as /nix. The `FORMAT` file of a cache that
+/// was set aside is one folder deeper.
 pub const SCRIPT: &str = r#"
 state=.nix-portable/nix/var/hybrid-cache
 for name in python system; do
@@ -36,7 +36,7 @@ for name in python system; do
 done
 "#;
 
-/// Reads what [`SCRIPT`] printed about a folder. A folder that it says nothing of is not ours.
+/// Reads what [`SCRIPT`] printed about a folder. A folder without a line is not ours.
 pub fn parse(printed: &str, name: &str) -> Contents {
     let words = |line: &str| -> Option<Contents> {
         let mut words = line.splitn(3, ' ');
@@ -51,10 +51,10 @@ pub fn parse(printed: &str, name: &str) -> Contents {
     printed.lines().find_map(words).unwrap_or_else(unknown)
 }
 
-/// Refuses a folder of this machine if one of its folders for volumes holds something else than a cache.
+/// Refuses a folder of this machine if one of its folders for volumes holds something other than a cache.
 ///
 /// # Errors
-/// It does, named; or it cannot be read.
+/// Such a folder exists, and the error names it; or a folder cannot be read.
 pub fn check(volumes: &Path, names: &[&str]) -> Result<()> {
     let looked = Command::new("sh").args(["-c", SCRIPT, "sh"]).arg(volumes).output();
     let looked = looked.context("starting sh")?;
@@ -74,7 +74,7 @@ pub fn check(volumes: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Why a folder is left alone.
+/// The message that says why a folder is left alone.
 pub fn refusal(folder: &str, example: &str) -> String {
     format!(
         "{folder} holds something else than a cache ({example}) and no FORMAT file of ours\nhint: choose an empty folder with \

@@ -1,4 +1,5 @@
-//! Deletes the cluster that `up` made, or what it put into another one. The caches stay unless the options say otherwise.
+//! Deletes the cluster that `up` made, or the objects that `up` applied to another cluster. The caches stay unless the options say
+//! otherwise.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use crate::plan::{self, Decision};
 use crate::state::{Record, Stage};
 use crate::{connection, contents, namespace, resource_kinds, service};
 
-/// Deletes the cluster that `up` made, or takes back what it applied to another one.
+/// Deletes the cluster that `up` made, or the objects that `up` applied to another cluster.
 ///
 /// # Errors
 /// The cluster is not ours, or something cannot be deleted.
@@ -49,7 +50,7 @@ async fn delete(checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -
         return Err(Error::prerequisite(why));
     }
     if options.volumes {
-        // Before anything is deleted.
+        // Check this before anything is deleted.
         contents::check(&volumes, &manifests::FOLDERS)?;
     }
     if options.volumes
@@ -87,7 +88,8 @@ async fn delete(checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -
     Ok(())
 }
 
-/// True if the task service keeps tasks in the cluster: its claim is there, or `up` noted a service and nobody answers.
+/// True if the task service keeps tasks in the cluster: its claim exists, or `up` recorded a service and the cluster does not
+/// answer.
 async fn holds_tasks(checkout: &Checkout, cluster: &KindCluster, is_running: bool) -> Result<bool> {
     let noted = cluster.record.as_ref().is_some_and(|record| record.service);
     let claims = service::claims(checkout)?;
@@ -129,8 +131,9 @@ fn remove(volumes: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes back what `up` applied to a cluster that is not ours, in the opposite order. The namespace stays, without our labels
-/// if somebody else made it: their things may be in it. An object of our name without our label is not ours.
+/// Deletes the objects that `up` applied to a cluster that is not ours, in the opposite order. The namespace stays, because it may
+/// hold objects of others; it loses our labels if somebody else made it. An object with our name but without our label is not
+/// ours.
 async fn remove_objects(api: &ClusterApi, checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -> Result<()> {
     steps.begin("objects", "deleting what `up` applied");
     let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None), &Default::default())?;
@@ -139,7 +142,7 @@ async fn remove_objects(api: &ClusterApi, checkout: &Checkout, options: &DownOpt
     objects.extend(manifests::argo(checkout)?);
     objects.extend(service::everything(checkout)?);
     let tasks = service::claims(checkout)?;
-    // A claim is not gone before the pods that mount it are, those that have ended included.
+    // A claim is deleted only after the pods that mount it, including those that have ended.
     for kind in [resource_kinds::JOB, resource_kinds::WORKFLOW] {
         api.delete_labelled(kind, &api.namespace, DRIVER_LABEL).await?;
     }

@@ -1,4 +1,4 @@
-//! What the API server says of nodes, claims, volumes and pods, reduced to what `up`, `status` and `doctor` ask.
+//! Nodes, claims, volumes and pods as the API server reports them, reduced to what `up`, `status` and `doctor` need.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,26 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// True where it takes pods.
+    /// True if the node accepts pods.
     pub ready: bool,
-    /// What the node says of its readiness.
+    /// The readiness condition that the node reports.
     pub condition: String,
-    /// The kubelet's version.
+    /// Version of the kubelet.
     pub version: String,
-    /// `containerd://2.1.9`
+    /// Container runtime, such as `containerd://2.1.9`.
     pub runtime: String,
-    /// What pods can have of it, in Kubernetes' notation: `cpu`, `memory`, `pods`.
+    /// Resources available to pods, in Kubernetes' notation: `cpu`, `memory`, `pods`.
     pub allocatable: BTreeMap<String, String>,
-    /// Its addresses inside the cluster.
+    /// Addresses of the node inside the cluster.
     pub addresses: Vec<String>,
-    /// The ranges that its pods' addresses are from, where Kubernetes gives them out.
+    /// The ranges of the addresses of the node's pods, if Kubernetes assigns them.
     pub pod_ranges: Vec<String>,
 }
 
 impl NodeFacts {
-    /// From a Node.
+    /// Reads a Node.
     pub fn from_node(node: &Value) -> NodeFacts {
         let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
         let ready = conditions
@@ -72,24 +72,24 @@ impl NodeFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimFacts {
-    /// Its name.
+    /// Name of the claim.
     pub name: String,
-    /// Which one: another claim of the same name has another.
+    /// Uid of the claim: another claim of the same name has another uid.
     pub uid: String,
     /// `Bound`, `Pending` or `Lost`.
     pub phase: String,
-    /// What it asks for, in Kubernetes' notation.
+    /// The requested size, in Kubernetes' notation.
     pub requested: String,
-    /// What it has, once it is Bound.
+    /// The capacity, once the claim is Bound.
     pub capacity: Option<String>,
-    /// The PersistentVolume it is bound to.
+    /// The PersistentVolume that the claim is bound to.
     pub volume: Option<String>,
-    /// Its StorageClass.
+    /// StorageClass of the claim.
     pub storage_class: Option<String>,
 }
 
 impl ClaimFacts {
-    /// From a PersistentVolumeClaim.
+    /// Reads a PersistentVolumeClaim.
     pub fn from_claim(claim: &Value) -> ClaimFacts {
         let phase = text(claim, "/status/phase");
         ClaimFacts {
@@ -103,12 +103,12 @@ impl ClaimFacts {
         }
     }
 
-    /// Bytes that it has, or asks for where it is not Bound; 0 where neither is a quantity.
+    /// Capacity in bytes, or the requested size if the claim is not Bound; 0 if neither is a quantity.
     pub fn bytes(&self) -> u64 {
         quantity::bytes(self.capacity.as_ref().unwrap_or(&self.requested)).unwrap_or(0)
     }
 
-    /// True where a pod can mount it.
+    /// True if a pod can mount the claim.
     pub fn bound(&self) -> bool {
         self.phase == "Bound"
     }
@@ -118,14 +118,14 @@ impl ClaimFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeFacts {
-    /// Its name.
+    /// Name of the volume.
     pub name: String,
     /// `Available`, `Bound`, `Released` or `Failed`.
     pub phase: String,
 }
 
 impl VolumeFacts {
-    /// From a PersistentVolume.
+    /// Reads a PersistentVolume.
     pub fn from_volume(volume: &Value) -> VolumeFacts {
         VolumeFacts {
             name: text(volume, "/metadata/name"),
@@ -137,23 +137,23 @@ impl VolumeFacts {
 /// A pod of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskPod {
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// Its labels.
+    /// Labels of the pod.
     pub labels: BTreeMap<String, String>,
     /// `Pending`, `Running`, `Succeeded` or `Failed`.
     pub phase: String,
-    /// What its ended containers left as their result.
+    /// Termination messages of the containers that have ended.
     pub messages: Vec<String>,
-    /// Why the image of one of its containers cannot be had, in the kubelet's words.
+    /// Why the image of one of the containers is not available, in the kubelet's words.
     pub unpulled: Option<String>,
 }
 
-/// What a kubelet says of an image that it could not pull and will not soon try again.
+/// Reasons that a kubelet gives for an image that it could not pull and will not soon pull again.
 const UNPULLED: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
 
 impl TaskPod {
-    /// From a Pod.
+    /// Reads a Pod.
     pub fn from_pod(pod: &Value) -> TaskPod {
         let containers = ["/status/initContainerStatuses", "/status/containerStatuses"];
         let statuses = containers
@@ -181,7 +181,7 @@ impl TaskPod {
         }
     }
 
-    /// What its runner reported, where it ran a task to its end.
+    /// The runner's report, if the runner ran a task to its end.
     pub fn report(&self) -> Option<RunReport> {
         self.messages
             .iter()

@@ -1,4 +1,4 @@
-//! What `chaos` does to a cluster behind the driver's back, by the same means as `up` and `down`.
+//! The faults that `chaos` injects into a cluster without the driver's knowledge, by the same means as `up` and `down`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use hybrid_cache_trials::chaos::{ClusterControl, NodeControl};
 use crate::connection::ClusterConnection;
 use crate::resource_kinds;
 
-/// How long a node may take until its API server answers again.
+/// Longest time from the restart of a node until its API server answers.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(300);
-/// Between two questions to an API server that does not answer yet.
+/// Pause between two requests to an API server that does not answer yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// A cluster in which faults are caused.
+/// A cluster into which faults are injected.
 pub struct FaultyCluster {
     connection: Arc<ClusterConnection>,
     node: Option<Node>,
@@ -35,7 +35,7 @@ fn trial_error(error: impl std::fmt::Display) -> TrialError {
 }
 
 impl FaultyCluster {
-    /// A cluster, and the container of its node that may be paused and restarted, if there is one.
+    /// Takes a cluster, and its node's container, which may be paused and restarted, if there is one.
     pub fn new(connection: ClusterConnection, container: Option<String>) -> FaultyCluster {
         let connection = Arc::new(connection);
         let node = container.map(|container| Node {

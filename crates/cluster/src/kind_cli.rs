@@ -1,5 +1,5 @@
-//! The `kind` program; the only file that starts it. kind talks to Docker through the docker CLI, and so does this file
-//! for the one thing kind has no command for: starting a node that was stopped.
+//! Runs the `kind` program; this is the only file that starts it. kind talks to Docker through the docker CLI. This file also uses
+//! the docker CLI, to start a stopped node, because kind has no command for that.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,67 +12,67 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The oldest release whose node images and configuration are what manifests/kind-cluster.yaml is written for.
+/// The oldest release whose node images and configuration fit manifests/kind-cluster.yaml.
 const MIN_VERSION: (u32, u32, u32) = (0, 27, 0);
-/// Longest that a question may take.
+/// Longest time for a query.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest that making a cluster may take, a pull of the node image included.
+/// Longest time for creating a cluster, including a pull of the node image.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(900);
-/// Longest that copying an image onto a node may take.
+/// Longest time for copying an image onto a node.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
-/// Longest that deleting a cluster may take.
+/// Longest time for deleting a cluster.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Hears what kind says while it works, a line at a time.
+/// Receives kind's output while kind runs, one line at a time.
 pub type Listener<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// A `kind` that is new enough.
+/// A `kind` program that is new enough.
 #[derive(Clone, Debug)]
 pub struct KindCli {
-    /// The program.
+    /// Path of the program.
     pub program: PathBuf,
 }
 
-/// What a `kind` on this machine is.
+/// The result of the search for `kind` on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KindFound {
-    /// There is none.
+    /// There is no `kind`.
     Missing,
-    /// It is older than what we need.
+    /// The program is older than what we need.
     TooOld {
-        /// The program.
+        /// Path of the program.
         program: PathBuf,
-        /// Its version.
+        /// Version of the program.
         version: String,
     },
-    /// It will do.
+    /// The program can be used.
     Usable {
-        /// The program.
+        /// Path of the program.
         program: PathBuf,
-        /// Its version.
+        /// Version of the program.
         version: String,
     },
 }
 
-/// What a cluster is made from.
+/// The inputs for creating a cluster.
 #[derive(Debug)]
 pub struct Create<'a> {
-    /// Its name.
+    /// Name of the cluster.
     pub name: &'a str,
-    /// kind's configuration.
+    /// kind's configuration file.
     pub config: &'a Path,
-    /// Node image; none: kind's own default.
+    /// Node image; `None` means kind's own default.
     pub image: Option<&'a str>,
-    /// Where the kubeconfig is written.
+    /// The file that the kubeconfig is written to.
     pub kubeconfig: &'a Path,
-    /// Is handed to kind as its standard input, and so stays locked for as long as kind works, whatever becomes of us.
+    /// The lock, passed to kind as its standard input: it stays locked while kind runs, even if this process ends.
     pub lock: &'a File,
 }
 
-/// Looks for kind on the search path, then among what `cargo xtask node-image` built.
+/// Looks for kind on the search path, then in the output of `cargo xtask node-image`.
 ///
 /// # Errors
-/// A program is there but does not say its version.
+/// A program exists but does not report its version.
 pub async fn look(checkout: &Checkout) -> Result<KindFound> {
     let built = Some(node_image::programs(checkout).kind).filter(|program| program.is_file());
     let mut old = None;
@@ -87,7 +87,7 @@ pub async fn look(checkout: &Checkout) -> Result<KindFound> {
     Ok(old.unwrap_or(KindFound::Missing))
 }
 
-/// `kind v0.33.0 go1.26.8 linux/amd64` is 0.33.0.
+/// The version in kind's output: `kind v0.33.0 go1.26.8 linux/amd64` gives 0.33.0.
 fn version_of(text: &str) -> Option<String> {
     let word = text.split_whitespace().nth(1)?;
     Some(word.trim_start_matches('v').to_owned())
@@ -102,10 +102,10 @@ fn numbers(version: &str) -> (u32, u32, u32) {
 }
 
 impl KindCli {
-    /// A kind that can be used.
+    /// Returns a `kind` that can be used.
     ///
     /// # Errors
-    /// There is none: exit code 4, with the remedy.
+    /// There is none: exit code 4, and the message says what to do.
     pub async fn find(checkout: &Checkout) -> Result<KindCli> {
         const REMEDY: &str =
             "`cargo xtask node-image` builds one from source, together with a node image; or install kind";
@@ -125,8 +125,8 @@ impl KindCli {
         }
     }
 
-    /// Makes a cluster. kind's own wait is not used: its time-out is only a warning, so the caller looks at the node.
-    /// The node is kept when it fails, so that its journal can be read.
+    /// Creates a cluster. kind's own wait is not used, because kind reports a timeout only as a warning; the caller checks the
+    /// node instead. A node that fails is kept, so that its journal can be read.
     ///
     /// # Errors
     /// kind's own `ERROR:` lines.
@@ -144,10 +144,10 @@ impl KindCli {
         Ok(())
     }
 
-    /// Deletes a cluster and leaves the user's own kubeconfig alone. None of that name is fine.
+    /// Deletes a cluster and leaves the user's own kubeconfig alone. Succeeds if there is no cluster of that name.
     ///
     /// # Errors
-    /// kind's own.
+    /// kind's own error.
     pub async fn delete(&self, name: &str, kubeconfig: &Path) -> Result<()> {
         let mut command = Command::new(&self.program);
         command.args(["delete", "cluster", "--name", name]);
@@ -156,10 +156,10 @@ impl KindCli {
         Ok(())
     }
 
-    /// How to reach a cluster from this machine.
+    /// The kubeconfig for reaching a cluster from this machine.
     ///
     /// # Errors
-    /// There is no such cluster, or its node does not run.
+    /// There is no such cluster, or its node is not running.
     pub async fn kubeconfig(&self, name: &str) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(["get", "kubeconfig", "--name", name]);
@@ -178,10 +178,10 @@ impl KindCli {
     }
 }
 
-/// Starts a node that was stopped.
+/// Starts a stopped node.
 ///
 /// # Errors
-/// The docker CLI's own.
+/// The docker CLI's own error.
 pub async fn start_node(container: &str) -> Result<()> {
     let mut command = Command::new("docker");
     command.args(["start", container]);
@@ -189,7 +189,7 @@ pub async fn start_node(container: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program within a deadline. Each line of its standard error is heard as it comes.
+/// Runs a program with a deadline and passes on each line of its standard error at once.
 async fn run(command: &mut Command, deadline: Duration, listen: Listener<'_>) -> Result<String> {
     let words = words(command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -246,14 +246,14 @@ fn words(command: &Command) -> String {
     words.join(" ")
 }
 
-/// What kind said went wrong: its `ERROR:` lines and what follows them, else its last lines.
+/// kind's error message: its `ERROR:` lines and the lines after them, otherwise its last lines.
 fn last_words(said: &[String]) -> String {
     const MAX_LINES: usize = 6;
     let from = said
         .iter()
         .position(|line| line.starts_with("ERROR: "))
         .unwrap_or(said.len().saturating_sub(MAX_LINES));
-    // A failed command's whole output follows, at times with hundreds of lines of the kind `I1122 19:23:38.293641 …`.
+    // The whole output of a failed command follows, sometimes with hundreds of lines such as `I1122 19:23:38.293641 …`.
     let chatter = |line: &&str| {
         let mut bytes = line.bytes();
         bytes.next() == Some(b'I') && bytes.take(4).filter(u8::is_ascii_digit).count() == 4

@@ -1,4 +1,4 @@
-//! A kind cluster of ours: observed, made, started again, made anew.
+//! A kind cluster of ours: observes, creates, starts and recreates it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,34 +16,34 @@ use crate::plan::{self, Decision, NodeContainer, Planned};
 use crate::state::{Record, Stage, StateFolder};
 use crate::{connection, contents, manifests, node, node_archive};
 
-/// Longest that a node may take to be Ready after kind is done, or after it was started.
+/// Longest time until a node is Ready after kind has ended or after the node was started.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
-/// Longest that another `up` or `down` of the same cluster is waited for.
+/// Longest wait for another `up` or `down` of the same cluster.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1200);
 
-/// A kind cluster of this machine, whether it is there or not, and nobody else makes or deletes it meanwhile.
+/// A kind cluster of this machine, existing or not. Its lock keeps other programs from creating or deleting it meanwhile.
 pub struct KindCluster {
-    /// Its name.
+    /// Name of the cluster.
     pub name: String,
     /// The Docker engine.
     pub engine: Engine,
-    /// The program that makes clusters.
+    /// The `kind` program.
     pub kind: KindCli,
-    /// What this machine keeps of it.
+    /// The folder in which this machine keeps the cluster's state.
     pub state: StateFolder,
-    /// What was remembered of it.
+    /// The recorded state of the cluster.
     pub record: Option<Record>,
-    /// Its node.
+    /// Container of the cluster's node.
     pub container: Option<NodeContainer>,
-    /// Held until this is dropped.
+    /// Lock that is held until this value is dropped.
     lock: File,
 }
 
 impl KindCluster {
-    /// Takes the lock and observes. Changes nothing but the kubeconfig, which is made to fit the cluster.
+    /// Takes the lock and observes the cluster. Changes nothing but the kubeconfig, which is updated to fit the cluster.
     ///
     /// # Errors
-    /// There is no Docker or no kind, or another program is at work on this cluster for too long.
+    /// There is no Docker or no kind, or another program holds the lock of this cluster for too long.
     pub async fn observe(checkout: &Checkout, name: &str, steps: &Steps<'_>) -> Result<KindCluster> {
         let state = StateFolder::for_cluster(name)?;
         state.make()?;
@@ -81,7 +81,7 @@ impl KindCluster {
             container.mounts_our_folder = folders.ok().map(|folders| folders.is_some());
             container.ready = ready;
         }
-        // kind writes the kubeconfig when everything else is done: it ended well, only we were not there any more.
+        // kind writes the kubeconfig last, so creating the cluster succeeded, although this program had ended before.
         if let Some(record) = &mut self.record
             && record.stage == Stage::Creating
             && self.state.kubeconfig().is_file()
@@ -102,18 +102,18 @@ impl KindCluster {
         Some(nodes.iter().any(|found| found.name == node && found.ready))
     }
 
-    /// Its API server.
+    /// Client of the cluster's API server.
     ///
     /// # Errors
-    /// It was never made.
+    /// The cluster was never created.
     pub async fn api(&self) -> Result<ClusterApi> {
         connection::api_of_kubeconfig(&self.name, &self.state.kubeconfig()).await
     }
 
-    /// The id of its node's container.
+    /// The id of the node's container.
     ///
     /// # Errors
-    /// It is not there.
+    /// There is no such container.
     pub fn node(&self) -> Result<&str> {
         let container = self.container.as_ref();
         Ok(&container
@@ -121,10 +121,10 @@ impl KindCluster {
             .id)
     }
 
-    /// The folder of this machine with the volumes: as asked for, else as they were, else the usual one.
+    /// The folder of this machine with the volumes: the requested one, otherwise the recorded one, otherwise the default.
     ///
     /// # Errors
-    /// The working folder is gone.
+    /// The current directory no longer exists.
     pub fn volumes(&self, asked: Option<&PathBuf>) -> Result<PathBuf> {
         match (asked, &self.record) {
             (Some(folder), _) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
@@ -133,10 +133,10 @@ impl KindCluster {
         }
     }
 
-    /// What has to be done to it. `image` is a reference, or an archive.
+    /// What has to be done to the cluster. `image` is a reference or an archive.
     ///
     /// # Errors
-    /// The archive is none.
+    /// The archive is not valid.
     pub async fn plan(&self, volumes: &Path, image: Option<&str>, recreate: RecreatePolicy) -> Result<Planned> {
         let other_image = self.other_image(image).await?;
         let asked = plan::ClusterRequest {
@@ -148,8 +148,8 @@ impl KindCluster {
         Ok(plan::cluster(asked, self.container.as_ref(), self.record.as_ref()))
     }
 
-    /// The node image that was asked for, where the node was made from another. A name may have moved on to another image
-    /// since then, so images are compared and not names.
+    /// The requested node image, if the node was made from another one. A name may refer to another image by now, so images are
+    /// compared and not names.
     async fn other_image(&self, asked: Option<&str>) -> Result<Option<String>> {
         let (Some(asked), Some(container)) = (asked, &self.container) else {
             return Ok(None);
@@ -163,10 +163,10 @@ impl KindCluster {
         Ok((!same).then_some(asked))
     }
 
-    /// Does it. A conflict is an error.
+    /// Carries the plan out. A conflict is an error.
     ///
     /// # Errors
-    /// It cannot be made, with the known causes explained.
+    /// The cluster cannot be created; the message explains the known causes.
     pub async fn act(
         &mut self,
         todo: &Planned,
@@ -206,7 +206,7 @@ impl KindCluster {
         Ok(())
     }
 
-    /// Notes that the task service keeps tasks in this cluster from now on, which `down` must not delete unasked.
+    /// Records that the task service now keeps tasks in this cluster, so that `down` does not delete them unless asked.
     ///
     /// # Errors
     /// The folder of the cluster cannot be written.
@@ -229,7 +229,7 @@ impl KindCluster {
         if !running {
             start_node(self.node()?).await?;
         }
-        // A port of this machine is given to the node anew each time it starts.
+        // Docker may map the node's API port to another port of this machine at each start.
         self.refresh_kubeconfig().await?;
         self.api()
             .await?
@@ -256,7 +256,7 @@ impl KindCluster {
         volumes: &Path,
         steps: &Steps<'_>,
     ) -> Result<()> {
-        // Before anything is made: what is mounted into the node is given to the user of the tasks there.
+        // Check this before the cluster is created: tasks' user becomes the owner of what is mounted into the node.
         contents::check(volumes, &manifests::FOLDERS)?;
         let image = self.node_image(checkout, asked, steps).await?;
         for folder in manifests::FOLDERS {
@@ -298,7 +298,7 @@ impl KindCluster {
         self.look().await
     }
 
-    /// The node image: as asked for, else the one of `cargo xtask node-image` where the engine has it, else kind's own.
+    /// The node image: the requested one, otherwise that of `cargo xtask node-image` if the engine has it, otherwise kind's own.
     async fn node_image(&self, checkout: &Checkout, asked: Option<&str>, steps: &Steps<'_>) -> Result<Option<String>> {
         if let Some(asked) = asked {
             let archive = PathBuf::from(asked);
@@ -313,7 +313,7 @@ impl KindCluster {
         Ok(self.engine.image(&built).await?.map(|_| built))
     }
 
-    /// Adds what the node's own journal says to a failure of kind, then removes the node, which is of no use.
+    /// Adds the node's journal to kind's error, then removes the node, which is unusable.
     async fn explain(&mut self, error: Error) -> Error {
         let said = format!("{error:#}");
         let Ok(()) = self.look().await else {
@@ -336,7 +336,7 @@ impl KindCluster {
         let ours = !said.contains("already exist");
         if ours && self.kind.delete(&self.name, &self.state.kubeconfig()).await.is_ok() {
             let volumes = self.volumes(None).unwrap_or_default();
-            // What is remembered wrongly only costs the next run a look.
+            // If the record cannot be written, the next run only has to check again.
             let _ = self.state.keep(&Record {
                 stage: Stage::Down,
                 volumes,
@@ -347,7 +347,7 @@ impl KindCluster {
     }
 }
 
-/// Locks the cluster's folder; waits for whoever has it.
+/// Locks the cluster's folder, after waiting for another program that holds the lock.
 async fn lock(state: &StateFolder, name: &str, steps: &Steps<'_>) -> Result<File> {
     let file = state.lock_file()?;
     if file.try_lock().is_ok() {

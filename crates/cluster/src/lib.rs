@@ -1,13 +1,13 @@
-//! A cluster to run tasks on: makes it, brings into it what tasks need, looks at it, judges it and takes it down.
+//! A cluster that runs tasks: creates it, installs what tasks need, observes it, judges it and deletes it.
 //!
-//! - [`up`] and [`down`] make and delete. Pure code in [`plan`] decides what there is to do, from what was observed.
-//! - [`status`] and [`doctor`] look at a cluster: one shows it, the other judges it and names the repair.
-//! - [`Backend`] is a driver with what it runs on: this machine or a cluster.
-//! - [`trace`] finds and reads the requests that were recorded of either.
-//! - [`TestCluster`], [`ProofNode`] and [`FaultyCluster`] are what tests, `size --prove` and `chaos` need of a cluster.
+//! - [`up`] and [`down`] create and delete. Pure code in [`plan`] decides what has to be done from what was observed.
+//! - [`status`] and [`doctor`] read a cluster: `status` shows it, `doctor` judges it and names the fix.
+//! - [`Backend`] is a driver together with what it runs on: this machine or a cluster.
+//! - [`trace`] finds and reads the recorded requests of both.
+//! - [`TestCluster`], [`ProofNode`] and [`FaultyCluster`] are the parts of a cluster that tests, `size --prove` and `chaos` use.
 //!
-//! The crate knows neither a command line nor a terminal: options come in as plain data, results go out as typed values, and what a
-//! person should see meanwhile goes to a [`Progress`](hybrid_cache_tools::Progress).
+//! The crate knows neither a command line nor a terminal. Options come in as plain data, results go out as typed values, and
+//! progress for a person goes to a [`Progress`](hybrid_cache_tools::Progress).
 
 pub mod api;
 mod apply;

@@ -1,4 +1,4 @@
-//! The files of `manifests/`, parsed, with the few changes that a machine or a cluster asks for.
+//! The parsed files of `manifests/`, with the few changes that a machine or a cluster needs.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::names::{CERTIFICATES, NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, SERVICE_TOKEN};
 
-/// Where the volumes' folder is inside the node.
+/// The volumes' folder inside the node.
 pub const NODE_FOLDER: &str = "/var/local/hybrid-cache";
-/// What is remembered of a cluster.
+/// Name of the ConfigMap with the setup record of a cluster.
 pub const STATE: &str = "hybrid-cache-state";
 /// The volumes' folders, in the order of the claims.
 pub const FOLDERS: [&str; 2] = ["python", "system"];
@@ -26,32 +26,32 @@ const FILES: [&str; 6] = [
     "resource-quota.yaml",
 ];
 
-/// The file with what our Workflows need where there is Argo Workflows, and the one that makes it be there.
+/// The file with what our Workflows need if Argo Workflows is installed, and the file that installs it.
 const ARGO_FILE: &str = "argo.yaml";
 const ARGO_CONTROLLER_FILE: &str = "argo-controller.yaml";
-/// Tells Argo's controller the image that it puts beside a program.
+/// Option of Argo's controller: the image of the container that Argo adds to a pod.
 const EXECUTOR_IMAGE: &str = "--executor-image=";
 
 /// The file with the task service.
 const SERVICE_FILE: &str = "service.yaml";
-/// Annotation of the service's pods: a hash of what its driver is told, so that another one starts them anew.
+/// Annotation of the service's pods: a hash of the driver's settings, so that other settings restart the pods.
 const DRIVER_HASH: &str = "hybrid-cache.dev/driver";
 
 /// Who provides the volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VolumeSource {
-    /// Folders of the kind node.
+    /// Folders on the kind node.
     NodeFolders,
-    /// A StorageClass of the cluster; none: its default class.
+    /// A StorageClass of the cluster; `None` means the default class.
     StorageClass(Option<String>),
 }
 
-/// Sizes of the claims in Kubernetes' notation, and of the volumes for them; none: as in the manifest.
+/// Sizes of the claims and of their volumes, in Kubernetes' notation; `None` keeps the manifest's size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// For Python environments.
+    /// Size for Python environments.
     pub python: Option<String>,
-    /// For system packages.
+    /// Size for system packages.
     pub system: Option<String>,
 }
 
@@ -64,7 +64,7 @@ impl Sizes {
         }
     }
 
-    /// The object with its size in place.
+    /// Returns the object with its size set.
     fn fitted(&self, mut object: Value) -> Value {
         let (claim, size) = match object["kind"].as_str() {
             Some("PersistentVolume") => ("/spec/claimRef/name", "/spec/capacity/storage"),
@@ -81,10 +81,10 @@ impl Sizes {
     }
 }
 
-/// Everything that is applied, the namespace first.
+/// Every object that is applied, the namespace first.
 ///
 /// # Errors
-/// A file is missing or no YAML.
+/// A file is missing or is not YAML.
 pub fn objects(checkout: &Checkout, source: &VolumeSource, sizes: &Sizes) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in FILES {
@@ -96,23 +96,23 @@ pub fn objects(checkout: &Checkout, source: &VolumeSource, sizes: &Sizes) -> Res
     Ok(objects)
 }
 
-/// What our Workflows need where there is Argo Workflows.
+/// What our Workflows need if Argo Workflows is installed.
 ///
 /// # Errors
-/// The file is missing or no YAML.
+/// The file is missing or is not YAML.
 pub fn argo(checkout: &Checkout) -> Result<Vec<Value>> {
     read(&checkout.path("manifests").join(ARGO_FILE))
 }
 
-/// Argo Workflows itself.
+/// The objects of Argo Workflows itself.
 ///
 /// # Errors
-/// The file is missing or no YAML.
+/// The file is missing or is not YAML.
 pub fn argo_controller(checkout: &Checkout) -> Result<Vec<Value>> {
     read(&checkout.path("manifests").join(ARGO_CONTROLLER_FILE))
 }
 
-/// The images that it runs in: the controller's, and the one that it puts beside a program.
+/// The images of Argo Workflows: the controller's, and that of the container that Argo adds to a pod.
 pub fn argo_images(controller: &[Value]) -> Vec<String> {
     let deployments = controller.iter().filter(|object| object["kind"] == "Deployment");
     let containers = deployments.filter_map(|object| object.pointer("/spec/template/spec/containers/0"));
@@ -124,10 +124,10 @@ pub fn argo_images(controller: &[Value]) -> Vec<String> {
     images.map(str::to_owned).collect()
 }
 
-/// The task service with an image, and what its driver is told.
+/// The objects of the task service with an image and with its driver's settings.
 ///
 /// # Errors
-/// The file is missing, no YAML, or not as it was.
+/// The file is missing, is not YAML, or has another structure than expected.
 pub fn service(checkout: &Checkout, source: &VolumeSource, image: &str, driver: &[u8]) -> Result<Vec<Value>> {
     let path = checkout.path("manifests").join(SERVICE_FILE);
     let mut objects: Vec<_> = read(&path)?
@@ -140,7 +140,7 @@ pub fn service(checkout: &Checkout, source: &VolumeSource, image: &str, driver: 
     };
     let (secret, deployment) = (of_kind("Secret")?, of_kind("Deployment")?);
     let secret = &mut objects[secret];
-    // What is written as text comes back encoded: only so can one see that nothing has changed.
+    // The server returns text as base64. Encode it here too, so that an unchanged object compares as equal.
     secret.as_object_mut().map(|secret| secret.remove("stringData"));
     secret["data"] = json!({"driver.json": BASE64_STANDARD.encode(driver)});
     let template = &mut objects[deployment]["spec"]["template"];
@@ -149,7 +149,7 @@ pub fn service(checkout: &Checkout, source: &VolumeSource, image: &str, driver: 
     Ok(objects)
 }
 
-/// The Secret with the token that the service's clients must send. Never applied where there is one.
+/// The Secret with the token that clients of the service must send. It is never applied if one exists.
 pub fn service_token(token: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -170,7 +170,7 @@ fn read(path: &Path) -> Result<Vec<Value>> {
         .with_context(|| format!("reading {}", path.display()))
 }
 
-/// The object as this source of volumes wants it; none where it is not wanted at all.
+/// Returns the object as this source of volumes needs it; `None` if the source does not need the object.
 fn fitted(mut object: Value, source: &VolumeSource) -> Option<Value> {
     let VolumeSource::StorageClass(class) = source else {
         return Some(object);
@@ -189,7 +189,7 @@ fn fitted(mut object: Value, source: &VolumeSource) -> Option<Value> {
     Some(object)
 }
 
-/// The object as it is in another namespace than the manifests'.
+/// Returns the object with another namespace than the manifests'.
 pub fn in_namespace(mut object: Value, namespace: &str) -> Value {
     let place = |value: Option<&mut Value>| {
         if let Some(value) = value.filter(|value| **value == NAMESPACE) {
@@ -209,7 +209,7 @@ pub fn in_namespace(mut object: Value, namespace: &str) -> Value {
     object
 }
 
-/// The ConfigMap that makes pods trust what this machine trusts.
+/// The ConfigMap with the certificates that this machine trusts, so that pods trust them too.
 pub fn certificates(bundle: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -223,7 +223,7 @@ pub fn certificates(bundle: &str) -> Value {
     })
 }
 
-/// The ConfigMap that remembers what was done once.
+/// The ConfigMap that records one-time setup.
 pub fn state(data: &Value) -> Value {
     json!({
         "apiVersion": "v1",
@@ -237,10 +237,10 @@ pub fn state(data: &Value) -> Value {
     })
 }
 
-/// kind's file for a cluster of this name with its volumes in this folder of the machine.
+/// kind's configuration for a cluster of this name with its volumes in this folder of the machine.
 ///
 /// # Errors
-/// The file is missing, or not as it was.
+/// The file is missing or has another structure than expected.
 pub fn kind_config(checkout: &Checkout, name: &str, volumes: &Path) -> Result<Value> {
     let path = checkout.path("manifests/kind-cluster.yaml");
     let mut documents = read(&path)?;

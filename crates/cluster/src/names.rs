@@ -1,4 +1,4 @@
-//! Names that stand in the manifests and in objects of the cluster.
+//! Names that the manifests and the cluster's objects use.
 
 /// Namespace of tasks and claims, as in manifests/namespace.yaml.
 pub const NAMESPACE: &str = "argo";
@@ -16,11 +16,11 @@ pub const EXECUTOR_ACCOUNT: &str = "hybrid-cache-executor";
 pub const CERTIFICATES: &str = "hybrid-cache-certificates";
 /// User and group of every container, and owner of the volumes' folders.
 pub const OWNER: u32 = 10001;
-/// Label of everything the kube driver makes.
+/// Label of every object that the kube driver creates.
 pub const DRIVER_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache";
 /// Label of the pods of tasks.
 pub const TASK_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache,app.kubernetes.io/component=task";
-/// StorageClass of the volumes that are folders of a kind node. No such object exists: nothing provides them.
+/// StorageClass of the volumes that are folders of a kind node. There is no such object, so no provisioner creates these volumes.
 pub const LOCAL_CLASS: &str = "hybrid-cache-local";
 /// Name of the task service's Deployment, Service and claim, as in manifests/service.yaml.
 pub const SERVICE: &str = "hybrid-cache-service";

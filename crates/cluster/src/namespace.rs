@@ -1,19 +1,20 @@
-//! Whose namespace it is: in one that somebody else made, `up` sets no label and no bound, and `down` takes back its own.
+//! Decides who owns the namespace. In a namespace that somebody else made, `up` sets no label and no quota, and `down` removes
+//! only our own objects.
 
 use hybrid_cache_tools::Result;
 use serde_json::{Value, json};
 
 use crate::api::{ClusterApi, FIELD_MANAGER};
 
-/// Kinds that rule over everything in a namespace, and not over our objects alone.
+/// Kinds that affect everything in a namespace, not only our objects.
 const RULING: [&str; 3] = ["Namespace", "ResourceQuota", "LimitRange"];
 /// Label of everything that we apply, and its value.
 const OURS: (&str, &str) = ("app.kubernetes.io/part-of", "hybrid-cache");
 
-/// Whose namespace it is.
+/// Who made a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// There is none yet; we make it.
+    /// There is no namespace yet; we create it.
     Nobody,
     /// We made it.
     Ours,
@@ -21,7 +22,7 @@ pub enum Owner {
     Theirs,
 }
 
-/// Whose namespace this cluster's is.
+/// Determines who made this cluster's namespace.
 ///
 /// # Errors
 /// The server does not answer, or refuses.
@@ -29,8 +30,8 @@ pub async fn owner(api: &ClusterApi) -> Result<Owner> {
     Ok(owner_of(api.get(&bare(&api.namespace)).await?.as_ref()))
 }
 
-/// A namespace with our label was made by us, unless another program's fields are as old as the namespace: our label was
-/// then added to it later.
+/// Determines who made a namespace. One with our label is ours, unless another program's fields are as old as the namespace: in
+/// that case our label was added later.
 fn owner_of(found: Option<&Value>) -> Owner {
     let Some(found) = found else { return Owner::Nobody };
     let made = &found["metadata"]["creationTimestamp"];
@@ -46,17 +47,18 @@ fn owner_of(found: Option<&Value>) -> Owner {
     }
 }
 
-/// Whether an object carries our label.
+/// True if an object carries our label.
 pub fn is_labelled(object: &Value) -> bool {
     object["metadata"]["labels"][OURS.0] == OURS.1
 }
 
-/// A namespace without anything of ours: applying it takes our labels back.
+/// A namespace without labels of ours; applying it removes our labels.
 pub fn bare(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
-/// Takes what rules over a namespace out of `wanted`; what of it is missing in the cluster, and what to run, for a person.
+/// Removes the objects that affect the whole namespace from `wanted`. Returns which of them the cluster lacks and the command to
+/// run, as text for a person.
 ///
 /// # Errors
 /// The server does not answer, or refuses.
@@ -70,12 +72,12 @@ pub async fn keep_out(api: &ClusterApi, wanted: &mut Vec<Value>) -> Result<Optio
     Ok(explain(&api.namespace, &missing))
 }
 
-/// Whether an object rules over the whole namespace.
+/// True if an object affects the whole namespace.
 pub fn rules(object: &Value) -> bool {
     object["kind"].as_str().is_some_and(|kind| RULING.contains(&kind))
 }
 
-/// What of `wanted` a cluster lacks, as a command that brings it.
+/// The command that creates what a cluster lacks of `wanted`; `None` if it lacks nothing.
 fn missing_of(wanted: &Value, found: Option<&Value>) -> Option<String> {
     let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
     if wanted["kind"] != "Namespace" {
@@ -95,7 +97,7 @@ fn missing_of(wanted: &Value, found: Option<&Value>) -> Option<String> {
 
 fn explain(namespace: &str, missing: &[String]) -> Option<String> {
     let mut commands: Vec<String> = missing.iter().map(|command| format!("`{command}`")).collect();
-    // One file brings several of them.
+    // One file may create several of the objects.
     commands.dedup();
     let first = commands.first()?.clone();
     let rest: String = commands
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(owner_of(None), Owner::Nobody);
         assert_eq!(owner_of(Some(&made_by(FIELD_MANAGER, true))), Owner::Ours);
         assert_eq!(owner_of(Some(&made_by("kubectl-create", false))), Owner::Theirs);
-        // An earlier version labelled whatever namespace it found.
+        // An earlier version labelled any namespace that it found.
         assert_eq!(owner_of(Some(&made_by("kubectl-create", true))), Owner::Theirs);
     }
 

@@ -1,4 +1,4 @@
-//! The node of a kind cluster, seen through its container: its images, the folders of the volumes, its journal.
+//! The node of a kind cluster, read through its container: its images, the folders of the volumes, its journal.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::names::OWNER;
 
 /// Label that kind puts on its nodes; its value is the cluster's name.
 const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
-/// Longest that a question may take.
+/// Longest time for a query.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest that giving a whole cache to its owner may take.
+/// Longest time for changing the owner of a whole cache.
 const CHOWN_TIMEOUT: Duration = Duration::from_secs(300);
-/// Lines of a journal that are worth keeping.
+/// Number of journal lines to keep.
 const JOURNAL_LINES: &str = "400";
 
-/// The node of a kind cluster, which can be looked into.
+/// The node of a kind cluster, through its container.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     /// The Docker engine.
@@ -33,7 +33,7 @@ pub fn name(cluster: &str) -> String {
     format!("{cluster}-control-plane")
 }
 
-/// The containers of a kind cluster, whether they run or not.
+/// The containers of a kind cluster, running or not.
 ///
 /// # Errors
 /// The engine does not answer.
@@ -46,22 +46,22 @@ pub async fn containers(engine: &Engine, cluster: &str) -> Result<Vec<Container>
 pub struct Folder {
     /// `python` or `system`.
     pub name: String,
-    /// Its owner; none where there is no such folder.
+    /// User and group that own the folder; `None` if there is no such folder.
     pub owner: Option<(u32, u32)>,
-    /// What is in it.
+    /// Entries of the folder.
     pub entries: Vec<String>,
-    /// What is in it, or near the top of it, and belongs to somebody else than tasks.
+    /// Entries of the folder, or near its top, with another owner than the tasks' user.
     pub strange: Vec<String>,
-    /// Whether it is a cache of ours.
+    /// What the folder holds.
     pub contents: Contents,
 }
 
-/// The folders of the volumes; none where the node does not mount our folder at all.
+/// The folders of the volumes; `None` if the node does not mount our folder at all.
 ///
 /// # Errors
-/// The node does not run.
+/// The node is not running.
 pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Folder>>> {
-    // Down to `.nix-portable/nix`, which Kubernetes makes for root where a pod mounts it too early.
+    // Search down to `.nix-portable/nix`, which Kubernetes creates as root if a pod mounts it too early.
     let environments = format!("{NODE_FOLDER}/python/*/*");
     let (prune, print) = (["-path", &environments, "-prune"], ["-o", "-printf", "%U %G %P\\n"]);
     let find = [["find", NODE_FOLDER, "-maxdepth", "3"].as_slice(), &prune, &print].concat();
@@ -70,7 +70,7 @@ pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Fold
         engine.exec(container, &find, REQUEST_TIMEOUT),
         engine.exec(container, &look, REQUEST_TIMEOUT)
     )?;
-    // Something below it may vanish while it is listed; the folder itself not being there is the first line missing.
+    // An entry below may vanish during the listing. If the folder itself is missing, its first line is missing.
     Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout, &looked.stdout)))
 }
 
@@ -103,10 +103,10 @@ fn folders_of(listing: &str, looked: &str) -> Vec<Folder> {
     FOLDERS.map(folder).to_vec()
 }
 
-/// Makes the folders of the volumes and gives them, with what is in them, to the user that tasks run as.
+/// Creates the folders of the volumes and makes the tasks' user the owner of them and their contents.
 ///
 /// # Errors
-/// The machine's file system does not let even the node's root do that.
+/// The machine's file system does not allow this even to the node's root.
 pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> Result<()> {
     let owner = format!("{OWNER}:{OWNER}");
     for name in names {
@@ -126,7 +126,7 @@ pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> 
     Ok(())
 }
 
-/// Prints the ranges of pods that no rule keeps from link-local addresses.
+/// Prints the ranges of pods that no rule blocks from link-local addresses.
 const POD_RANGES: &str = r#"
 test -r /kind/kubeadm.conf || { echo "it has no /kind/kubeadm.conf" >&2; exit 1; }
 for range in $(sed -n 's/^ *podSubnet: *//p' /kind/kubeadm.conf | head -n 1 | tr , ' '); do
@@ -135,11 +135,11 @@ for range in $(sed -n 's/^ *podSubnet: *//p' /kind/kubeadm.conf | head -n 1 | tr
 done
 "#;
 
-/// The IPv4 ranges whose pods may reach link-local addresses through this node. For IPv6 there is nothing to close: a
-/// node forwards no packet to such an address.
+/// The IPv4 ranges whose pods can reach link-local addresses through this node. IPv6 needs no rule, because a node forwards no
+/// packet to such an address.
 ///
 /// # Errors
-/// The node does not run, or kind has not made it.
+/// The node is not running, or was not created by kind.
 pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>> {
     let found = engine
         .exec(container, &["sh", "-c", POD_RANGES], REQUEST_TIMEOUT)
@@ -153,8 +153,8 @@ pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>
     Ok(found.stdout.lines().map(str::to_owned).collect())
 }
 
-/// Closes the way from pods to link-local addresses, from a pod's first packet on. Network policies say the same, but a
-/// network applies them a moment after a pod's start.
+/// Blocks pods from link-local addresses from a pod's first packet on. Network policies say the same, but the cluster's network
+/// applies them a moment after a pod's start.
 ///
 /// # Errors
 /// The node refuses a rule.
@@ -174,7 +174,7 @@ pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String
 /// Removes everything in the folders of the volumes.
 ///
 /// # Errors
-/// Something in them cannot be removed.
+/// An entry of the folders cannot be removed.
 pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
     for name in FOLDERS {
         let folder = format!("{NODE_FOLDER}/{name}");
@@ -187,16 +187,16 @@ pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
     Ok(())
 }
 
-/// An image that the node has.
+/// An image on the node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeImage {
-    /// `sha256:…`, of its configuration.
+    /// `sha256:…` of the image's configuration.
     pub id: String,
-    /// Its references.
+    /// References of the image.
     #[serde(default)]
     pub repo_tags: Vec<String>,
-    /// References by digest.
+    /// References of the image by digest.
     #[serde(default)]
     pub repo_digests: Vec<String>,
 }
@@ -204,7 +204,7 @@ pub struct NodeImage {
 /// The node's images.
 ///
 /// # Errors
-/// The node or its container runtime does not run.
+/// The node or its container runtime is not running.
 pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> {
     #[derive(Deserialize)]
     struct Images {
@@ -220,27 +220,27 @@ pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> 
     Ok(images.images)
 }
 
-/// Whether a node that has these images has the one that the engine knows by this reference and id.
+/// True if the node's images include the one that the engine has under this reference and id.
 pub fn has_image(images: &[NodeImage], reference: &str, id: &str) -> bool {
     let tagged = |tag: &String| tag == reference || tag.ends_with(&format!("/{reference}"));
-    // An engine that keeps images as containerd does names them by their manifest, the others by their configuration.
+    // An engine with containerd's image store identifies images by their manifest, other engines by their configuration.
     let same = |image: &NodeImage| image.id == id || image.repo_digests.iter().any(|digest| digest.ends_with(id));
     images
         .iter()
         .any(|image| image.repo_tags.iter().any(tagged) && same(image))
 }
 
-/// Whether the node has some image of this name.
+/// True if the node has an image of this name.
 pub fn has_name(images: &[NodeImage], reference: &str) -> bool {
     images
         .iter()
         .any(|image| image.repo_tags.iter().any(|tag| tag == reference))
 }
 
-/// Whether the kubelet was told to run on control groups of version 1.
+/// True if the kubelet is configured to run on control groups of version 1.
 ///
 /// # Errors
-/// The node does not run, or has no kubelet.
+/// The node is not running, or has no kubelet.
 pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Result<bool> {
     let file = "/var/lib/kubelet/config.yaml";
     let read = engine.exec(container, &["cat", file], REQUEST_TIMEOUT).await?;
@@ -253,7 +253,7 @@ pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Resu
     Ok(config["failCgroupV1"] == false)
 }
 
-/// What the kubelet of a node said last.
+/// The last lines of the kubelet's journal on a node.
 pub async fn journal(engine: &Engine, container: &str) -> Result<String> {
     let command = [
         "journalctl",
@@ -268,7 +268,7 @@ pub async fn journal(engine: &Engine, container: &str) -> Result<String> {
     Ok(engine.exec(container, &command, REQUEST_TIMEOUT).await?.stdout)
 }
 
-/// Known reasons for which a node does not come up, by what kind or the kubelet says.
+/// The known reason why a node does not become Ready, from the output of kind or the kubelet.
 pub fn explain(said: &str) -> Option<&'static str> {
     const CAUSES: [(&str, &str); 9] = [
         (

@@ -1,4 +1,4 @@
-//! The archive of a node image, as `docker save` writes it: which image is in it.
+//! The archive of a node image, as `docker save` writes it: reads which image it holds.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +15,7 @@ struct Image {
 /// The first reference in an archive.
 ///
 /// # Errors
-/// The file is no such archive, or its image has no name.
+/// The file is not such an archive, or its image has no name.
 pub fn reference(archive: &Path) -> Result<String> {
     let name = archive.display();
     let wrong = |what: &str| {

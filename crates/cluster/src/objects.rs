@@ -1,26 +1,26 @@
-//! What applying an object would do, and what stands against it. Pure: the API server's answers come in.
+//! What applying an object would change, and what blocks it. Pure code; the API server's answers are its input.
 
 use serde_json::Value;
 
 /// Result of a server-side dry run: what the API server says an object would become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DryRun {
-    /// There is none yet.
+    /// There is no such object yet.
     Absent,
-    /// It is as asked for.
+    /// The object is in the requested state.
     Same,
     /// These fields would change.
     Differs(Vec<String>),
-    /// It is being deleted, and waits for something.
+    /// The object is being deleted, and waits for something.
     Terminating,
-    /// It would not be taken.
+    /// The server would refuse the object.
     Refused(Refusal),
 }
 
-/// Why an object was not taken.
+/// Why the server refused an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Somebody else manages fields that we ask for.
+    /// Another manager owns fields that we request.
     Conflict(Vec<FieldConflict>),
     /// A field that cannot change once the object exists, in the API server's words.
     Immutable(String),
@@ -28,16 +28,16 @@ pub enum Refusal {
     Other(String),
 }
 
-/// A field that two want.
+/// A field that two managers want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldConflict {
-    /// Who has it.
+    /// The manager that owns the field.
     pub manager: String,
-    /// `.spec.capacity.storage`
+    /// The field, such as `.spec.capacity.storage`.
     pub field: String,
 }
 
-/// `PersistentVolumeClaim argo/uv-cache-pvc`
+/// Kind and name of an object, such as `PersistentVolumeClaim argo/uv-cache-pvc`.
 pub fn describe(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let (kind, name) = (text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("?"));
@@ -47,7 +47,7 @@ pub fn describe(object: &Value) -> String {
     }
 }
 
-/// For a person: what an object that is being deleted waits for.
+/// Says what an object that is being deleted waits for.
 pub fn explain_terminating(object: &Value) -> String {
     let name = describe(object);
     let what = match object["kind"].as_str() {
@@ -60,7 +60,7 @@ pub fn explain_terminating(object: &Value) -> String {
     format!("{name} is being deleted: {what}")
 }
 
-/// Reads the cause of a conflict: `conflict with "kubectl-edit" using v1`.
+/// Reads the manager from the cause of a conflict: `conflict with "kubectl-edit" using v1`.
 pub fn conflict_of(field: &str, message: &str) -> FieldConflict {
     FieldConflict {
         manager: message.split('"').nth(1).unwrap_or(message).to_owned(),
@@ -69,7 +69,7 @@ pub fn conflict_of(field: &str, message: &str) -> FieldConflict {
 }
 
 impl Refusal {
-    /// For a person: what stands against `object`, and the next step.
+    /// Says what blocks `object`, and the next step.
     pub fn explain(&self, object: &Value) -> String {
         let name = describe(object);
         match self {
@@ -95,7 +95,7 @@ impl Refusal {
     }
 }
 
-/// What is lost when an object is deleted and made again.
+/// What is lost if an object is deleted and created again.
 fn what_goes(object: &Value) -> &'static str {
     match object["kind"].as_str() {
         Some("PersistentVolume") => {
@@ -117,14 +117,14 @@ fn is_ours(class: &Value) -> bool {
     class == crate::names::LOCAL_CLASS
 }
 
-/// The fields in which two states of an object differ, without what the server keeps for itself.
+/// The fields in which two states of an object differ, without the server's own bookkeeping.
 pub fn changed_fields(live: &Value, applied: &Value) -> Vec<String> {
     let mut fields = Vec::new();
     differing(live, applied, "", &mut fields);
     fields
 }
 
-/// The server's own bookkeeping.
+/// Fields of the server's own bookkeeping.
 const BOOKKEEPING: [&str; 5] = [
     ".metadata.managedFields",
     ".metadata.resourceVersion",

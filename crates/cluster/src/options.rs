@@ -1,18 +1,18 @@
-//! What a person chooses: which cluster, and what is done to it. Plain data; the command line makes it from its options.
+//! Options of the cluster's commands: which cluster, and what is done to it. Plain data; the command line fills it in.
 
 use std::path::PathBuf;
 
 use crate::names::{CLUSTER, NAMESPACE};
 use crate::ranges::Range;
 
-/// Which cluster.
+/// Which cluster to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterChoice {
     /// Name of the kind cluster, if no context is given.
     pub name: String,
-    /// A cluster that exists already, by its context in the user's kubeconfig.
+    /// Context in the user's kubeconfig, for a cluster that exists already.
     pub context: Option<String>,
-    /// Namespace of that cluster for tasks and claims.
+    /// Namespace for tasks and claims in that cluster.
     pub namespace: String,
 }
 
@@ -38,16 +38,16 @@ pub enum BackendKind {
     Argo,
 }
 
-/// What the task service in a cluster makes of a task.
+/// What the task service in a cluster creates for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceDriver {
     /// A Job.
     Kube,
-    /// A Workflow of Argo. Needs what `with_argo` brings.
+    /// A Workflow of Argo. Needs `with_argo`.
     Argo,
 }
 
-/// What may be deleted and made again.
+/// What may be deleted and created again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecreatePolicy {
     /// Nothing.
@@ -57,7 +57,7 @@ pub enum RecreatePolicy {
     IfImmutable,
 }
 
-/// What `up` brings.
+/// Options of `up`.
 #[derive(Clone, Debug, Default)]
 pub struct UpOptions {
     /// Which cluster.
@@ -72,28 +72,28 @@ pub struct UpOptions {
     pub storage_class: Option<String>,
     /// Folder of this machine that keeps the volumes of a kind cluster. `None` is one in the user's cache folder.
     pub volumes_dir: Option<PathBuf>,
-    /// Addresses that are closed to tasks beside those that the cluster reports. Empty keeps those of the last time.
+    /// Addresses that are closed to tasks in addition to those that the cluster reports. Empty keeps those of the last `up`.
     pub closed_ranges: Vec<Range>,
-    /// Size of the claim for Python environments, in Kubernetes' notation. `None` keeps it, or takes the manifest's.
+    /// Size of the claim for Python environments, in Kubernetes' notation. `None` keeps the size, or takes the manifest's.
     pub python_size: Option<String>,
-    /// Size of the claim for system packages, likewise.
+    /// Size of the claim for system packages, in the same notation and with the same default.
     pub system_size: Option<String>,
-    /// Run no task afterwards.
+    /// Do not run a task afterwards.
     pub no_smoke_test: bool,
-    /// Bring Argo Workflows.
+    /// Install Argo Workflows.
     pub with_argo: bool,
     /// Run the task service in the cluster.
     pub with_service: Option<ServiceDriver>,
 }
 
 impl UpOptions {
-    /// True if Argo Workflows is wanted, for itself or for the service.
+    /// True if Argo Workflows is needed, by itself or for the service.
     pub fn wants_argo(&self) -> bool {
         self.with_argo || self.with_service == Some(ServiceDriver::Argo)
     }
 }
 
-/// What `down` deletes.
+/// Options of `down`.
 #[derive(Clone, Debug, Default)]
 pub struct DownOptions {
     /// Which cluster.
@@ -104,13 +104,13 @@ pub struct DownOptions {
     pub service_data: bool,
 }
 
-/// What `doctor` looks at.
+/// Options of `doctor`.
 #[derive(Clone, Debug, Default)]
 pub struct DoctorOptions {
     /// Which cluster.
     pub cluster: ClusterChoice,
     /// System packages whose names are looked up.
     pub system: Vec<String>,
-    /// Run no task.
+    /// Do not run a task.
     pub no_smoke_test: bool,
 }

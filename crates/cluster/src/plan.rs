@@ -1,4 +1,4 @@
-//! Decides what `up` has to do from what was observed. Pure: `--plan` prints it, `up` does it.
+//! Decides what `up` has to do from what was observed. Pure code: `--plan` prints the result, `up` carries it out.
 
 use std::path::Path;
 
@@ -10,23 +10,23 @@ use crate::options::RecreatePolicy;
 use crate::setup_record::SetupRecord;
 use crate::state::{Record, Stage};
 
-/// What there is to do for one step.
+/// What has to be done for one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is as it should be.
+    /// The part is in the requested state.
     Nothing,
-    /// It is not there yet.
+    /// The part does not exist yet.
     Create,
-    /// It is there and has to change.
+    /// The part exists and has to change.
     Change,
-    /// It has to be deleted and made again.
+    /// The part has to be deleted and created again.
     Replace,
-    /// Something stands in its way that is not ours to remove; what, and the next step.
+    /// Something that is not ours to remove blocks the step.
     Conflict,
 }
 
 impl Decision {
-    /// For a person.
+    /// The decision as a word for a person.
     pub fn word(&self) -> &'static str {
         match self {
             Decision::Nothing => "nothing to do",
@@ -38,25 +38,25 @@ impl Decision {
     }
 }
 
-/// A step with what there is to do and why.
+/// A step, with what has to be done and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Which step.
     pub step: &'static str,
-    /// What there is to do.
+    /// What has to be done.
     pub decision: Decision,
-    /// What was found, or what stands in the way.
+    /// What was found, or what blocks the step and the next step to take.
     pub what: String,
 }
 
 impl Planned {
-    /// A step.
+    /// Creates a step.
     pub fn new(step: &'static str, decision: Decision, what: impl Into<String>) -> Planned {
         let what = what.into();
         Planned { step, decision, what }
     }
 
-    /// True where the step would change something.
+    /// True if the step would change something.
     pub fn acts(&self) -> bool {
         !matches!(self.decision, Decision::Nothing | Decision::Conflict)
     }
@@ -65,26 +65,26 @@ impl Planned {
 /// The container of a kind node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeContainer {
-    /// Its id.
+    /// Id of the container.
     pub id: String,
-    /// `running`, `exited`…
+    /// State of the container: `running`, `exited`…
     pub state: String,
-    /// The node image it was made from.
+    /// The node image that the container was made from.
     pub image: String,
-    /// Whether our folder is mounted into it; none where it does not run.
+    /// True if our folder is mounted into the container; `None` if it is not running.
     pub mounts_our_folder: Option<bool>,
-    /// Whether Kubernetes says it is Ready; none where nothing answers.
+    /// True if Kubernetes reports the node as Ready; `None` if nothing answers.
     pub ready: Option<bool>,
 }
 
-/// What a person asked for of a kind cluster.
+/// What the user requested of a kind cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterRequest<'a> {
-    /// Its name.
+    /// Name of the cluster.
     pub name: &'a str,
-    /// The folder of this machine that shall keep its volumes.
+    /// The folder of this machine for the cluster's volumes.
     pub volumes: &'a Path,
-    /// The node image, where one was named that is not the node's.
+    /// The requested node image, if it is not the node's.
     pub other_image: Option<&'a str>,
     /// What may be deleted.
     pub recreate: RecreatePolicy,
@@ -127,11 +127,11 @@ pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, rec
     }
 }
 
-/// What about a cluster cannot be changed in place, with the next step.
+/// What cannot be changed in place, with the next step; `None` if nothing.
 fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option<&Record>) -> Option<String> {
     let name = asked.name;
     let complete = record.filter(|record| matches!(&record.stage, Stage::Complete { node } if *node == container.id));
-    // Where the record is lost or belongs to an earlier cluster, our folder in its node shows whose it is.
+    // If the record is lost or belongs to an earlier cluster, our folder in the node shows that the cluster is ours.
     if complete.is_none() && container.mounts_our_folder != Some(true) {
         return Some(format!(
             "a kind cluster {name} is there that this program did not make\nhint: choose another name with --name, use \
@@ -152,7 +152,7 @@ fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option
     ))
 }
 
-/// Why `down` leaves a cluster alone whose service keeps tasks in it; `None` where it may go.
+/// Why `down` leaves a cluster alone whose service keeps tasks in it; `None` if `down` may delete it.
 pub fn service_data(cluster: &str, held: bool, delete: bool) -> Option<String> {
     (held && !delete).then(|| {
         format!(
@@ -163,7 +163,7 @@ pub fn service_data(cluster: &str, held: bool, delete: bool) -> Option<String> {
     })
 }
 
-/// What has to be done about the image on the node. `reference` is there as `id` in the engine.
+/// What has to be done about the image on the node. The engine has the image `reference`.
 pub fn load(reference: &str, on_node: bool) -> Planned {
     match on_node {
         true => Planned::new("load", Decision::Nothing, format!("{reference} is on the node")),
@@ -171,7 +171,7 @@ pub fn load(reference: &str, on_node: bool) -> Planned {
     }
 }
 
-/// What has to be done to the objects: one line for all that are as they should be, one for each other.
+/// What has to be done to the objects: one line for all that are in the requested state, and one for each of the others.
 pub fn objects(dry_runs: &[(serde_json::Value, DryRun)], recreate: RecreatePolicy) -> Vec<Planned> {
     const STEP: &str = "objects";
     let mut planned = Vec::new();
@@ -223,7 +223,7 @@ pub fn folders(folders: &[Folder]) -> Planned {
     Planned::new(STEP, decision, format!("{} for user {OWNER}", wrong.join(" and ")))
 }
 
-/// What has to be done about the ways from pods to link-local addresses; `open` are the ranges of pods that have one.
+/// What has to be done to keep pods from link-local addresses; `open` are the ranges of pods that can reach them.
 pub fn routes(open: &[String]) -> Planned {
     const STEP: &str = "routes";
     if open.is_empty() {
@@ -233,16 +233,16 @@ pub fn routes(open: &[String]) -> Planned {
     Planned::new(STEP, Decision::Create, what)
 }
 
-/// The folders that do not belong to the user that tasks run as with all that is in them, or are not there.
+/// The folders that do not exist, or that do not belong with all their contents to the tasks' user.
 pub fn folders_to_own(folders: &[Folder]) -> Vec<String> {
     let wrong = |folder: &&Folder| folder.owner != Some((OWNER, OWNER)) || !folder.strange.is_empty();
     folders.iter().filter(wrong).map(|folder| folder.name.clone()).collect()
 }
 
-/// Whether the inner folders of the volumes have to be made. `claims` is the pair of claims there is now.
+/// Whether the inner folders of the volumes have to be created. `claims` identifies the current pair of claims.
 pub fn volumes(record: &SetupRecord, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
     const STEP: &str = "volumes";
-    // On a kind node one can look; elsewhere what is remembered has to do. The Python volume is mounted by its root.
+    // A kind node's folders can be read; on other clusters only the record is available. The Python volume is mounted by its root.
     let lost = |folder: &Folder| match folder.name.as_str() {
         "system" => !folder.entries.iter().any(|entry| entry == ".nix-portable"),
         _ => folder.owner.is_none(),

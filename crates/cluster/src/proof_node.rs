@@ -1,5 +1,5 @@
-//! The node of a kind cluster, for a proof there: mounts through its container, a namespace and PersistentVolumes of the
-//! proof's own through the API server.
+//! The node of a kind cluster, for a proof: mounts through its container, and a namespace and PersistentVolumes of the proof's own
+//! through the API server.
 
 use std::fs::{self, File};
 use std::sync::Arc;
@@ -29,21 +29,22 @@ use crate::ranges::Ranges;
 use crate::setup_record::SetupRecord;
 use crate::{namespace, node};
 
-/// What all names of a proof begin with.
+/// Prefix of all names of a proof.
 const PREFIX: &str = "hybrid-cache-proof-";
-/// The two PersistentVolumes of a proof, as names end.
+/// Suffixes of the names of a proof's two PersistentVolumes.
 const ENDS: [&str; 2] = ["-python", "-system"];
-/// Where a proof's folders and mounts are in the node.
+/// The folder in the node with a proof's folders and mounts.
 const FOLDER: &str = "/var/lib/hybrid-cache-proof";
-/// What kind calls the context of a cluster, before its name.
+/// Prefix that kind puts before a cluster's name in the name of its context.
 const KIND_CONTEXT: &str = "kind-";
-/// Longest that a command in the node may take.
+/// Longest time for a command in the node.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest that a namespace may take to be bound, or to be gone.
+/// Longest time for a namespace's claims to be bound, or for the namespace to be deleted.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Mounts the volume, and over a folder of it the packages, which nobody may write. A privileged container has the device nodes
-/// that there were when it started. One file system cannot be mounted writable here and read-only there; a mount of it can be made so.
+/// Mounts the volume, and mounts the packages read-only over one of its folders. A privileged container has only the device nodes
+/// that existed when it started. One file system cannot be mounted writable in one place and read-only in another, but a bind
+/// mount of it can be read-only.
 const MOUNT: &str = r#"
 set -e
 at=$1 owner=$2 volume=$3 packages=$4 over=$5
@@ -56,7 +57,7 @@ mount -t ext4 -o nosuid,nodev "/dev/loop${volume#*:}" "$at/python"
 mount -t ext4 -o nosuid,nodev "/dev/loop${packages#*:}" "$at/python/$over"
 mount -o remount,bind,ro,nosuid,nodev "$at/python/$over"
 "#;
-/// Takes everything below a folder away. A pod that is just ending may hold a mount for a moment.
+/// Unmounts and removes everything below a folder. A pod that is just ending may hold a mount for a moment.
 const UNMOUNT: &str = r#"
 at=$1
 for try in 1 2 3 4 5 6 7 8 9 10; do
@@ -97,10 +98,10 @@ fn cannot(why: impl std::fmt::Display) -> Error {
     ))
 }
 
-/// The name of the kind cluster that the command line means.
+/// The name of the kind cluster that the command line selects.
 ///
 /// # Errors
-/// It means a cluster that is none of kind's.
+/// The selected cluster is not a kind cluster.
 pub fn kind_cluster_name(choice: &ClusterChoice) -> Result<&str> {
     let Some(context) = &choice.context else {
         return Ok(&choice.name);
@@ -113,10 +114,10 @@ pub fn kind_cluster_name(choice: &ClusterChoice) -> Result<&str> {
 }
 
 impl ProofNode {
-    /// Finds the cluster and its node, and removes what a killed proof left there.
+    /// Finds the cluster and its node, and removes the leftovers of a killed proof.
     ///
     /// # Errors
-    /// It is no kind cluster with one node on this machine, tasks cannot run there, or another proof is at work.
+    /// The cluster is not a kind cluster with one node on this machine, tasks cannot run there, or another proof is running.
     pub async fn open(checkout: Checkout, choice: &ClusterChoice) -> Result<ProofNode> {
         let cluster = kind_cluster_name(choice)?;
         let connection = ClusterConnection::open(&checkout, choice).await?;
@@ -153,7 +154,7 @@ impl ProofNode {
     }
 }
 
-/// One proof in a cluster at a time: the next one removes what it finds.
+/// Takes the lock: one proof in a cluster at a time, because each proof removes the leftovers that it finds.
 fn lock(cluster: &str) -> Result<File> {
     let folder = hybrid_cache_tools::default_root()?.join("proof");
     fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
@@ -164,7 +165,7 @@ fn lock(cluster: &str) -> Result<File> {
     Ok(file)
 }
 
-/// The one node's container, which must be a node of that API server.
+/// The container of the only node, which must be a node of that API server.
 async fn container(engine: &Engine, cluster: &str, api: &ClusterApi) -> Result<String> {
     let containers = node::containers(engine, cluster).await?;
     let [container] = &containers[..] else {
@@ -183,7 +184,7 @@ async fn container(engine: &Engine, cluster: &str, api: &ClusterApi) -> Result<S
     Ok(container.name.clone())
 }
 
-/// A device of this machine is one in the node only where both have one kernel.
+/// Checks that this machine and the node share one kernel: only then is a device of this machine also a device in the node.
 async fn same_kernel(engine: &Engine, container: &str) -> Result<()> {
     const BOOT: &str = "/proc/sys/kernel/random/boot_id";
     let here = fs::read_to_string(BOOT).with_context(|| format!("reading {BOOT}"))?;
@@ -196,7 +197,7 @@ async fn same_kernel(engine: &Engine, container: &str) -> Result<()> {
     ))
 }
 
-/// The objects of a proof's namespace: those of every namespace, with PersistentVolumes of its own in folders of the node.
+/// The objects of a proof's namespace: those of every namespace, with PersistentVolumes of their own in folders of the node.
 fn objects(checkout: &Checkout, api: &ClusterApi, ranges: &Ranges, at: &str, bytes: u64) -> Result<Vec<Value>> {
     let sizes = Sizes {
         python: Some(bytes.to_string()),
@@ -224,10 +225,10 @@ fn own_volumes(mut wanted: Vec<Value>, name: &str, at: &str) -> Result<Vec<Value
             .as_object_mut()
             .context("a PersistentVolume without a spec")?;
         spec.remove("local");
-        // A local volume would be mounted without what is mounted below it, which are the packages.
+        // A local volume would be mounted without the mounts below it, which hold the packages.
         spec.insert("hostPath".to_owned(), json!({"path": folder, "type": "Directory"}));
     }
-    // Volumes first: by them a later proof finds what a killed one left.
+    // Create the volumes first: a later proof finds the leftovers of a killed one by them.
     wanted.sort_by_key(|object| object["kind"] != "PersistentVolume");
     Ok(wanted)
 }
@@ -243,7 +244,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes what killed proofs left.
+    /// Removes the leftovers of killed proofs.
     async fn sweep(&self) -> Result<()> {
         let volumes = self.api.volumes().await?;
         let names = volumes.iter().filter_map(|volume| {
@@ -258,7 +259,7 @@ impl Inner {
         self.in_node(UNMOUNT, &[FOLDER]).await
     }
 
-    /// Removes a namespace, its volumes and its mounts. Each step is tried.
+    /// Removes a namespace, its volumes and its mounts. Every step is tried, even if one fails.
     async fn remove(&self, name: &str) -> Result<()> {
         let api = self.api.clone().within(name);
         let gone = api.delete(&namespace::bare(name), NAMESPACE_TIMEOUT).await;
@@ -292,7 +293,7 @@ impl Inner {
         Ok(driver)
     }
 
-    /// What the driver is told: that of the cluster, with stand-ins as the only packages.
+    /// Settings of the driver: those of the cluster, with stand-ins as the only packages.
     fn config_for(&self, name: &str, order: &ClaimOrder) -> KubeConfig {
         let mut config = self.config.clone();
         name.clone_into(&mut config.namespace);
@@ -331,7 +332,7 @@ impl Node for ProofNode {
                 name,
             })),
             Err(error) => {
-                // What is wrong comes first; the next proof finds what stays.
+                // Report the original error; the next proof removes what is left here.
                 drop(self.inner.remove(&name).await);
                 Err(trial_error(error))
             }
@@ -339,7 +340,7 @@ impl Node for ProofNode {
     }
 }
 
-/// A namespace of a proof.
+/// The namespace of a proof.
 struct Opened {
     inner: Arc<Inner>,
     driver: KubeDriver,

@@ -1,4 +1,4 @@
-//! Which addresses are a cluster's own. Network policies close them to tasks, and no two clusters have the same.
+//! The address ranges of a cluster. Network policies close them to tasks, and no two clusters have the same ranges.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 
 use crate::facts::NodeFacts;
 
-/// The policy that lets tasks out, in manifests/network-policy.yaml.
+/// The policy that allows tasks to reach the outside, in manifests/network-policy.yaml.
 const OUTSIDE: &str = "hybrid-cache-allow-outside";
-/// The policy that lets Argo's container reach the API server, in manifests/argo.yaml.
+/// The policy that allows Argo's container to reach the API server, in manifests/argo.yaml.
 const ARGO: &str = "hybrid-cache-allow-argo";
-/// kind's own ranges, as they stand in manifests/network-policy.yaml.
+/// kind's own ranges, as written in manifests/network-policy.yaml.
 const KIND: [&str; 4] = ["10.244.0.0/16", "10.96.0.0/16", "fd00:10:244::/56", "fd00:10:96::/112"];
-/// Most addresses of nodes that are closed one by one: a policy is one object, read by every node.
+/// Most node addresses that are closed one by one: a policy is one object, and every node reads it.
 const MAX_NODES: usize = 256;
 
-/// A range of addresses, `10.244.0.0/16`.
+/// A range of addresses, such as `10.244.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Range {
     address: IpAddr,
@@ -26,13 +26,13 @@ pub struct Range {
 }
 
 impl Range {
-    /// The range of one address.
+    /// The range that holds one address.
     pub fn one(address: IpAddr) -> Range {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         Range { address, bits }
     }
 
-    /// True where every address of `other` is in this one.
+    /// True if every address of `other` is in this range.
     pub fn covers(&self, other: &Range) -> bool {
         let bits = |address: IpAddr| match address {
             IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
@@ -68,54 +68,54 @@ impl FromStr for Range {
     }
 }
 
-/// The policy that closes the cluster's addresses, by name.
+/// Name and kind of the policy that closes the cluster's addresses.
 pub fn policy() -> Value {
     json!({"kind": "NetworkPolicy", "metadata": {"namespace": crate::names::NAMESPACE, "name": OUTSIDE}})
 }
 
-/// Where an API server listens.
+/// The addresses of an API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiServer {
-    /// Its addresses as a Service.
+    /// Addresses of the server as a Service.
     pub service: Vec<IpAddr>,
-    /// Its own addresses.
+    /// Addresses of the server itself.
     pub addresses: Vec<IpAddr>,
-    /// The port at its own addresses; the Service's is 443.
+    /// The port at the server's own addresses; the Service's port is 443.
     pub port: Option<u16>,
 }
 
 /// The addresses of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// Of its pods; empty where nothing tells them.
+    /// Ranges of pods; empty if no source states them.
     pub pods: BTreeSet<Range>,
-    /// Of its Services; empty where nothing tells them.
+    /// Ranges of Services; empty if no source states them.
     pub services: BTreeSet<Range>,
-    /// Its nodes' addresses.
+    /// Addresses of nodes.
     pub nodes: BTreeSet<Range>,
-    /// Ranges that a person named.
+    /// Ranges that the user named.
     pub named: BTreeSet<Range>,
-    /// Its API server.
+    /// Addresses of the API server.
     pub api: ApiServer,
 }
 
-/// The objects that tell a cluster's addresses, as the API server has them.
+/// The objects that state a cluster's addresses, as the API server returns them.
 #[derive(Debug, Default)]
 pub struct AddressSources {
-    /// kubeadm's ConfigMap, on clusters that kubeadm made, kind's among them.
+    /// kubeadm's ConfigMap, on clusters that kubeadm made, including kind's.
     pub kubeadm: Option<Value>,
     /// ServiceCIDR objects, from Kubernetes 1.33 on.
     pub service_ranges: Vec<Value>,
     /// The Service `kubernetes` of the namespace `default`.
     pub api_service: Option<Value>,
-    /// Its EndpointSlice.
+    /// The EndpointSlice of that Service.
     pub api_endpoints: Option<Value>,
     /// The nodes.
     pub nodes: Vec<NodeFacts>,
 }
 
 impl Ranges {
-    /// Reads what the API server told. `named` are the ranges that a person named.
+    /// Reads the API server's answers. `named` are the ranges that the user named.
     pub fn from_sources(sources: &AddressSources, named: BTreeSet<Range>) -> Ranges {
         let kubeadm = sources.kubeadm.as_ref().map(networking).unwrap_or_default();
         let of_nodes = || {
@@ -150,7 +150,7 @@ impl Ranges {
         }
     }
 
-    /// What has to be closed to tasks.
+    /// The ranges that have to be closed to tasks.
     pub fn closed(&self) -> BTreeSet<Range> {
         let mut closed: BTreeSet<Range> = [&self.pods, &self.services, &self.named]
             .into_iter()
@@ -169,7 +169,7 @@ impl Ranges {
         closed
     }
 
-    /// For a person: what nothing told, and the next step; `None` where everything is known.
+    /// Says which addresses no source states, and the next step; `None` if all are known.
     pub fn unknown(&self) -> Option<String> {
         let known = |ranges: &BTreeSet<Range>| !ranges.is_empty() || !self.named.is_empty();
         let mut unknown = Vec::new();
@@ -187,7 +187,7 @@ impl Ranges {
         (!unknown.is_empty()).then(|| format!("the cluster does not tell {}: {hint}", unknown.join(" and ")))
     }
 
-    /// The object with this cluster's addresses in place of kind's; other objects than the two policies stay as they are.
+    /// Replaces kind's addresses in the two policies by this cluster's; other objects stay as they are.
     pub fn fitted(&self, mut object: Value) -> Value {
         let name = object.pointer("/metadata/name").and_then(Value::as_str);
         match (object["kind"].as_str(), name) {
@@ -223,7 +223,7 @@ impl Ranges {
         }
     }
 
-    /// The ranges of the cluster that a policy, as it is in the cluster, leaves open; empty where it is closed to all of them.
+    /// The ranges of the cluster that a policy in the cluster leaves open; empty if it closes all of them.
     pub fn left_open(&self, policy: &Value) -> Vec<Range> {
         let rules = policy.pointer("/spec/egress").and_then(Value::as_array);
         let peers = rules

@@ -1,12 +1,12 @@
-//! Why the API server gave no answer that could be used.
+//! The error of a request to the API server that brought no usable answer.
 
 use hybrid_cache_tools::{Error, ErrorClass, Result};
 
-/// Why a request has no answer that could be used.
+/// Why a request has no usable answer.
 pub struct RequestError {
     /// The HTTP status, if the server refused.
     pub status: Option<u16>,
-    /// What is told about it.
+    /// The error to report.
     pub error: Error,
 }
 
@@ -23,18 +23,18 @@ impl From<Error> for RequestError {
 }
 
 impl RequestError {
-    /// True if the server knows no such thing.
+    /// True if the server does not know the object or kind.
     pub fn is_unknown(&self) -> bool {
         self.status == Some(404)
     }
 
-    /// True if this account may not.
+    /// True if this account is not allowed to do this.
     pub fn is_forbidden(&self) -> bool {
         self.status == Some(403)
     }
 }
 
-/// `None` if the server knows no such thing, or this account may not see it.
+/// Returns `None` if the server does not know the object or kind, or if this account may not read it.
 ///
 /// # Errors
 /// Any other error.
@@ -45,12 +45,12 @@ pub fn allowed<T>(answer: std::result::Result<T, RequestError>) -> Result<Option
     }
 }
 
-/// An error of the client.
+/// Converts an error of the client library.
 pub fn library_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::other(ErrorClass::Failed, error)
 }
 
-/// The innermost cause, which says most: the outer ones name layers of the client.
+/// The innermost cause, which is the most informative: the outer ones name layers of the client.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

@@ -1,22 +1,22 @@
-//! The kinds of objects that we put into a cluster, so that no server needs to be asked which it knows.
+//! The kinds of objects that we put into a cluster, listed here so that no request for a server's kinds is needed.
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceKind {
-    /// As objects say it.
+    /// Name of the kind, as in objects.
     pub name: &'static str,
-    /// Empty for Kubernetes' core.
+    /// API group; empty for Kubernetes' core.
     pub group: &'static str,
-    /// Of the group.
+    /// Version of the group.
     pub version: &'static str,
-    /// As addresses say it.
+    /// Plural name, as in request paths.
     pub plural: &'static str,
-    /// Whether its objects are in namespaces.
+    /// True if the kind's objects are in namespaces.
     pub namespaced: bool,
 }
 
 impl ResourceKind {
-    /// `apps/v1`
+    /// API version, such as `apps/v1`.
     pub fn api_version(&self) -> String {
         match self.group {
             "" => self.version.to_owned(),
@@ -25,13 +25,13 @@ impl ResourceKind {
     }
 }
 
-/// Argo's own, which a cluster may lack.
+/// Argo's own kind, which a cluster may lack.
 pub const WORKFLOW: ResourceKind = kind("argoproj.io", "v1alpha1", "Workflow", "workflows");
 /// A range of addresses of Services, from Kubernetes 1.33 on.
 pub const SERVICE_RANGE: ResourceKind = everywhere(kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs"));
-/// What runs a task.
+/// The pod that runs a task.
 pub const POD: ResourceKind = kind("", "v1", "Pod", "pods");
-/// What the kube driver makes for a task.
+/// The Job that the kube driver creates for a task.
 pub const JOB: ResourceKind = kind("batch", "v1", "Job", "jobs");
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -79,7 +79,7 @@ const fn everywhere(kind: ResourceKind) -> ResourceKind {
     }
 }
 
-/// The kind of a name.
+/// The kind with a name; `None` if it is not listed here.
 pub fn by_name(name: &str) -> Option<ResourceKind> {
     KINDS.into_iter().find(|kind| kind.name == name)
 }

@@ -1,4 +1,4 @@
-//! A Deployment of ours: how far it is, and the wait until it is Ready.
+//! A Deployment of ours: reads its progress, and waits until it is Ready.
 
 use std::time::Duration;
 
@@ -10,35 +10,35 @@ use crate::api::ClusterApi;
 use crate::names::NAMESPACE;
 use crate::plan::{Decision, Planned};
 
-/// Pause before it is looked at again.
+/// Pause between two reads of the Deployment.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A Deployment, as its manifest names it; its pods carry the name as `app.kubernetes.io/name`.
+/// A Deployment, named as in its manifest; its pods carry the name as `app.kubernetes.io/name`.
 #[derive(Clone, Copy, Debug)]
 pub struct Deployment {
-    /// Its name.
+    /// Name of the Deployment.
     pub name: &'static str,
-    /// What a person calls it: `the service`.
+    /// The name in messages: `the service`.
     pub called: &'static str,
-    /// Longest that it may take to be Ready.
+    /// Longest time until the Deployment is Ready.
     pub within: Duration,
-    /// The next step where a node cannot pull its image.
+    /// The next step if a node cannot pull the image.
     pub unpulled: &'static str,
 }
 
-/// How far a Deployment is.
+/// Progress of a Deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rollout {
-    /// There is none.
+    /// There is no such Deployment.
     Absent,
-    /// Its pod is not there, or is not the one that was asked for, or is not Ready; in the cluster's words.
+    /// The pod does not exist, is not the requested one, or is not Ready; in the cluster's words.
     Waiting(String),
-    /// It serves; the image.
+    /// The Deployment is Ready; its image.
     Ready(String),
 }
 
 impl Deployment {
-    /// Asks for it.
+    /// Reads the progress.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
@@ -49,10 +49,10 @@ impl Deployment {
         Ok(Rollout::from_deployment(api.get(&deployment).await?.as_ref()))
     }
 
-    /// Waits until it is Ready.
+    /// Waits until the Deployment is Ready.
     ///
     /// # Errors
-    /// It is not in time, its image cannot be pulled, or it was deleted; with the next step.
+    /// The Deployment is not Ready in time, its image cannot be pulled, or it was deleted; with the next step.
     pub async fn wait_ready(&self, api: &ClusterApi) -> Result<()> {
         let Deployment { name, called, .. } = self;
         let namespace = &api.namespace;
@@ -105,7 +105,7 @@ impl Rollout {
         Rollout::Waiting(why.unwrap_or("its pod is about to be made").to_owned())
     }
 
-    /// The wait as a part of a plan, where that changes nothing else and there is something to wait for.
+    /// Returns the wait as a step of a plan, if the plan changes nothing else and the Deployment is not Ready.
     pub fn waited_for(&self, step: &'static str, todo: &[Planned]) -> Option<Planned> {
         let Rollout::Waiting(why) = self else { return None };
         let changes = todo.iter().any(Planned::acts);
@@ -152,7 +152,7 @@ mod tests {
             Some("no such host".into())
         );
         assert_eq!(pod("InvalidImageName", None), Some("InvalidImageName".into()));
-        // A registry that did not answer once may do so the next time.
+        // A registry that failed once may answer the next time.
         assert_eq!(pod("ErrImagePull", Some("timeout")), None);
         assert_eq!(pod("ContainerCreating", None), None);
     }

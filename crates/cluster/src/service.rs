@@ -1,4 +1,4 @@
-//! The task service in a cluster: its image on the node, its token, its objects, and whether it is Ready.
+//! The task service in a cluster: its image on the node, its token, its objects, and its readiness.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::options::RecreatePolicy;
 use crate::plan::{self, Decision, Planned};
 use crate::rollout::{Deployment, Rollout};
 
-/// Names an image to use instead of ours.
+/// Variable that names an image to use instead of ours.
 pub const OVERRIDE: &str = "HYBRID_CACHE_SERVICE_IMAGE";
-/// Where it is within the cluster.
+/// Address of the service within the cluster.
 pub fn address(namespace: &str) -> String {
     format!("http://{SERVICE}.{namespace}:8000")
 }
 
-/// How to reach a service that runs, for a person.
+/// Says how to reach a running service.
 pub fn how_to_reach(namespace: &str) -> String {
     let address = address(namespace);
     format!(
@@ -38,20 +38,20 @@ pub fn how_to_reach(namespace: &str) -> String {
 
 const STEP: &str = "service";
 
-/// What runs it.
+/// The Deployment of the service.
 pub const DEPLOYMENT: Deployment = Deployment {
     name: SERVICE,
     called: "the service",
-    // A volume is provided, an image unpacked, an old pod ends.
+    // In this time a volume is provided, an image is unpacked and an old pod ends.
     within: Duration::from_secs(240),
     unpulled: "`cargo xtask image --service --push REF` puts it into a registry; with HYBRID_CACHE_SERVICE_IMAGE=REF `up` uses \
                it from there",
 };
 
-/// The image in the engine: ours, built; else the one that a person names.
+/// Provides the image in the engine: builds ours, or uses the one that the user names.
 ///
 /// # Errors
-/// It does not build, or what is named is not there.
+/// Our image does not build, or the named image does not exist.
 pub async fn image(checkout: &Checkout, engine: &Engine, steps: &Steps<'_>) -> Result<String> {
     let Some(named) = overridden() else {
         let built = image::ensure(checkout, engine, steps.progress()).await?;
@@ -66,7 +66,7 @@ pub async fn image(checkout: &Checkout, engine: &Engine, steps: &Steps<'_>) -> R
     Ok(named)
 }
 
-/// The image that it runs in, as far as one knows without building it.
+/// The reference of the service's image, as far as it is known without a build.
 pub fn named(checkout: &Checkout) -> String {
     let ours = || image::reference(checkout);
     let latest = || format!("{}:latest", image::REPOSITORY);
@@ -77,10 +77,10 @@ fn overridden() -> Option<String> {
     environment::text(OVERRIDE)
 }
 
-/// A token that nobody guesses.
+/// Creates a token that cannot be guessed.
 ///
 /// # Errors
-/// The system gives no random bytes.
+/// The system provides no random bytes.
 pub fn new_token() -> Result<String> {
     let mut bytes = [0_u8; 32];
     let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
@@ -90,15 +90,15 @@ pub fn new_token() -> Result<String> {
     Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
 }
 
-/// What a driver is told, as a file.
+/// Settings of the driver as a JSON file.
 ///
 /// # Errors
-/// Never, as it is plain data.
+/// Never, because the settings are plain data.
 pub fn driver_json(config: &KubeConfig) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec_pretty(config)?)
 }
 
-/// What there is of it in a cluster.
+/// The state of the service in a cluster.
 pub struct Service {
     image: String,
     on_node: Option<bool>,
@@ -108,7 +108,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Looks. Changes nothing.
+    /// Reads the state. Changes nothing.
     ///
     /// # Errors
     /// The cluster or its node does not answer.
@@ -151,10 +151,10 @@ impl Service {
         todo
     }
 
-    /// Does it, and waits until the service is Ready.
+    /// Carries the plan out, and waits until the service is Ready.
     ///
     /// # Errors
-    /// Something stands in the way, or it does not become Ready.
+    /// Something blocks a step, or the service does not become Ready.
     pub async fn act(
         &self,
         api: &ClusterApi,
@@ -190,10 +190,10 @@ async fn on_node(node: Option<Node<'_>>, image: &str) -> Result<Option<bool>> {
     ))
 }
 
-/// What there is to delete of it, whatever is in it; the claim with the tasks among it.
+/// Every object of the service, to be deleted, including the claim that holds the tasks.
 ///
 /// # Errors
-/// The manifest is missing or no YAML.
+/// The manifest is missing or is not YAML.
 pub fn everything(checkout: &Checkout) -> Result<Vec<Value>> {
     let mut objects = manifests::service(checkout, &VolumeSource::StorageClass(None), "", b"")?;
     objects.push(manifests::service_token(""));
@@ -201,10 +201,10 @@ pub fn everything(checkout: &Checkout) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// The claims that keep its tasks.
+/// The claims that hold the service's tasks.
 ///
 /// # Errors
-/// The manifest is missing or no YAML.
+/// The manifest is missing or is not YAML.
 pub fn claims(checkout: &Checkout) -> Result<Vec<Value>> {
     let mut objects = everything(checkout)?;
     objects.retain(|object| object["kind"] == "PersistentVolumeClaim");

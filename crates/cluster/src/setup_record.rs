@@ -1,4 +1,4 @@
-//! What was done once to a cluster, as a ConfigMap of it remembers.
+//! The one-time setup of a cluster, recorded in a ConfigMap there.
 
 use hybrid_cache_tools::Result;
 use serde_json::json;
@@ -8,19 +8,19 @@ use crate::apply::refused;
 use crate::manifests;
 use crate::ranges::Range;
 
-/// What was done once on the pair of volumes of a cluster.
+/// One-time setup of a cluster's pair of volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetupRecord {
     /// The claims whose volumes have their inner folders, by uid.
     pub volumes: Option<String>,
     /// The image with which a task has succeeded.
     pub task_image: Option<String>,
-    /// The ranges that a person named to be closed to tasks.
+    /// The ranges that the user named to be closed to tasks.
     pub closed_ranges: Vec<Range>,
 }
 
 impl SetupRecord {
-    /// As the cluster has it; empty if it has none.
+    /// Reads the record from the cluster; empty if the cluster has none.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
@@ -38,7 +38,7 @@ impl SetupRecord {
         })
     }
 
-    /// Writes it into the cluster.
+    /// Writes the record into the cluster.
     ///
     /// # Errors
     /// The server refuses.

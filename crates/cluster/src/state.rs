@@ -1,4 +1,5 @@
-//! What this machine keeps of a kind cluster: its kubeconfig, how far making it came, its volumes, and a lock.
+//! The folder in which this machine keeps the state of a kind cluster: its kubeconfig, the progress of its creation, its volumes,
+//! and a lock.
 //!
 //! ```text
 //! <user cache folder>/hybrid-cache/clusters/<name>/
@@ -19,33 +20,33 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_tools::{Error, ErrorContext, Result};
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a cluster: kind puts `-control-plane` behind it, and a host's name has 63 characters.
+/// Longest name of a cluster: kind appends `-control-plane`, and a host name has at most 63 characters.
 const MAX_NAME: usize = 49;
 
-/// How far making a cluster came.
+/// Progress of creating a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "stage")]
 pub enum Stage {
     /// `kind create` was started.
     Creating,
-    /// It was Ready once.
+    /// The cluster was Ready once.
     Complete {
         /// Id of the node's container.
         node: String,
     },
-    /// It was taken down.
+    /// The cluster was deleted.
     Down,
 }
 
-/// What is remembered of a cluster.
+/// The recorded state of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// How far it came.
+    /// Progress of creating the cluster.
     #[serde(flatten)]
     pub stage: Stage,
     /// The folder of this machine that keeps its volumes.
     pub volumes: PathBuf,
-    /// True if the task service was started in it, which keeps its tasks there.
+    /// True if the task service was started in the cluster and keeps its tasks there.
     #[serde(default)]
     pub service: bool,
 }
@@ -57,10 +58,10 @@ pub struct StateFolder {
 }
 
 impl StateFolder {
-    /// Of the cluster with this name. Makes nothing.
+    /// Returns the folder of the cluster with this name. Creates nothing.
     ///
     /// # Errors
-    /// The name is none for a cluster, or the user has no cache folder.
+    /// The name cannot be a cluster's, or the user has no cache folder.
     pub fn for_cluster(name: &str) -> Result<StateFolder> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) || name.starts_with('-') {
@@ -72,57 +73,57 @@ impl StateFolder {
         Ok(StateFolder { root })
     }
 
-    /// Of a folder given, for tests.
+    /// Uses a given folder, for tests.
     #[cfg(test)]
     pub fn at(root: PathBuf) -> StateFolder {
         StateFolder { root }
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Makes the folder.
+    /// Creates the folder.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn make(&self) -> Result<()> {
         fs::create_dir_all(&self.root).with_context(|| format!("making {}", self.root.display()))
     }
 
-    /// How to reach the cluster.
+    /// The kubeconfig of the cluster.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig")
     }
 
-    /// What the service beside the cluster gets, and where it keeps its tasks.
+    /// The folder for the service beside the cluster: its files and its tasks.
     pub fn service(&self) -> PathBuf {
         self.root.join("service")
     }
 
-    /// What kind is told.
+    /// kind's configuration file.
     pub fn kind_config(&self) -> PathBuf {
         self.root.join("kind.json")
     }
 
-    /// What the kubelet said when a cluster could not be made.
+    /// The kubelet's journal of a cluster that could not be created.
     pub fn journal(&self) -> PathBuf {
         self.root.join("kubelet.log")
     }
 
-    /// Where volumes are unless something else is asked for.
+    /// The default folder of the volumes.
     pub fn default_volumes(&self) -> PathBuf {
         self.root.join("volumes")
     }
 
-    /// What is remembered; none where nothing (readable) is.
+    /// The record; `None` if there is no readable one.
     pub fn record(&self) -> Option<Record> {
         let bytes = fs::read(self.root.join("record.json")).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Remembers, at one instant.
+    /// Writes the record atomically.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -130,7 +131,7 @@ impl StateFolder {
         self.write(&self.root.join("record.json"), &serde_json::to_vec_pretty(record)?)
     }
 
-    /// Writes one of the folder's files at one instant, readable for its owner alone.
+    /// Writes one of the folder's files atomically, readable by its owner only.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -143,17 +144,17 @@ impl StateFolder {
         Ok(())
     }
 
-    /// Forgets how to reach a cluster that is gone.
+    /// Deletes the kubeconfig of a cluster that no longer exists.
     pub fn forget_kubeconfig(&self) {
         let inside_docker = self.service().join("kubeconfig");
         for file in [self.kubeconfig(), inside_docker, self.kind_config()] {
-            // It may never have been written.
+            // The file may never have been written.
             let _ = fs::remove_file(file);
         }
     }
 
-    /// The lock's file, not locked yet. Whoever inherits it keeps the lock: `kind` gets it as its standard input, so that
-    /// nobody starts over while a `kind` without its parent is still at work.
+    /// Opens the lock's file without locking it. A process that inherits it keeps the lock: `kind` gets it as its standard input,
+    /// so that no second creation starts while a `kind` without its parent is still running.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -161,7 +162,7 @@ impl StateFolder {
         self.open("lock")
     }
 
-    /// The file that a run of the tests locks for as long as it uses the cluster, not locked yet.
+    /// Opens the file that a test run locks while it uses the cluster, without locking it.
     ///
     /// # Errors
     /// The folder cannot be written.

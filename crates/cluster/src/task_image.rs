@@ -1,4 +1,4 @@
-//! The image that tasks run in, as a step of `up`.
+//! The step of `up` that provides the image for tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 
 use crate::plan::{Decision, Planned};
 
-/// Longest that a pull of the image may take.
+/// Longest time for a pull of the image.
 const PULL_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Begins to look for our image, and to build it where anything that goes in has changed, on a thread of its own: most of
-/// that is waiting for other programs. None where a person names another image.
+/// Starts a thread that looks for our image and builds it if an input has changed; most of that time is waiting for other
+/// programs. Returns `None` if the user names another image.
 pub fn start(checkout: &Checkout, progress: &Arc<dyn Progress>) -> Option<JoinHandle<Result<image::Built>>> {
     if image::overridden().is_some() {
         return None;
@@ -29,10 +29,10 @@ pub fn start(checkout: &Checkout, progress: &Arc<dyn Progress>) -> Option<JoinHa
     }))
 }
 
-/// The image in the engine: ours, built; else the one that a person names, pulled where it is not there.
+/// Provides the image in the engine: builds ours, or pulls the one that the user names if it is missing.
 ///
 /// # Errors
-/// It does not build, or cannot be pulled.
+/// Our image does not build, or the named image cannot be pulled.
 pub async fn finish(
     ours: Option<JoinHandle<Result<image::Built>>>,
     engine: &Engine,
@@ -59,7 +59,7 @@ pub async fn finish(
     Ok(named)
 }
 
-/// What there is to do about it.
+/// What has to be done about the image.
 ///
 /// # Errors
 /// The engine does not answer.

@@ -1,4 +1,4 @@
-//! What `up` brings into a cluster for tasks, whoever made it: the image, the objects, the folders of the volumes.
+//! What `up` installs for tasks in any cluster: the image, the objects, the folders of the volumes.
 
 use std::time::Duration;
 
@@ -20,37 +20,37 @@ use crate::plan::{self, Decision, Planned};
 use crate::ranges::Ranges;
 use crate::setup_record::SetupRecord;
 
-/// Longest that a claim may take to be Bound.
+/// Longest time until a claim is Bound.
 const BOUND_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What is in a cluster.
+/// The state of a cluster's task setup.
 pub struct TaskSetup {
-    /// Everything that is applied, and what applying it would do.
+    /// Every object that is applied, and what applying it would change.
     pub objects: Vec<(Value, DryRun)>,
     /// The folders of the volumes, on a kind node.
     pub folders: Option<Vec<Folder>>,
-    /// Both claims, where both are there.
+    /// Both claims, if both exist.
     pub claims: Option<[ClaimFacts; 2]>,
-    /// Volumes whose claim is gone.
+    /// Volumes whose claim was deleted.
     pub released: Vec<String>,
-    /// What was done once.
+    /// The recorded one-time setup.
     pub record: SetupRecord,
-    /// Whether the node has the image, on a kind node.
+    /// True if the node has the image, on a kind node.
     pub image_on_node: Option<bool>,
-    /// The ranges of pods that reach link-local addresses, on a kind node.
+    /// The ranges of pods that can reach link-local addresses, on a kind node.
     pub open_ranges: Option<Vec<String>>,
     /// Who provides the volumes.
     pub source: VolumeSource,
-    /// What is not done because the namespace is not ours, for a person.
+    /// What is not applied because the namespace is not ours, as text for a person.
     pub kept_out: Option<String>,
     /// The cluster's addresses.
     pub ranges: Ranges,
-    /// True where a person names other ranges than before.
+    /// True if the user names other ranges than before.
     has_new_ranges: bool,
 }
 
 impl TaskSetup {
-    /// Looks at everything at once. Changes nothing.
+    /// Reads everything at once. Changes nothing.
     ///
     /// # Errors
     /// The cluster or its node does not answer.
@@ -81,7 +81,7 @@ impl TaskSetup {
             .into_iter()
             .map(|object| api.placed(ranges.fitted(object)))
             .collect();
-        // The cluster that we made is ours as a whole.
+        // A cluster that we made is ours as a whole.
         let kept_out = match node {
             None if namespace::owner(api).await? == namespace::Owner::Theirs => {
                 namespace::keep_out(api, &mut wanted).await?
@@ -108,7 +108,7 @@ impl TaskSetup {
         })
     }
 
-    /// The claims as they will be.
+    /// The claims as they will be after `up`.
     pub fn wanted_claims(&self) -> Vec<ClaimFacts> {
         let objects = self.objects.iter().map(|(object, _)| object);
         objects
@@ -142,12 +142,12 @@ impl TaskSetup {
         todo
     }
 
-    /// Applies the objects that are not as they should be.
+    /// Applies the objects that are not in the requested state.
     ///
     /// # Errors
-    /// Something stands in the way, explained; or the server refuses.
+    /// Something blocks an object, with an explanation; or the server refuses.
     pub async fn apply(&self, api: &ClusterApi, recreate: RecreatePolicy, steps: &Steps<'_>) -> Result<()> {
-        // Before the claims: a claim that comes to a free volume is bound at once, the other way round within 15 s.
+        // Release volumes before the claims are created: a claim for a free volume is bound at once, otherwise within 15 s.
         try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
         apply(api, &self.objects, recreate, steps).await?;
         if self.has_new_ranges {
@@ -157,7 +157,7 @@ impl TaskSetup {
     }
 }
 
-/// Which claims these are: other claims of the same names are others.
+/// Identifies a pair of claims by their uids: new claims of the same names differ.
 pub fn identity(pair: &[ClaimFacts; 2]) -> String {
     format!("{} {}", pair[0].uid, pair[1].uid)
 }
@@ -167,7 +167,7 @@ fn pair(claims: &[ClaimFacts]) -> Option<[ClaimFacts; 2]> {
     Some([find(PYTHON_CLAIM)?, find(NIX_CLAIM)?])
 }
 
-/// The sizes of the claims: as asked for, else as they are, else as in the manifest.
+/// The sizes of the claims: the requested ones, otherwise the current ones, otherwise the manifest's.
 fn sizes(options: &UpOptions, claims: Option<&[ClaimFacts; 2]>) -> Sizes {
     let was = |place: usize| claims.map(|pair| pair[place].requested.clone());
     Sizes {
@@ -176,7 +176,7 @@ fn sizes(options: &UpOptions, claims: Option<&[ClaimFacts; 2]>) -> Sizes {
     }
 }
 
-/// As asked for, else as it was, else what fits the cluster.
+/// The requested source of volumes, otherwise the current one, otherwise the one that fits the cluster.
 fn source(kind: bool, asked: Option<&String>, claims: Option<&[ClaimFacts; 2]>) -> VolumeSource {
     if let Some(class) = asked {
         return VolumeSource::StorageClass(Some(class.clone()));
@@ -189,7 +189,7 @@ fn source(kind: bool, asked: Option<&String>, claims: Option<&[ClaimFacts; 2]>) 
     }
 }
 
-/// The folders of the volumes, whether the image is there, and the ranges of pods that reach link-local addresses.
+/// The folders of the volumes, whether the image is there, and the ranges of pods that can reach link-local addresses.
 type OnNode = (Option<Vec<Folder>>, Option<bool>, Option<Vec<String>>);
 
 async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> Result<OnNode> {
@@ -205,10 +205,10 @@ async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> R
     Ok((folders, Some(has), Some(open)))
 }
 
-/// Waits until both claims are Bound, and says which they are.
+/// Waits until both claims are Bound, and returns them.
 ///
 /// # Errors
-/// They are not Bound in time.
+/// The claims are not Bound in time.
 pub async fn wait_bound(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
     let (python, system) = tokio::try_join!(
         api.wait_bound(&api.namespace, PYTHON_CLAIM, BOUND_TIMEOUT),
@@ -220,7 +220,7 @@ pub async fn wait_bound(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
 /// Both claims, whether Bound or not.
 ///
 /// # Errors
-/// One of them is not there.
+/// One of the claims does not exist.
 pub async fn claims(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
     pair(&api.claims(&api.namespace).await?).context("the claims of both volumes are not there")
 }

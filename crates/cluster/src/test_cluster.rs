@@ -1,4 +1,4 @@
-//! A cluster for the tests, made for them if its node image is there, and deleted afterwards.
+//! A cluster for the tests. It is created if its node image is available, and deleted afterwards.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,21 +18,21 @@ use crate::options::{ClusterChoice, DownOptions, UpOptions};
 use crate::state::StateFolder;
 use crate::up::up;
 
-/// The tests' own cluster: that of a person is left alone.
+/// Name of the tests' own cluster; a user's cluster is left alone.
 const NAME: &str = "hybrid-cache-test";
 
-/// A cluster that tests may use, and that no other run of the tests uses meanwhile.
+/// A cluster reserved for one run of the tests.
 pub struct TestCluster {
     state: StateFolder,
-    /// Held until the tests have ended: two runs do not share a cluster that one of them deletes.
+    /// Lock that is held until the tests have ended: two runs must not share a cluster that one of them deletes.
     _in_use: File,
 }
 
 impl TestCluster {
-    /// Its name.
+    /// Name of the cluster.
     pub const NAME: &str = NAME;
 
-    /// Reserves the cluster, and checks that making it needs nothing that is not on this machine. Makes nothing yet.
+    /// Reserves the cluster, and checks that everything needed to create it is on this machine. Creates nothing yet.
     ///
     /// # Errors
     /// There is no Docker, no kind or no node image, or another run uses the cluster.
@@ -49,10 +49,10 @@ impl TestCluster {
         Ok(TestCluster { state, _in_use: in_use })
     }
 
-    /// Makes the cluster; the variables by which tests find it. If this fails or is dropped, delete the cluster.
+    /// Creates the cluster and returns the variables by which tests find it. If this fails or is dropped, delete the cluster.
     ///
     /// # Errors
-    /// It does not come up.
+    /// The cluster does not become Ready.
     pub async fn make(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<Vec<(&'static str, String)>> {
         up(checkout, &wanted(false), progress).await?;
         let config = connection::config(checkout).await?;
@@ -66,11 +66,11 @@ impl TestCluster {
         ])
     }
 
-    /// Brings Argo Workflows into the cluster that was made; the variable by which tests find it. A node image of another making
-    /// has no Argo, and is as good for all other tests.
+    /// Installs Argo Workflows in the created cluster and returns the variable by which tests find it. A node image from another
+    /// build has no Argo, and works for all other tests.
     ///
     /// # Errors
-    /// It does not come up.
+    /// Argo Workflows does not become Ready.
     pub async fn add_argo(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<(&'static str, String)> {
         up(checkout, &wanted(true), progress).await?;
         let config = connection::with_argo(connection::config(checkout).await?);
@@ -80,10 +80,10 @@ impl TestCluster {
         ))
     }
 
-    /// Deletes it with its caches.
+    /// Deletes the cluster and its caches.
     ///
     /// # Errors
-    /// It cannot be deleted; the message says that it is left.
+    /// The cluster cannot be deleted; the message says that it still exists.
     pub async fn delete(&self, checkout: &Checkout, progress: &dyn Progress) -> Result<()> {
         let options = DownOptions {
             cluster: choice(),
@@ -94,7 +94,7 @@ impl TestCluster {
         deleted.with_context(TestCluster::left)
     }
 
-    /// What to tell a person if deleting it was interrupted.
+    /// The message for a user if deleting the cluster was interrupted.
     pub fn left() -> String {
         format!("{NAME} may be left: `cargo xtask down --name {NAME} --volumes` deletes it")
     }
@@ -116,17 +116,17 @@ fn choice() -> ClusterChoice {
     }
 }
 
-/// Writes what a driver is told into a file of the target folder; its path.
+/// Writes the settings of a driver to a file in the target folder and returns its path.
 fn write(checkout: &Checkout, name: &str, config: &KubeConfig) -> Result<String> {
     let path = checkout.path("target").join(name);
     write_private(&path, &serde_json::to_vec_pretty(config)?).context("writing the tests' config")?;
     Ok(path.display().to_string())
 }
 
-/// Writes a file that may hold the address of an index together with its password.
+/// Writes a file that may hold the address of an index and its password.
 ///
 /// # Errors
-/// It cannot be written.
+/// The file cannot be written.
 pub fn write_private(file: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut opened = File::options()
         .write(true)

@@ -1,7 +1,7 @@
 //! Computes the size of the claim to order from what the volume has to hold.
 //!
-//! Budget and claim are two numbers. The budget is what hybrid-cache keeps a volume to by eviction. The claim is a file
-//! system that has to hold the budget, what is being built at the same time, what the file system takes for itself, and headroom.
+//! Budget and claim are two numbers. The budget is the limit to which eviction keeps a volume. The claim is a file system that has
+//! to hold the budget, the environments being built at the same time, the file system's own data, and headroom.
 
 use serde::Serialize;
 
@@ -10,11 +10,11 @@ use crate::number::{float, whole};
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
-/// The part of a claim's room that hybrid-cache keeps to by default, in percent.
+/// Share of a claim's usable space that is the default budget, in percent.
 pub const DEFAULT_BUDGET_PERCENT: u64 = 88;
-/// The largest claim that is ever recommended, in GiB: 64 TiB, which is what block storage ends at.
+/// The largest recommended claim, in GiB: 64 TiB, the upper limit of block storage.
 const MOST_GIB: u64 = 65_536;
-/// Claims that people order, in GiB.
+/// Common claim sizes, in GiB.
 const LADDER: [u64; 31] = [
     1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 750, 1000,
     1500, 2000, 4000, 8000,
@@ -24,16 +24,16 @@ const LADDER: [u64; 31] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileSystem {
-    /// ext4 as `mkfs.ext4` makes it: inodes are made beforehand, one for each 16 KiB.
+    /// ext4 with the defaults of `mkfs.ext4`: inodes are created in advance, one for each 16 KiB.
     #[default]
     Ext4,
-    /// XFS as `mkfs.xfs` makes it: inodes are made as they are needed, and take room then.
+    /// XFS with the defaults of `mkfs.xfs`: inodes are created when needed, and then use space.
     Xfs,
 }
 
-/// Room for an ordinary user in a new file system: size in MiB, and 4096-byte free blocks as `statfs` reports them.
-/// Measured with e2fsprogs 1.47 and xfsprogs 6.1. An ext4 below 512 MiB is made with the block size and the inodes of larger
-/// ones, as a proof makes it. Its journal grows by steps, and one of 128 MiB has less room than one of 127.
+/// Space for an ordinary user in a new file system: size in MiB, and 4096-byte free blocks as `statfs` reports them. Measured with
+/// e2fsprogs 1.47 and xfsprogs 6.1. An ext4 below 512 MiB is created with the block size and the inodes of larger ones, as a proof
+/// creates it. Its journal grows in steps, and an ext4 of 128 MiB has less space than one of 127.
 const EXT4: [(u64, u64); 21] = [
     (64, 13_940),
     (96, 21_427),
@@ -70,11 +70,11 @@ const XFS: [(u64, u64); 8] = [
 const MIB: u64 = 1 << 20;
 const BLOCK_BYTES: u64 = 4096;
 const XFS_INODE_BYTES: u64 = 512;
-/// What an XFS lets inodes take at most, as a share of its size: one inode for each 2 KiB.
+/// Largest space for inodes in an XFS, relative to its size: one inode for each 2 KiB.
 const XFS_BYTES_PER_INODE: u64 = 2048;
 
 impl FileSystem {
-    /// The name.
+    /// Name of the file system.
     pub fn name(self) -> &'static str {
         match self {
             FileSystem::Ext4 => "ext4",
@@ -90,12 +90,12 @@ impl FileSystem {
         }
     }
 
-    /// What a new file system of that size in GiB has for an ordinary user.
+    /// Space for an ordinary user in a new file system of this size in GiB.
     pub fn room(self, gib: u64) -> Weight {
         self.room_of(gib * GIB)
     }
 
-    /// The same of a size in bytes.
+    /// Space for an ordinary user in a new file system of this size in bytes.
     pub fn room_of(self, bytes: u64) -> Weight {
         let mib = float(bytes) / float(MIB);
         let table: &[(u64, u64)] = match self {
@@ -107,7 +107,7 @@ impl FileSystem {
             .position(|(size, _)| float(*size) >= mib)
             .unwrap_or(table.len() - 1);
         let (low, high) = (table[upper.max(1) - 1], table[upper.max(1)]);
-        // Beyond the ends the nearest two measured sizes go on as a line.
+        // Beyond the smallest and largest measured sizes, extend the line through the nearest two.
         let slope = (float(high.1) - float(low.1)) / (float(high.0) - float(low.0));
         let blocks = float(low.1) + slope * (mib - float(low.0));
         Weight {
@@ -116,7 +116,7 @@ impl FileSystem {
         }
     }
 
-    /// What inodes take of the room for files.
+    /// Bytes that inodes take from the space for files.
     fn inode_bytes(self, inodes: u64) -> u64 {
         match self {
             FileSystem::Ext4 => 0,
@@ -125,24 +125,24 @@ impl FileSystem {
     }
 }
 
-/// A claim, and what it is made of.
+/// A claim and its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Claim {
-    /// Its size in GiB.
+    /// Size of the claim in GiB.
     pub gib: u64,
-    /// What the volume is kept to: environments, what belongs to none, and growth.
+    /// The budget of the volume: environments, data that belongs to no environment, and growth.
     pub budget: Weight,
-    /// What is being built at one time, in bytes.
+    /// Bytes being built at one time.
     pub building_bytes: u64,
-    /// Room that is left free, in bytes.
+    /// Free space to keep, in bytes.
     pub headroom_bytes: u64,
-    /// What the file system keeps for itself, in bytes.
+    /// Bytes that the file system keeps for itself.
     pub file_system_bytes: u64,
 }
 
 impl Claim {
-    /// What a claim is divided into. `file_system` is `None` for a claim that is a folder of a larger file system, which takes
-    /// nothing of it.
+    /// The division of a claim. `file_system` is `None` for a claim that is a folder of a larger file system, which takes no part
+    /// of the claim.
     pub fn divide(bytes: u64, file_system: Option<FileSystem>, budget: Weight, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let inode_bytes = file_system.map_or(0, |file_system| file_system.inode_bytes(budget.inodes));
@@ -156,7 +156,7 @@ impl Claim {
         }
     }
 
-    /// The same with the budget that hybrid-cache keeps to by default.
+    /// The division of a claim with hybrid-cache's default budget.
     pub fn with_default_budget(bytes: u64, file_system: Option<FileSystem>, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let budget = default_budget(room);
@@ -174,25 +174,25 @@ fn room_of(bytes: u64, file_system: Option<FileSystem>) -> Weight {
 pub struct Needs {
     /// The file system.
     pub file_system: FileSystem,
-    /// What counts against the budget and belongs to no environment.
+    /// Usage that counts against the budget and belongs to no environment.
     pub rest: Weight,
-    /// What is being built at one time, in bytes.
+    /// Bytes being built at one time.
     pub building_bytes: u64,
-    /// Room that is left free, as a share of what is used.
+    /// Free space to keep, as a share of the used space.
     pub headroom: f64,
-    /// How much the environments grow until the claim is looked at again, as a factor.
+    /// Growth of the environments until the claim is reviewed, as a factor.
     pub growth: f64,
 }
 
 impl Needs {
-    /// The smallest claim for environments that take `held` at most.
+    /// The smallest claim for environments that use at most `held`.
     pub fn claim(&self, held: Weight) -> Claim {
         let budget = self.budget(held);
         let least = first(MOST_GIB, |gib| self.fits(gib * GIB, budget));
         Claim::divide(least * GIB, Some(self.file_system), budget, self.building_bytes)
     }
 
-    /// The same in bytes, as a multiple of `step`: for volumes that are too small to be ordered.
+    /// The smallest claim in bytes, as a multiple of `step`: for volumes that are too small to be ordered.
     pub fn claim_bytes(&self, held: Weight, step: u64) -> u64 {
         let (budget, step) = (self.budget(held), step.max(1));
         first(MOST_GIB * (GIB / step).max(1), |steps| self.fits(steps * step, budget)) * step
@@ -215,17 +215,17 @@ impl Needs {
     }
 }
 
-/// What hybrid-cache keeps to of that much room.
+/// The default budget for this much space.
 pub fn default_budget(room: Weight) -> Weight {
     Weight::new(by_default(room.bytes), by_default(room.inodes))
 }
 
-/// The same of bytes or inodes alone.
+/// The default budget for bytes or inodes alone.
 pub fn by_default(room: u64) -> u64 {
     room / 100 * DEFAULT_BUDGET_PERCENT
 }
 
-/// The first number that is enough, `most` at most; all larger ones are as well.
+/// The first number that is enough, at most `most`; all larger numbers are enough too.
 fn first(most: u64, is_enough: impl Fn(u64) -> bool) -> u64 {
     let (mut low, mut high) = (0, most);
     while high - low > 1 {
@@ -239,7 +239,7 @@ fn first(most: u64, is_enough: impl Fn(u64) -> bool) -> u64 {
     high
 }
 
-/// The next smaller and the next larger claim that people order, in GiB.
+/// The next smaller and the next larger common claim, in GiB.
 pub fn neighbours(gib: u64) -> (Option<u64>, Option<u64>) {
     let smaller = LADDER.iter().rev().find(|size| **size < gib);
     let larger = LADDER.iter().find(|size| **size > gib);
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(claim.gib, 12, "{claim:?}");
         let exact = needs.claim_bytes(Weight::new(8 * GIB, 100_000), 1 << 20);
         assert!(exact <= 12 * GIB && exact > 11 * GIB, "{exact}");
-        // So many inodes need 20 GiB of ext4, and of XFS less than bytes do.
+        // This many inodes need 20 GiB of ext4; on XFS they need less space than the bytes do.
         let many = Weight::new(8 * GIB, 1_100_000);
         let claim = needs.claim(many);
         assert_eq!(claim.gib, 20, "{claim:?}");

@@ -1,12 +1,12 @@
-//! The hit rate of every size, from the distances of all requests, in one pass over the trace.
+//! Computes the hit rate of every size from the distances of all requests, in one pass over the trace.
 
 use crate::Weight;
 use crate::stack::Stack;
 use crate::trace::{Event, Source, TraceError, Use, Volume};
 
-/// Distances that are kept apart before equal ones are merged, and distances beyond that merged into coarser ones.
+/// Number of distances that are stored before equal ones are merged; if more remain, they are rounded and merged.
 const ROOM: usize = 16 << 20;
-/// Leading bits that a distance keeps if there are too many different ones: it is off by one part in 2048 at most.
+/// Leading bits that a distance keeps if there are too many different ones: the error is at most one part in 2048.
 const KEPT_BITS: u32 = 12;
 
 /// Requests of the same distance.
@@ -18,7 +18,7 @@ struct Entry {
     weight_bytes: u64,
 }
 
-/// How many requests have which distance.
+/// Counts the requests of each distance.
 #[derive(Clone, Debug)]
 struct Distances {
     entries: Vec<Entry>,
@@ -57,7 +57,7 @@ impl Distances {
             self.is_exact = false;
             self.merge();
         }
-        // Distances of bytes and inodes nearly follow each other, so a second time is not to be expected.
+        // Distances of bytes and of inodes follow nearly the same order, so a second merge is unlikely.
         self.room = self.room.max(self.entries.len() * 2);
     }
 
@@ -93,23 +93,23 @@ fn coarse(value: u64) -> u64 {
     value.checked_next_multiple_of(step).unwrap_or(u64::MAX)
 }
 
-/// How often requests of one volume hit, by its size.
+/// How often requests of one volume hit, for each size.
 #[derive(Clone, Debug)]
 pub struct Curve {
     /// Requests for this volume.
     pub requests: u64,
-    /// Bytes of the environments that they asked for.
+    /// Bytes of the environments that the requests used.
     pub bytes: u64,
     /// First requests of an environment: no size makes them hit.
     pub first: u64,
     /// Requests that were resolved again because of their age, at any size.
     pub due: u64,
-    /// What the largest environment takes.
+    /// Usage of the largest environment.
     pub largest: Weight,
-    /// What all environments that were used take together.
+    /// Usage of all requested environments together.
     pub union: Weight,
-    /// Requests that directly follow one for the same environment, by distance: below the largest environment the volume
-    /// serves them although they exceed the budget.
+    /// Requests that directly follow one for the same environment, by distance: at a budget below the largest environment, the
+    /// volume serves them although they exceed the budget.
     repeated: Distances,
     fresh: Distances,
     due_again: Distances,
@@ -117,12 +117,12 @@ pub struct Curve {
     last: Vec<Weight>,
 }
 
-/// What a size gives.
+/// The result of a size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
     /// Requests that hit.
     pub requests: u64,
-    /// Bytes of the environments that they asked for.
+    /// Bytes of the environments that these requests used.
     pub bytes: u64,
     /// Environments that are evicted over the whole trace.
     pub evictions: u64,
@@ -134,7 +134,7 @@ impl Curve {
         crate::number::share(self.hits(budget).requests, self.requests)
     }
 
-    /// What happens at `budget`.
+    /// Requests that hit at `budget`, their bytes, and evictions.
     pub fn hits(&self, budget: Weight) -> Hits {
         let (requests, bytes) = self.fresh.within(budget);
         let there = requests + self.due_again.within(budget).0;
@@ -147,13 +147,14 @@ impl Curve {
         }
     }
 
-    /// What is resident after the last request at `budget`: the longest part of the recency list that fits.
+    /// Environments that are resident after the last request at `budget`: the longest prefix of the recency list that fits.
     pub fn resident(&self, budget: Weight) -> Weight {
         let fits = |distance: &&Weight| distance.fits(budget);
         self.last.iter().take_while(fits).last().copied().unwrap_or_default()
     }
 
-    /// Requests that hit although their distance exceeds the budget, because the volume keeps what a task runs from.
+    /// Requests that hit although their distance exceeds the budget, because the volume keeps the environment that a task runs
+    /// from.
     pub fn repeated_beyond(&self, budget: Weight) -> u64 {
         let all = self.repeated.within(Weight::MAX).0;
         all - self.repeated.within(budget).0
@@ -164,8 +165,8 @@ impl Curve {
         self.hit_rate(Weight::MAX)
     }
 
-    /// The least budget in bytes at which at least `share` of the requests hit, if a file system has an inode for each
-    /// `bytes_per_inode` bytes (0: as many as are wanted). `None` if no size is enough.
+    /// The smallest budget in bytes at which at least `share` of the requests hit, if a file system has an inode for each
+    /// `bytes_per_inode` bytes (0: no limit of inodes). `None` if no size is enough.
     pub fn smallest(&self, share: f64, bytes_per_inode: u64) -> Option<u64> {
         self.least(share, |entry| {
             let for_inodes = u64::from(entry.distance_inodes).saturating_mul(bytes_per_inode);
@@ -173,8 +174,8 @@ impl Curve {
         })
     }
 
-    /// The least budget of inodes at which at least `share` of the requests hit, with as many bytes as are wanted. `None`
-    /// if no number is enough.
+    /// The smallest budget of inodes at which at least `share` of the requests hit, without a limit of bytes. `None` if no number
+    /// is enough.
     pub fn fewest_inodes(&self, share: f64) -> Option<u64> {
         self.least(share, |entry| entry.distance_inodes.into())
     }
@@ -200,7 +201,7 @@ impl Curve {
         })
     }
 
-    /// False if distances were rounded, up by one part in 2048 at most, because there were too many different ones.
+    /// False if distances were rounded up, by at most one part in 2048, because there were too many different ones.
     pub fn is_exact(&self) -> bool {
         self.fresh.is_exact && self.due_again.is_exact
     }

@@ -1,8 +1,9 @@
-//! Evictions that have to wait: an environment that a running task uses stays until the task's end.
+//! Computes delayed evictions: an environment that a running task uses stays until the task's end.
 //!
-//! The recency list knows when uses end. Here each use also has a beginning, when the user's program began. A request counts
-//! at a size if its environment was there at its beginning, and the requests that ended while its program ran would have pushed
-//! it out by its end. The volume evicts the next environment instead, or exceeds its budget for so long.
+//! The recency list knows when uses end. In this module each use also has a beginning: the time at which the user's program began.
+//! A request counts at a size if its environment was there at its beginning, and the requests that ended while its program ran
+//! would have pushed the environment out. The volume then evicts the next environment instead, or exceeds its budget until the
+//! task ends.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,21 +12,22 @@ use crate::Weight;
 use crate::stack::Stack;
 use crate::trace::{Event, Source, TraceError, Volume};
 
-/// How far before its end a use may begin: one that began earlier counts from there on.
+/// Longest time between the beginning and the end of a use: an earlier beginning counts from there on.
 const LONGEST_US: u64 = 3_600_000_000;
-/// Beginnings and ends that are put in order at one time. With more, the earliest are taken as they are.
+/// Maximum number of beginnings and ends that are sorted at one time. With more, the earliest are processed before all have been
+/// seen.
 const MOST: usize = 1 << 17;
 
-/// What is known of evictions that a running task delays.
+/// Evictions that a running task delays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delayed {
-    /// At each budget, how many.
+    /// Number of delayed evictions at each budget.
     pub evictions: Vec<u64>,
-    /// Requests whose program's duration the trace has: the others count as no time.
+    /// Requests for which the trace has the program's duration; for the others the duration counts as 0.
     pub known: u64,
 }
 
-/// Counts them for budgets of one volume, smallest first.
+/// Counts delayed evictions for several budgets of one volume, smallest first.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -77,11 +79,11 @@ enum Mark {
 struct DelayPass<'a> {
     stack: Stack,
     budgets: &'a [Weight],
-    /// Time, number of the request, which, environment.
+    /// Time, number of the request, kind of mark, environment.
     marks: BinaryHeap<Reverse<(u64, u64, Mark, u32)>>,
-    /// The first budget at which the environment was there when a request's program began.
+    /// The first budget at which the environment was resident when a request's program began.
     begun_from: HashMap<u64, usize>,
-    /// How many begin to count at a budget, and how many do not any more from a budget on.
+    /// For each budget, the number of requests that start to count there, and the number that stop counting from there on.
     from: Vec<u64>,
     to: Vec<u64>,
 }
@@ -111,7 +113,7 @@ impl DelayPass<'_> {
         }
     }
 
-    /// The first budget at which something of that distance is there; the number of budgets if at none.
+    /// The first budget at which an environment of this distance is resident; the number of budgets if at none.
     fn first(&self, distance: Option<Weight>) -> usize {
         distance.map_or(self.budgets.len(), |distance| {
             self.budgets.partition_point(|budget| !distance.fits(*budget))
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
     use crate::trace::{Environment, Recorded, Request, Use};
 
-    /// Environments of one byte each; `(environment, end, seconds of its program)`.
+    /// A trace with environments of one byte each; `(environment, end, seconds of its program)`.
     fn trace(requests: &[(u32, u64, u64)]) -> Recorded {
         let mut recorded = Recorded::default();
         let catalog = recorded.catalog.volume_mut(Volume::Python);
@@ -158,11 +160,11 @@ mod tests {
 
     #[test]
     fn an_eviction_while_a_task_uses_the_environment_is_counted_at_the_sizes_where_it_falls() {
-        // 0 is used until 100 s, and 1 and 2 end meanwhile: 1 pushes it out of one place, 2 out of two places.
+        // 0 is used until 100 s, and 1 and 2 end meanwhile: 1 would evict it at a budget of one, 2 at a budget of two.
         let found = counted(&[(0, 1, 0), (1, 50, 0), (2, 60, 0), (0, 100, 90)]);
         assert_eq!(found.evictions, [1, 1, 0, 0]);
         assert_eq!(found.known, 1);
-        // What was gone when the task began is made for it, and what was not evicted stays.
+        // An environment that was missing when the task began is built for it, and one that was not evicted stays.
         assert_eq!(
             counted(&[(0, 1, 0), (1, 5, 0), (2, 60, 0), (0, 100, 90)]).evictions,
             [0, 1, 0, 0]
@@ -178,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_task_that_began_before_ones_that_ended_earlier_is_put_in_order() {
-        // The lines are in the order of ends; 3 began before all of them.
+        // The lines are ordered by end; 3 began before all others.
         let all = [(3, 1, 0), (0, 10, 0), (1, 20, 0), (2, 30, 0), (3, 4000, 3999)];
-        // From an hour before its end: by then the others have ended.
+        // The use counts from an hour before its end; by then the others have ended.
         assert_eq!(counted(&all).evictions, [0; 4]);
         let all = [(3, 1, 0), (0, 10, 0), (1, 20, 0), (2, 30, 0), (3, 3000, 2999)];
         assert_eq!(counted(&all).evictions, [1, 1, 1, 0]);

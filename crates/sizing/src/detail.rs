@@ -1,7 +1,7 @@
-//! A closer look at a few sizes: latency, its cost, blocks of time, and which environments make the difference.
+//! Details of a few sizes: latency, its cost, blocks of time, and the environments that make the difference.
 //!
-//! The curve knows the hit rate of every size. This second pass looks closer at some: how long requests wait there,
-//! what has to be fetched, and how much is being built at the same time.
+//! The curve has the hit rate of every size. This second pass computes more for some sizes: how long requests wait, what has to be
+//! fetched, and how much is being built at the same time.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ use crate::stack::{Piece, Stack};
 use crate::stats::{Durations, class};
 use crate::trace::{Event, Request, Source, TraceError, Use, Volume};
 
-/// Blocks of time that a short trace is divided into; one of more than a week has a block for each day.
+/// Number of blocks of time of a short trace; a trace of more than a week has one block for each day.
 const BLOCKS: usize = 20;
 const MOST_BLOCKS: usize = 120;
 
-/// What one size gives.
+/// The result of one size.
 #[derive(Clone, Debug, Default)]
 pub struct AtSize {
     /// Bytes and inodes that the environments may take.
@@ -26,28 +26,28 @@ pub struct AtSize {
     pub hits: u64,
     /// How long requests waited.
     pub waits: Durations,
-    /// Sum of those, in seconds.
+    /// Sum of these waits, in seconds.
     pub wait_s: f64,
     /// Bytes that were fetched and unpacked.
     pub fetched_bytes: u64,
-    /// Most bytes that were being built at one time.
+    /// Largest number of bytes that were being built at one time.
     pub building_bytes: u64,
     /// Hits in each block of time.
     pub block_hits: Vec<u64>,
 }
 
-/// A closer look at some sizes of one volume.
+/// Details of some sizes of one volume.
 #[derive(Clone, Debug, Default)]
 pub struct Detail {
     /// The sizes, smallest first.
     pub sizes: Vec<AtSize>,
     /// Requests in each block of time.
     pub block_requests: Vec<u64>,
-    /// What each block of time used of the volume, in bytes: its working set.
+    /// Bytes of the volume that each block of time used: its working set.
     pub block_used_bytes: Vec<u64>,
     /// For each environment: requests that hit at the last size but not at the first one.
     pub between: Vec<(u32, u64)>,
-    /// When the first and the last request came, in microseconds since 1970.
+    /// Times of the first and the last request, in microseconds since 1970.
     pub span_us: (u64, u64),
 }
 
@@ -58,18 +58,18 @@ impl Detail {
     }
 }
 
-/// Days between two times in microseconds; never 0, because rates are divided by it.
+/// Days between two times in microseconds; never 0, because rates are divided by this.
 pub fn days((first_us, last_us): (u64, u64)) -> f64 {
     (float(last_us.saturating_sub(first_us)) / 86_400e6).max(1.0 / 86_400.0)
 }
 
-/// So much a day; `None` if the trace is shorter than an hour, which shows no rate.
+/// The amount per day; `None` if the trace is shorter than an hour, which shows no rate.
 pub fn per_day(amount: f64, days: f64) -> Option<f64> {
     (days >= SHORTEST_DAYS).then(|| amount / days)
 }
 
-/// How many blocks of time a trace is divided into. Days if there are enough of them, so that day and night are not
-/// taken for different times.
+/// Number of blocks of time of a trace. Blocks are whole days if there are enough, so that day and night do not count as different
+/// times.
 fn blocks(span_us: (u64, u64)) -> usize {
     match crate::number::index(whole(days(span_us))) {
         0..8 => BLOCKS,
@@ -77,7 +77,7 @@ fn blocks(span_us: (u64, u64)) -> usize {
     }
 }
 
-/// When the first and the last request came, in microseconds since 1970.
+/// Times of the first and the last request, in microseconds since 1970.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -92,8 +92,8 @@ pub fn span(source: &dyn Source) -> Result<(u64, u64), TraceError> {
     span.ok_or(TraceError::NoRequests)
 }
 
-/// Looks at some budgets of one volume, smallest first, with the other volume large enough. `between` names the two of
-/// them, by their places, whose difference is given by environment.
+/// Computes details for some budgets of one volume, smallest first, with the other volume large enough. `between` names two of the
+/// budgets by index; their difference is reported for each environment.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -118,13 +118,13 @@ struct DetailPass<'a> {
     detail: Detail,
     between: (usize, usize),
     by_environment: HashMap<u32, u64>,
-    /// Hits that begin at each size, in each block; the last place is for requests that hit nowhere.
+    /// Hits that start at each size, in each block; the last index is for requests that hit at no size.
     hits_from: Vec<Vec<u64>>,
-    /// Hits that begin at each size, by the class of their wait.
+    /// Hits that start at each size, by the class of their wait.
     waits_from: Vec<HashMap<u32, u64>>,
     wait_from_s: Vec<f64>,
     building: Vec<Vec<(u64, u64)>>,
-    /// The last block that an environment's parts were counted in; the working set is counted by first uses in a block.
+    /// Finds the parts that a block of time uses for the first time; their sum is the block's working set.
     block_stack: Stack,
     block_of_use: Vec<usize>,
     pieces: Vec<Piece>,
@@ -186,7 +186,7 @@ impl<'a> DetailPass<'a> {
         }
     }
 
-    /// The first size at which something of that distance is resident; the number of sizes if at none.
+    /// The first size at which an environment of this distance is resident; the number of sizes if at none.
     fn from(&self, distance: Option<Weight>) -> usize {
         let sizes = &self.detail.sizes;
         distance.map_or(sizes.len(), |distance| {
@@ -208,7 +208,7 @@ impl<'a> DetailPass<'a> {
         let mut pieces = std::mem::take(&mut self.pieces);
         let distance = self.stack.touch_with(asked.environment, &mut pieces);
         let there_from = self.from(distance);
-        // What is due is resolved again at every size, and fetches only what is missing.
+        // A request that is due is resolved again at every size, and fetches only what is missing.
         let hits_from = if asked.is_due {
             self.detail.sizes.len()
         } else {
@@ -228,7 +228,7 @@ impl<'a> DetailPass<'a> {
         self.pieces = pieces;
     }
 
-    /// Prices a request at the sizes where it misses: those before `hits_from`.
+    /// Adds the cost of a request at the sizes where it misses: those before `hits_from`.
     fn miss(&mut self, at_us: u64, hits_from: usize, hit_us: f64, pieces: &[Piece]) {
         self.missing.fill(0);
         for piece in pieces {
@@ -237,7 +237,7 @@ impl<'a> DetailPass<'a> {
         }
         let cost = self.latency.cost(self.volume);
         let factor = cost.draw(&mut self.random);
-        // What is resident from a size on is missing at all smaller ones.
+        // A part that is resident from a size on is missing at all smaller ones.
         let mut missing: u64 = self.missing[hits_from.min(self.detail.sizes.len())..].iter().sum();
         for at in (0..hits_from).rev() {
             if at + 1 < hits_from {
@@ -256,7 +256,7 @@ impl<'a> DetailPass<'a> {
         }
     }
 
-    /// Counts what a block of time uses: what lies behind the last use before the block began is new in it.
+    /// Counts what a block of time uses: a part whose last use lies before the block is new in it.
     fn note_use(&mut self, block: usize, environment: u32) {
         if self.block_of_use[environment as usize] == block {
             return;
@@ -265,7 +265,7 @@ impl<'a> DetailPass<'a> {
         let before = self.detail.block_used_bytes[block];
         let mut pieces = Vec::new();
         self.block_stack.touch_with(environment, &mut pieces);
-        // Pieces used in this block already lie within its working set so far.
+        // Parts that this block has used already lie within its working set so far.
         let known = |piece: &Piece| piece.distance.is_some_and(|distance| distance.bytes <= before);
         let new = pieces
             .iter()
@@ -304,20 +304,20 @@ impl<'a> DetailPass<'a> {
     }
 }
 
-/// Both volumes at their sizes together.
+/// The result of both volumes at their sizes.
 #[derive(Clone, Debug, Default)]
 pub struct Together {
     /// Requests of the trace.
     pub requests: u64,
-    /// Requests for which every volume that they ask hits.
+    /// Requests that hit in every volume that they use.
     pub hits: u64,
-    /// How long requests wait; the two volumes are prepared side by side.
+    /// How long requests wait; the two volumes are prepared in parallel.
     pub waits: Durations,
-    /// Sum of those, in seconds.
+    /// Sum of these waits, in seconds.
     pub wait_s: f64,
 }
 
-/// What both volumes give together at one budget each.
+/// Computes the result of both volumes, with one budget each.
 ///
 /// # Errors
 /// The trace cannot be read.

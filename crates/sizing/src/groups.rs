@@ -1,4 +1,4 @@
-//! Parts that always occur together count as one: what the same environments have is used at the same times.
+//! Groups parts that always occur together, because they are used at the same times.
 
 use std::collections::HashMap;
 
@@ -6,25 +6,25 @@ use crate::Weight;
 use crate::number::{mix, narrow};
 use crate::trace::VolumeCatalog;
 
-/// The groups of a volume's parts, and which ones each environment has.
+/// The groups of a volume's parts, and the groups of each environment.
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
-    /// What each group takes.
+    /// Usage of each group.
     pub weights: Vec<Weight>,
     /// The groups of all environments, one environment after the other.
     members: Vec<u32>,
-    /// Where each environment begins in `members`; one more for the end.
+    /// Index in `members` at which each environment begins, and the end as the last entry.
     begins: Vec<usize>,
-    /// What each environment takes with all its parts.
+    /// Usage of each environment with all its parts.
     pub environments: Vec<Weight>,
 }
 
 impl Groups {
-    /// Groups what is in a catalog. What an environment has of its own belongs to the parts that only it has.
+    /// Groups the parts of a catalog. An environment's own usage is added to the parts that only this environment has.
     pub fn from_catalog(catalog: &VolumeCatalog) -> Groups {
         let environments = catalog.environments();
-        // A part is recognised by the sum of random numbers of the environments that have it. Two different sets have
-        // the same sum with a probability of 2^-128.
+        // A part is identified by the sum of random numbers of its environments. Two different sets have the same sum with a
+        // probability of 2^-128.
         let number = |environment: usize| {
             let low = mix(environment as u64 * 2 + 1);
             let high = mix(low ^ 0x5bd1_e995_9d1d_c4a7);
@@ -39,9 +39,9 @@ impl Groups {
         }
         let mut groups = Groups::default();
         let mut known: HashMap<u128, u32> = HashMap::new();
-        // The mark of the last environment that a group was added to: each group once.
+        // For each group, the last environment that it was added to, so that it is added only once.
         let mut added: Vec<usize> = Vec::new();
-        // A part counts with the first environment that has it.
+        // A part is counted with the first environment that has it.
         let mut counted = vec![false; signatures.len()];
         groups.begins.push(0);
         for (at, environment) in environments.iter().enumerate() {
@@ -99,7 +99,7 @@ mod tests {
             });
         }
         let groups = Groups::from_catalog(&catalog);
-        // {0,1}, {2,3 and a's own}, {4}, {b's own}, {5 and c's own}
+        // The groups are {0,1}, {2,3 and a's own}, {4}, {b's own}, {5 and c's own}.
         assert_eq!(groups.weights.len(), 5);
         assert_eq!(groups.weights.iter().copied().sum::<Weight>(), catalog.union());
         for at in 0..3 {

@@ -1,8 +1,8 @@
 //! How long a request waits: measured if the trace has waiting times, otherwise assumed, with a warning.
 //!
-//! A hit waits as long as the hits of the trace did. A miss also waits for its preparation, whose time is a line over the
-//! bytes that are missing, fitted to the misses of the trace and scattered as they were. A miss at a small size lacks
-//! less than a first request, because some of its parts are there through other environments; so it is priced by what is missing.
+//! A hit waits as long as the hits of the trace did. A miss also waits for its preparation. Its time is a linear function of the
+//! missing bytes, fitted to the misses of the trace, with the same scatter. A miss at a small size lacks less than a first
+//! request, because other environments keep some of its parts; so its cost depends on what is missing.
 
 use serde::Serialize;
 
@@ -10,30 +10,31 @@ use crate::number::{Random, float};
 use crate::stats::{Reservoir, line};
 use crate::trace::{Event, Met, Request, Source, TraceError, Volume};
 
-/// Values that are kept of each kind.
+/// Maximum number of values that are kept of each kind.
 const ROOM: usize = 4096;
-/// Below so many measured misses a line through them says nothing.
+/// Smallest number of measured misses to which a line is fitted.
 const FEWEST: usize = 8;
-/// What a hit waits if none was measured.
+/// Assumed wait of a hit if none was measured.
 const ASSUMED_HIT_US: f64 = 100_000.0;
 const MIB: f64 = 1_048_576.0;
 
-/// What preparing one volume's environment takes.
+/// Time to prepare an environment on one volume.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
-    /// Microseconds that any preparation takes.
+    /// Microseconds that every preparation takes.
     pub base_us: f64,
     /// Microseconds for each missing MiB.
     pub per_mib_us: f64,
-    /// Measured misses behind it; 0 if it is assumed.
+    /// Number of measured misses; 0 if the cost is assumed.
     pub measured: usize,
-    /// Measured over predicted time of single misses; their mean is 1.
+    /// Ratios of measured to predicted time of single misses; their mean is 1.
     #[serde(skip)]
     scatter: Vec<f64>,
 }
 
 impl Cost {
-    /// From this project's own benchmark: numpy (61 MB) takes 1.5 s, gcc (230 MB of store paths) 5.7 s, on two processors.
+    /// Assumed cost from this project's own benchmark: numpy (61 MB) takes 1.5 s, gcc (230 MB of store paths) 5.7 s, on two
+    /// processors.
     fn assumed(volume: Volume) -> Cost {
         let (base_us, per_mib_us) = match volume {
             Volume::Python => (400_000.0, 18_000.0),
@@ -66,7 +67,7 @@ impl Cost {
         }
     }
 
-    /// The mean time that preparing takes if so many bytes are missing, in microseconds.
+    /// The mean time of a preparation if this many bytes are missing, in microseconds.
     pub fn mean_us(&self, missing_bytes: u64) -> f64 {
         self.base_us + self.per_mib_us * float(missing_bytes) / MIB
     }
@@ -83,23 +84,23 @@ impl Cost {
 /// How long requests wait.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Latency {
-    /// Median of what hits waited, in microseconds.
+    /// Median wait of hits, in microseconds.
     pub hit_us: f64,
-    /// Measured hits behind it; 0 if it is assumed.
+    /// Number of measured hits; 0 if the wait is assumed.
     pub measured_hits: usize,
-    /// What preparing takes, for each volume.
+    /// Cost of preparing, for each volume.
     pub costs: [Cost; 2],
     #[serde(skip)]
     hits: Vec<f64>,
 }
 
 impl Latency {
-    /// What preparing takes on a volume.
+    /// Cost of preparing on a volume.
     pub fn cost(&self, volume: Volume) -> &Cost {
         &self.costs[volume.index()]
     }
 
-    /// What one hit waits, in microseconds.
+    /// Draws the wait of one hit, in microseconds.
     pub fn draw_hit(&self, random: &mut Random) -> f64 {
         self.hits
             .get(random.below(self.hits.len()))
@@ -107,13 +108,13 @@ impl Latency {
             .unwrap_or(self.hit_us)
     }
 
-    /// True if everything it says was measured.
+    /// True if all values were measured.
     pub fn is_measured(&self) -> bool {
         self.measured_hits > 0 && self.costs.iter().all(|cost| cost.measured > 0)
     }
 }
 
-/// Learns from a trace how long its requests waited.
+/// Measures in a trace how long its requests waited.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -147,7 +148,7 @@ fn learn(request: &Request, hits: &mut Reservoir<f64>, misses: &mut [Reservoir<(
         hits.push(float(wait_us));
     }
     for (volume, asked) in request.uses.iter().enumerate() {
-        // Resolving an aged request again takes other time than making what is missing.
+        // Resolving an expired request again takes another time than building what is missing, so skip it.
         if let Some(asked) = asked
             && asked.met == Met::Miss
             && let Some(us) = asked.prepare_us

@@ -1,12 +1,12 @@
 //! Computes the size of the volumes from a trace of requests.
 //!
-//! An environment is a set of parts (unpacked wheels, bytecode folders, store paths), and parts that several environments
-//! share are stored once. The cache evicts whole environments, least recently used first, so what is resident under a
-//! budget is the longest prefix of the recency list whose union of parts fits. A request hits at a budget exactly if the
-//! union of everything used since its environment was last used, itself included, fits into that budget. [`stack`]
-//! computes this distance for each request, and [`curve`] turns the distances into the hit rate of every size.
+//! An environment is a set of parts (unpacked wheels, bytecode folders, store paths), and parts that several environments share
+//! are stored once. The cache evicts whole environments, least recently used first, so what is resident under a budget is the
+//! longest prefix of the recency list whose union of parts fits. A request hits at a budget exactly if the union of everything
+//! used since its environment was last used, including the environment itself, fits into that budget. [`stack`] computes this
+//! distance for each request, and [`curve`] turns the distances into the hit rate of every size.
 //!
-//! Everything here is a pure computation. A [`trace::Source`] brings the requests, as often as a computation needs them, so
+//! All code in this crate is pure computation. A [`trace::Source`] provides the requests as often as a computation needs them, so
 //! the memory in use depends on the number of distinct parts and environments, not on the number of requests.
 
 pub mod claim;

@@ -1,6 +1,6 @@
-//! Conversions between kinds of numbers, each in one place, and the generator of everything that is drawn.
+//! Conversions between kinds of numbers, each in one place, and the random number generator.
 
-/// A number of things as an index that cannot grow beyond 32 bits; more than four thousand million become the last one.
+/// A count as a 32-bit index; counts above 2^32 - 1 become the largest index.
 pub fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -19,12 +19,12 @@ pub fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// A quotient; 0 if there is nothing to divide by.
+/// A quotient; 0 if the divisor is 0.
 pub fn share(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { float(part) / float(all) }
 }
 
-/// A number of at most `usize`'s width; larger ones give the largest.
+/// A number as a `usize`; larger numbers become the largest `usize`.
 pub fn index(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
@@ -34,7 +34,7 @@ pub fn index(value: u64) -> usize {
 pub struct Random(u64);
 
 impl Random {
-    /// A generator that begins with `seed`.
+    /// Creates a generator from `seed`.
     pub fn seeded(seed: u64) -> Random {
         Random(seed)
     }
@@ -50,13 +50,13 @@ impl Random {
         float(self.next() >> 11) / float(1 << 53)
     }
 
-    /// An index below `bound`; 0 if that is 0.
+    /// An index below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let wide = u128::from(self.next()) * bound as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
-    /// A time to wait with mean 1 between independent events.
+    /// A waiting time with mean 1 between independent events.
     pub fn exponential(&mut self) -> f64 {
         -(1.0 - self.unit()).ln()
     }

@@ -1,7 +1,7 @@
-//! How a volume fills: what each new environment adds, how fast they come, and when the volume is full at that rate.
+//! How a volume fills: the size of new environments, how fast they arrive, and when the volume is full at that rate.
 //!
-//! An environment is new when its first request comes. What it adds is what no environment before it had. The trace is cut into
-//! blocks of equal time, and intervals come from drawing those blocks again: bursts of new environments make them wide.
+//! An environment is new at its first request. It adds what no earlier environment had. The trace is divided into blocks of equal
+//! time, and intervals come from resampling those blocks: bursts of new environments make them wide.
 
 use std::collections::HashSet;
 
@@ -14,17 +14,17 @@ use crate::trace::{Event, Source, TraceError, Volume, VolumeCatalog};
 use crate::weight::Weight;
 
 const DAY_US: f64 = 86_400e6;
-/// Blocks of time if the trace is long enough for them; days if it has at least so many.
+/// Number of blocks of time if the trace is long enough; blocks are days if there are at least this many.
 const FEWEST_BLOCKS: u64 = 8;
-/// A trace of less than this shows no rate, in days: an hour.
+/// Shortest trace, in days, that shows a rate: an hour.
 pub(crate) const SHORTEST_DAYS: f64 = 1.0 / 24.0;
 
-/// A number and the interval that holds 95 % of what chance could have made of it.
+/// A number and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// As observed.
+    /// The observed value.
     pub value: f64,
-    /// Its interval; `None` if the trace is too short for one.
+    /// The interval; `None` if the trace is too short for one.
     pub interval: Option<Interval>,
 }
 
@@ -33,32 +33,32 @@ pub struct Estimate {
 pub struct Pace {
     /// Days from the first request to the last.
     pub days: f64,
-    /// Environments that came while the trace was recorded.
+    /// Environments that were new while the trace was recorded.
     pub new_environments: u64,
     /// Bytes that each of them added on average; `None` if there are none.
     pub bytes_each: Option<Estimate>,
-    /// Inodes likewise.
+    /// Inodes that each of them added on average; `None` if there are none.
     pub inodes_each: Option<Estimate>,
-    /// Bytes that came each day; `None` if the trace is too short.
+    /// Bytes that were added each day; `None` if the trace is too short.
     pub bytes_per_day: Option<Estimate>,
-    /// Inodes likewise.
+    /// Inodes that were added each day; `None` if the trace is too short.
     pub inodes_per_day: Option<Estimate>,
 }
 
-/// Days until a volume is full at the rate observed.
+/// Days until a volume is full at the observed rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Full {
-    /// As observed; `None` if nothing came.
+    /// At the observed rate; `None` if nothing was added.
     pub days: Option<f64>,
-    /// At the upper end of the rate's interval; `None` if nothing came there either, or without an interval.
+    /// At the upper end of the rate's interval; `None` if that rate is 0, or without an interval.
     pub at_least_days: Option<f64>,
-    /// At its lower end; `None` means perhaps never.
+    /// At the lower end of the rate's interval; `None` means perhaps never.
     pub at_most_days: Option<f64>,
-    /// True if inodes end before bytes do.
+    /// True if the inodes run out before the bytes do.
     pub by_inodes: bool,
 }
 
-/// What came in one block of time.
+/// What was added in one block of time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Block {
     new: u64,
@@ -66,7 +66,7 @@ struct Block {
 }
 
 impl Pace {
-    /// The pace of one volume. Goes through the trace twice.
+    /// Measures how one volume fills. Reads the trace twice.
     ///
     /// # Errors
     /// The trace cannot be read.
@@ -139,7 +139,7 @@ impl Pace {
         }
     }
 
-    /// When so much room is used up. Inodes of a file system that counts none never end. `None` if the trace is too short.
+    /// When this much space is used up. Inodes of a file system that counts none never run out. `None` if the trace is too short.
     pub fn until_full(&self, room: Weight, counts_inodes: bool) -> Option<Full> {
         let full = |free: u64, rate: Estimate, by_inodes: bool| {
             let days = |rate: f64| (rate > 0.0).then(|| float(free) / rate);
@@ -161,7 +161,7 @@ impl Pace {
     }
 }
 
-/// The environments and parts that have come so far.
+/// The environments and parts that were used so far.
 struct SeenParts<'a> {
     catalog: &'a VolumeCatalog,
     environments: HashSet<u32>,
@@ -177,7 +177,7 @@ impl<'a> SeenParts<'a> {
         }
     }
 
-    /// What an environment adds; `None` if it has come before.
+    /// What an environment adds; `None` if it was used before.
     fn add(&mut self, environment: u32) -> Option<Weight> {
         if !self.environments.insert(environment) {
             return None;
@@ -196,7 +196,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// One new environment every `every_h` hours for `days` days: 1 MiB of its own and a shared part of 10 MiB.
+    /// A trace with one new environment every `every_h` hours for `days` days: 1 MiB of its own and a shared part of 10 MiB.
     fn steady(days: u64, every_h: u64) -> Recorded {
         let mut recorded = Recorded::default();
         let python = recorded.catalog.volume_mut(Volume::Python);
@@ -241,7 +241,7 @@ mod tests {
         let full = pace.until_full(Weight::new(400 * MIB, 1 << 40), true).unwrap();
         assert!((full.days.unwrap() - 100.0).abs() < 2.0 && !full.by_inodes, "{full:?}");
         assert!(full.at_least_days.unwrap() <= full.days.unwrap() && full.days.unwrap() <= full.at_most_days.unwrap());
-        // 40 inodes a day.
+        // The trace adds 40 inodes a day.
         let full = pace.until_full(Weight::new(400 * MIB, 400), true).unwrap();
         assert!((full.days.unwrap() - 10.0).abs() < 0.5 && full.by_inodes, "{full:?}");
         assert!(!pace.until_full(Weight::new(400 * MIB, 0), false).unwrap().by_inodes);

@@ -1,7 +1,7 @@
-//! Whether predictions hold: computed figures of some sizes compared with those of real volumes of these sizes.
+//! Checks predictions: compares computed values of some sizes with those of real volumes of these sizes.
 //!
-//! A replay on real volumes measures; this module predicts the same figures for the same requests and compares. Nothing
-//! here knows how the replay is done.
+//! A replay on real volumes measures; this module predicts the same values for the same requests and compares. It does not know
+//! how the replay works.
 
 use serde::Serialize;
 
@@ -12,85 +12,86 @@ use crate::latency::Latency;
 use crate::number::{float, share};
 use crate::trace::{Event, Recorded, TraceError, Volume};
 
-/// How far the observed hit rate may lie from the predicted one: two points.
+/// Largest difference between the observed and the predicted hit rate: two points.
 pub const HIT_RATE_WITHIN: f64 = 0.02;
-/// How far the 95th percentile of waiting may lie from the predicted one, as a share of that. A replay knows its percentile
-/// only within an interval: the prediction does not hold if the whole of it lies further away.
+/// Largest difference between the observed and the predicted 95th percentile of waiting, as a share of the predicted one. A replay
+/// knows its percentile only within an interval; the prediction fails if the whole interval lies further away.
 pub const P95_WITHIN: f64 = 0.2;
-/// How far allocated bytes may lie from the predicted ones, as a share of those.
+/// Largest difference between observed and predicted allocated bytes, as a share of the predicted ones.
 pub const BYTES_WITHIN: f64 = 0.01;
-/// What lies outside of an interval on each side.
+/// Probability outside of an interval on each side.
 const TAIL: f64 = 0.025;
-/// Fewer requests than this say nothing: an interrupted size is shown and not judged.
+/// Smallest number of requests that is judged: an interrupted size with fewer is shown and not judged.
 const FEWEST_REQUESTS: u64 = 20;
 
-/// What one size gives, predicted or observed.
+/// The values of one size, predicted or observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
     /// Share of requests that hit.
     pub hit_rate: f64,
-    /// 95th percentile of what requests waited, in microseconds.
+    /// 95th percentile of how long requests waited, in microseconds.
     pub p95_us: f64,
-    /// What environments and their parts take after the last request.
+    /// Usage of environments and their parts after the last request.
     pub held: Weight,
     /// Environments that were evicted.
     pub evictions: u64,
 }
 
-/// One size, predicted and observed.
+/// The prediction and the observation for one size.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Size {
     /// Size of the file system, in bytes.
     pub bytes: u64,
-    /// What the new file system had for an ordinary user.
+    /// Space of the new file system for an ordinary user.
     pub room: Weight,
-    /// What environments and their parts may take of it.
+    /// Bytes and inodes of the file system that environments and their parts may use.
     pub budget: Weight,
-    /// True for the size that is recommended, or that was asked for.
+    /// True for the recommended size, or the requested one.
     pub is_recommended: bool,
     /// Requests that were replayed.
     pub requests: u64,
     /// Requests of the slice; more than `requests` if the replay was interrupted.
     pub of: u64,
-    /// What the computation says of the replayed requests.
+    /// Predicted values for the replayed requests.
     pub predicted: Figures,
-    /// What the volume showed.
+    /// Observed values of the volume.
     pub observed: Figures,
     /// Ends of the 95 % interval of the observed 95th percentile, in microseconds.
     pub p95_interval_us: (f64, f64),
-    /// What lies on the volume beside environments and their parts, after the last request.
+    /// Usage of the volume outside environments and their parts, after the last request.
     pub beside: Weight,
-    /// Preparations that met a full file system: the volume made room and went on.
+    /// Preparations that found the file system full: the volume freed space and continued.
     pub met_full: u64,
-    /// What preparations were refused with.
+    /// Errors of refused preparations.
     pub refused: Vec<String>,
-    /// What `verify` found wrong afterwards.
+    /// Problems that `verify` found afterwards.
     pub problems: Vec<String>,
-    /// Seconds that the replay took.
+    /// Duration of the replay in seconds.
     pub took_s: f64,
 }
 
-/// A figure that is compared.
+/// A quantity that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// The hit rate, within two points.
     HitRate,
-    /// The 95th percentile of waiting, whose interval reaches to within 20 %. Not judged below the recommended size where
-    /// preparations met a full file system: making room in the middle of one takes time that nothing predicts.
+    /// The 95th percentile of waiting, if its interval reaches to within 20 %. Not judged below the recommended size if
+    /// preparations found the file system full: freeing space during a preparation takes time that the prediction does not
+    /// include.
     P95,
     /// Allocated bytes of environments and parts, within 1 %.
     Bytes,
-    /// Their inodes, exactly.
+    /// Inodes of environments and parts, exactly.
     Inodes,
-    /// Preparations that met a full file system: none at the recommended size and above.
+    /// Preparations that found the file system full: none at the recommended size and above.
     Full,
-    /// What `verify` finds: nothing.
+    /// Problems that `verify` finds: none.
     Whole,
 }
 
 impl Quantity {
-    /// What people call it.
+    /// Name for a person.
     pub fn name(self) -> &'static str {
         match self {
             Quantity::HitRate => "hit rate",
@@ -106,7 +107,7 @@ impl Quantity {
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Of what.
+    /// The compared quantity.
     pub quantity: Quantity,
     /// True if the prediction holds.
     pub holds: bool,
@@ -133,7 +134,7 @@ impl Size {
             ),
             (
                 Quantity::P95,
-                // The value of the interval that is nearest to the prediction.
+                // Use the value of the interval that is nearest to the prediction.
                 is_starved || near(p95_us, predicted.p95_us, P95_WITHIN),
             ),
             (
@@ -149,10 +150,10 @@ impl Size {
     }
 }
 
-/// What was tried on a volume that others had filled.
+/// The test of a volume that other data had filled.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FullStep {
-    /// How full it was.
+    /// How full the volume was.
     pub what: String,
     /// Bytes that were free before the requests.
     pub free_bytes: u64,
@@ -160,29 +161,29 @@ pub struct FullStep {
     pub requests: u64,
     /// Requests that were served.
     pub served: u64,
-    /// Environments that had to go.
+    /// Environments that had to be evicted.
     pub evicted: u64,
-    /// What others were refused with, each once.
+    /// Errors of refused requests, each once.
     pub refused: Vec<String>,
     /// Refusals that do not say that the volume is full.
     pub unclear: u64,
-    /// What `verify` found wrong afterwards.
+    /// Problems that `verify` found afterwards.
     pub problems: Vec<String>,
 }
 
 impl FullStep {
-    /// True if every request was served or refused with a clear word, and nothing was damaged.
+    /// True if every request was served or refused with a clear error, and nothing was damaged.
     pub fn holds(&self) -> bool {
         self.unclear == 0 && self.problems.is_empty()
     }
 }
 
-/// What was replayed of one volume.
+/// The replay of one volume.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct VolumeProof {
     /// `python` or `system`.
     pub volume: String,
-    /// Everything of the trace was made smaller by this factor, bytes and inodes.
+    /// Factor by which all bytes and inodes of the trace were reduced.
     pub scale: f64,
     /// Distinct environments of the slice.
     pub environments: u64,
@@ -192,9 +193,9 @@ pub struct VolumeProof {
     pub recommended_bytes: u64,
     /// The sizes, smallest first.
     pub sizes: Vec<Size>,
-    /// What happened on a volume that others had filled; empty if that was not tried.
+    /// The tests of a volume that other data had filled; empty if they were not run.
     pub full: Vec<FullStep>,
-    /// What a reader has to know of this volume's replay.
+    /// Notes on this volume's replay for a reader.
     pub notes: Vec<String>,
 }
 
@@ -212,7 +213,7 @@ impl VolumeProof {
             .collect()
     }
 
-    /// True if all of it holds.
+    /// True if every prediction holds.
     pub fn holds(&self) -> bool {
         self.broken().is_empty() && self.full.iter().all(FullStep::holds)
     }
@@ -222,18 +223,18 @@ impl VolumeProof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// The user asked for it.
+    /// The user interrupted it.
     Interrupted,
-    /// Its time was over.
+    /// Its time limit was reached.
     Late,
 }
 
-/// A proof: what was replayed of each volume.
+/// A proof: the replays of all volumes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Proof {
     /// The volumes.
     pub volumes: Vec<VolumeProof>,
-    /// Why it ended early; `None` if it did not.
+    /// Why the proof ended early; `None` if it did not.
     pub ended: Option<Ended>,
     /// What was not replayed, and why.
     pub notes: Vec<String>,
@@ -252,7 +253,7 @@ impl Proof {
     }
 }
 
-/// What the computation says of the first `requests` requests of a trace on one volume.
+/// Predicts the values for the first `requests` requests of a trace on one volume.
 ///
 /// # Errors
 /// The trace has no requests.
@@ -276,7 +277,7 @@ pub fn predict(
     })
 }
 
-/// A trace up to its so-many-th request.
+/// The trace up to request number `requests`.
 fn first(trace: &Recorded, requests: u64) -> Recorded {
     let mut left = requests;
     let is_wanted = |event: &&Event| {
@@ -290,7 +291,7 @@ fn first(trace: &Recorded, requests: u64) -> Recorded {
     }
 }
 
-/// The value below which a share of some measured values lies, as the prediction counts it; 0 if there are none.
+/// The value below which a share of the measured values lies, computed like the prediction; 0 if there are none.
 pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -298,8 +299,8 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get(wanted.max(1) - 1).copied().unwrap_or(0.0)
 }
 
-/// The 95 % interval of a quantile of measured values, by order statistics: it assumes nothing of how they are distributed.
-/// Where there are too few values for one of its ends, that end is the extreme value.
+/// The 95 % interval of a quantile of measured values, by order statistics: it assumes no distribution. If there are too few
+/// values for one of its ends, that end is the extreme value.
 pub fn quantile_interval(values: &[f64], share: f64) -> (f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -308,7 +309,7 @@ pub fn quantile_interval(values: &[f64], share: f64) -> (f64, f64) {
     };
     let n = float(sorted.len() as u64);
     let (mut low, mut high) = (*first, *last);
-    // The chance that so many values lie below the quantile, from none on, and that at most so many do.
+    // The probability that exactly this many values lie below the quantile, starting with none, and its sum so far.
     let mut chance_ln = n * (1.0 - share).ln();
     let mut below = 0.0;
     for (rank, value) in sorted.iter().enumerate() {
@@ -317,7 +318,7 @@ pub fn quantile_interval(values: &[f64], share: f64) -> (f64, f64) {
             low = *value;
         }
         if 1.0 - below <= TAIL {
-            // The quantile lies above this value with that chance.
+            // The quantile lies above this value with that probability.
             high = *value;
             break;
         }
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(wrong(|size| size.met_full = 1), [Quantity::Full]);
         assert_eq!(wrong(|size| size.refused.push("full".to_owned())), [Quantity::Full]);
         assert_eq!(wrong(|size| size.problems.push("gone".to_owned())), [Quantity::Whole]);
-        // A size below the recommended one may run full; one that was hardly begun is not judged.
+        // A size below the recommended one may be full; a size with few requests is not judged.
         let small = |size: &mut Size| {
             (size.bytes, size.met_full) = (99, 1);
             size.p95_interval_us = (1201.0, 5000.0);
@@ -451,7 +452,7 @@ mod tests {
 
     #[test]
     fn the_interval_of_a_quantile_holds_it_as_often_as_it_says() {
-        // Ranks that a table of binomial distributions gives for the median of 20 and the 95th percentile of 200.
+        // Ranks from a table of binomial distributions for the median of 20 and the 95th percentile of 200 values.
         let values = |n: u32| (1..=n).map(f64::from).collect::<Vec<f64>>();
         assert_eq!(quantile_interval(&values(20), 0.5), (6.0, 15.0));
         assert_eq!(quantile_interval(&values(200), 0.95), (184.0, 197.0));

@@ -1,4 +1,4 @@
-//! From a trace and targets to the size of each volume, with the reasons.
+//! Computes the size of each volume from a trace and targets, with the reasons.
 
 mod advice;
 mod growth;
@@ -45,7 +45,7 @@ pub fn recommend(source: &dyn Source, targets: &Targets) -> Result<Recommendatio
     })
 }
 
-/// Most bytes that were being built at one time on a volume whose environments may take so much.
+/// The largest number of bytes being built at one time, for a volume whose environments may use this budget.
 ///
 /// # Errors
 /// The trace has no requests, or cannot be read.

@@ -1,7 +1,7 @@
-//! A plain cache of one size: strict least-recently-used eviction of whole environments, step by step.
+//! Simulates a plain cache of one size: strict least-recently-used eviction of whole environments, step by step.
 //!
-//! This is what the distances of [`crate::stack`] are checked against. It takes a time that grows with the number of
-//! resident environments for each request, and answers for one budget only.
+//! The distances of [`crate::stack`] are checked against this cache. Its time per request grows with the number of resident
+//! environments, and it answers for one budget only.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::trace::VolumeCatalog;
 pub struct Cache<'a> {
     catalog: &'a VolumeCatalog,
     budget: Weight,
-    /// Most recently used first.
+    /// Resident environments, most recently used first.
     resident: VecDeque<u32>,
     users: Vec<u32>,
     held: Weight,
@@ -22,7 +22,7 @@ pub struct Cache<'a> {
 }
 
 impl<'a> Cache<'a> {
-    /// An empty volume that may hold `budget`.
+    /// Creates an empty volume that may hold `budget`.
     pub fn new(catalog: &'a VolumeCatalog, budget: Weight) -> Cache<'a> {
         Cache {
             catalog,
@@ -34,13 +34,13 @@ impl<'a> Cache<'a> {
         }
     }
 
-    /// What it holds.
+    /// Usage of all resident environments.
     pub fn held(&self) -> Weight {
         self.held
     }
 
-    /// Asks for an environment; true if it was there. What is missing is added, and then the least recently used go
-    /// until the rest fits. An environment that does not fit by itself goes as well.
+    /// Requests an environment; true if it was resident. What is missing is added, and then the least recently used environments
+    /// are evicted until the rest fits. An environment that does not fit by itself is evicted as well.
     pub fn request(&mut self, environment: u32) -> bool {
         let place = self.resident.iter().position(|resident| *resident == environment);
         if let Some(place) = place {
@@ -58,7 +58,7 @@ impl<'a> Cache<'a> {
         place.is_some()
     }
 
-    /// What a request for the environment would have to add.
+    /// Bytes and inodes that a request for the environment would have to add.
     pub fn missing(&self, environment: u32) -> Weight {
         let known = &self.catalog.environments()[environment as usize];
         if self.resident.contains(&environment) {

@@ -1,14 +1,14 @@
-//! The distance of each request: the least budget at which it hits.
+//! Computes the distance of each request: the smallest budget at which it hits.
 //!
-//! The distance of a request is the union of everything used since its environment was last used, itself included. A part
-//! is in that union if its own last use, through whichever environment, is not older. So it is one sum over the last uses
-//! of parts. The sum is exact for bytes and inodes at once, because residency at a pair of budgets is the longest prefix of
-//! the recency list that fits into both.
+//! The distance of a request is the union of everything used since its environment was last used, including the environment
+//! itself. A part is in that union if its own last use, through any environment, is not older. So the distance is one sum over the
+//! last uses of parts. The sum is exact for bytes and inodes at once, because residency at a pair of budgets is the longest prefix
+//! of the recency list that fits into both.
 //!
-//! **Budgets below the largest environment.** The distances stay exact for a cache that evicts everything, the oversized
-//! environment included, as soon as its request is over. hybrid-cache keeps what a task runs from, so there the volume
-//! exceeds such a budget for as long as that environment is the last one used, and a request that directly follows one
-//! for the same oversized environment hits although its distance exceeds the budget. No other request differs.
+//! **Budgets below the largest environment.** The distances stay exact for a cache that evicts everything, including the oversized
+//! environment, as soon as its request is over. hybrid-cache keeps the environment that a task runs from, so the volume exceeds
+//! such a budget as long as that environment is the last one used. A request that directly follows one for the same oversized
+//! environment then hits although its distance exceeds the budget. No other request differs.
 
 use crate::Weight;
 use crate::groups::Groups;
@@ -22,15 +22,15 @@ const NEVER: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct Stack {
     groups: Groups,
-    /// Weight and last use of each group, side by side, because a request needs both of each of its groups.
+    /// Weight and last use of each group, next to each other, because a request needs both of each of its groups.
     parts: Vec<Part>,
     tree: SumTree,
-    /// The next position; positions are times of use, renumbered now and then.
+    /// The next position; positions are times of use, and are renumbered at intervals.
     now: u32,
-    /// What has been used at all.
+    /// Usage of everything that was used so far.
     total: Weight,
     environment_used: Vec<u32>,
-    /// What moves away from each position in the current request, and which positions those are.
+    /// The weight that moves away from each position in the current request, and the list of those positions.
     moving: Vec<Weight>,
     touched: Vec<u32>,
 }
@@ -49,21 +49,21 @@ impl Part {
     }
 }
 
-/// Some of an environment's parts, and the least budget at which they are resident.
+/// Some of an environment's parts, and the smallest budget at which they are resident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The least budget; `None` if they were never used before.
+    /// The smallest budget; `None` if the parts were never used before.
     pub distance: Option<Weight>,
-    /// What they take.
+    /// Usage of these parts.
     pub weight: Weight,
 }
 
 impl Stack {
-    /// The stack of a volume that holds nothing yet.
+    /// Creates the stack of an empty volume.
     pub fn new(catalog: &VolumeCatalog) -> Stack {
         let groups = Groups::from_catalog(catalog);
-        // No more than one position for each environment is in use, so renumbering frees half of the room at least. More
-        // room would leave the processor's cache.
+        // At most one position for each environment is in use, so renumbering frees at least half of the positions. A larger tree
+        // would not fit into the processor's cache.
         let tree = SumTree::new((groups.environments.len() * 2).max(1024));
         let parts = groups.weights.iter().map(|weight| Part {
             bytes: weight.bytes,
@@ -82,17 +82,17 @@ impl Stack {
         }
     }
 
-    /// What an environment takes with all its parts.
+    /// Usage of an environment with all its parts.
     pub fn weight(&self, environment: u32) -> Weight {
         self.groups.environments[environment as usize]
     }
 
-    /// The least budget at which a request for the environment would hit now; `None` before its first use.
+    /// The smallest budget at which a request for the environment would hit now; `None` before its first use.
     pub fn distance(&self, environment: u32) -> Option<Weight> {
         self.since(self.environment_used[environment as usize])
     }
 
-    /// Everything used at a position or later.
+    /// Usage of everything used at a position or later.
     fn since(&self, position: u32) -> Option<Weight> {
         if position == NEVER {
             return None;
@@ -109,7 +109,8 @@ impl Stack {
         self.touch_pieces(environment, None)
     }
 
-    /// The same; `pieces` becomes the environment's parts by the budget at which they were resident.
+    /// Records a use like [`Stack::touch`]; `pieces` is set to the environment's parts, grouped by the budget at which they were
+    /// resident.
     pub fn touch_with(&mut self, environment: u32, pieces: &mut Vec<Piece>) -> Option<Weight> {
         pieces.clear();
         self.touch_pieces(environment, Some(pieces))
@@ -119,7 +120,7 @@ impl Stack {
         let used = self.environment_used[environment as usize];
         let whole = self.weight(environment);
         if used != NEVER && used + 1 == self.now {
-            // It was used last, so nothing moves.
+            // The environment was used last, so nothing moves.
             if let Some(pieces) = pieces {
                 pieces.push(Piece {
                     distance: Some(whole),
@@ -179,13 +180,13 @@ impl Stack {
         }
     }
 
-    /// Gives the positions in use the first numbers, in their order, so that there is room again.
+    /// Renumbers the positions in use from 0 in their order, so that positions are free again.
     fn renumber(&mut self) {
         let mut is_used = vec![false; self.now as usize];
         for part in self.parts.iter().filter(|part| part.used != NEVER) {
             is_used[part.used as usize] = true;
         }
-        // What an environment has of its own was used when the environment was, so each environment's position is in use.
+        // An environment's own usage was last used when the environment was, so each environment's position is in use.
         let mut next = 0;
         let numbers: Vec<u32> = is_used
             .iter()
@@ -208,7 +209,7 @@ impl Stack {
         }
     }
 
-    /// The distances of all environments that were used, least first: as many are resident at a budget as fit.
+    /// The distances of all used environments, smallest first: those that fit into a budget are resident.
     pub fn distances(&self) -> Vec<Weight> {
         let all = 0..narrow(self.environment_used.len());
         let mut distances: Vec<Weight> = all.filter_map(|environment| self.distance(environment)).collect();
@@ -216,7 +217,7 @@ impl Stack {
         distances
     }
 
-    /// Everything that was used so far.
+    /// Usage of everything that was used so far.
     pub fn total(&self) -> Weight {
         self.total
     }

@@ -2,12 +2,12 @@
 
 use crate::number::{Random, float, narrow, whole};
 
-/// Resamplings behind every interval.
+/// Number of resamplings for every interval.
 pub const RESAMPLES: usize = 1000;
 /// Coverage that an interval aims for.
 pub const LEVEL: f64 = 0.95;
 
-/// A sample of fixed size of a stream of any length, each value with the same chance.
+/// A sample of fixed size from a stream of any length; each value has the same probability.
 #[derive(Clone, Debug)]
 pub struct Reservoir<T> {
     kept: Vec<T>,
@@ -17,7 +17,7 @@ pub struct Reservoir<T> {
 }
 
 impl<T: Copy> Reservoir<T> {
-    /// An empty sample with room for so many.
+    /// Creates an empty sample for at most this many values.
     pub fn new(room: usize) -> Reservoir<T> {
         Reservoir {
             kept: Vec::new(),
@@ -27,7 +27,7 @@ impl<T: Copy> Reservoir<T> {
         }
     }
 
-    /// Shows it one more value.
+    /// Offers one more value to the sample.
     pub fn push(&mut self, value: T) {
         self.seen += 1;
         if self.kept.len() < self.room {
@@ -40,7 +40,7 @@ impl<T: Copy> Reservoir<T> {
         }
     }
 
-    /// What was kept.
+    /// The values in the sample.
     pub fn kept(&self) -> &[T] {
         &self.kept
     }
@@ -84,7 +84,7 @@ pub fn class(us: f64) -> u32 {
 }
 
 impl Durations {
-    /// Counts so many durations in a class.
+    /// Adds this many durations to a class.
     pub fn add(&mut self, class: u32, count: u64) {
         if self.classes.is_empty() {
             self.classes = vec![0; MOST_CLASSES as usize + 1];
@@ -101,7 +101,7 @@ impl Durations {
             below += count;
             float(below) >= wanted
         })?;
-        // The middle of the class.
+        // This is the middle of the class.
         Some(((float(class as u64) + 0.5) / CLASSES).exp2())
     }
 }
@@ -126,7 +126,7 @@ pub fn central(mut values: Vec<f64>) -> Option<Interval> {
     })
 }
 
-/// Blocks drawn with replacement, as many as there are, so many times.
+/// Draws blocks with replacement, as many as there are, [`RESAMPLES`] times.
 pub fn resamples(blocks: usize) -> impl Iterator<Item = Vec<usize>> {
     let mut random = Random::seeded(0x626c_6f63);
     (0..RESAMPLES).map(move |_| (0..blocks).map(|_| random.below(blocks)).collect())

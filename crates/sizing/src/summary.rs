@@ -1,4 +1,4 @@
-//! The summary of a trace in numbers: its length, and the requests and answers of each volume.
+//! Summarises a trace in numbers: its length, and the requests and results of each volume.
 
 use serde::Serialize;
 
@@ -6,27 +6,27 @@ use crate::number::share;
 use crate::trace::{Event, Met, Source, TraceError, Use, Volume};
 use crate::weight::Weight;
 
-/// A trace in numbers.
+/// The summary of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Time of the first request, in microseconds since 1970; `None` if there are no requests.
     pub first_us: Option<u64>,
-    /// Time of the last request likewise.
+    /// Time of the last request, in microseconds since 1970; `None` if there are no requests.
     pub last_us: Option<u64>,
     /// All requests.
     pub requests: u64,
-    /// Both volumes, whether or not the trace asks something of them.
+    /// Both volumes, whether or not the trace uses them.
     pub volumes: Vec<VolumeSummary>,
 }
 
-/// One volume in numbers.
+/// The summary of one volume.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct VolumeSummary {
-    /// Which one.
+    /// Which volume.
     pub volume: Volume,
-    /// Requests that asked something of it.
+    /// Requests that used the volume.
     pub requests: u64,
-    /// Of those, requests whose environment was there.
+    /// Requests whose environment was there.
     pub hits: u64,
     /// Requests whose environment was not there.
     pub misses: u64,
@@ -34,22 +34,22 @@ pub struct VolumeSummary {
     pub expired: u64,
     /// Hits as a share of the requests; `None` if there are none.
     pub hit_rate: Option<f64>,
-    /// Distinct environments, those that were there before the first request included.
+    /// Distinct environments, including those that were there before the first request.
     pub environments: u64,
     /// Environments that were there before the first request.
     pub resident: u64,
     /// Distinct parts.
     pub parts: u64,
-    /// What all environments take together, shared parts counted once.
+    /// Usage of all environments together, with shared parts counted once.
     pub holds: Weight,
-    /// What counts against the budget and belongs to no environment.
+    /// Usage that counts against the budget and belongs to no environment.
     pub rest: Weight,
     /// Bytes that were fetched and unpacked.
     pub downloaded_bytes: u64,
 }
 
 impl Summary {
-    /// Goes through a trace once.
+    /// Reads a trace once and summarises it.
     ///
     /// # Errors
     /// The trace cannot be read.

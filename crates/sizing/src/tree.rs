@@ -1,8 +1,8 @@
-//! Sums over a sequence of weights that change one by one: a Fenwick tree's purpose, with thirty-two children a node.
+//! Sums over a sequence of weights that change one by one: like a Fenwick tree, but with thirty-two children per node.
 //!
-//! A request changes one position for each distinct last use among its parts and asks for one sum, so changes outnumber
-//! sums by far. Three levels of thirty-two hold what a binary Fenwick tree needs fifteen for: a change touches one number
-//! of each level, and a sum reads neighbours in memory.
+//! A request changes one position for each distinct last use among its parts and computes one sum, so there are far more changes
+//! than sums. Three levels of thirty-two hold what needs fifteen levels in a binary Fenwick tree: a change updates one number of
+//! each level, and a sum reads neighbours in memory.
 
 use crate::Weight;
 
@@ -12,12 +12,12 @@ const FAN_OUT: usize = 1 << BITS;
 /// Weights by position, and the sums of blocks of them.
 #[derive(Clone, Debug)]
 pub struct SumTree {
-    /// The weights themselves first, then sums of 32, of 1024, and so on.
+    /// Level 0 has the weights; the next levels have sums of 32, of 1024, and so on.
     levels: Vec<Vec<Weight>>,
 }
 
 impl SumTree {
-    /// A tree of at least `positions` zeros.
+    /// Creates a tree of at least `positions` zeros.
     pub fn new(positions: usize) -> SumTree {
         let mut levels = Vec::new();
         let mut length = positions.max(FAN_OUT).next_multiple_of(FAN_OUT);
@@ -30,12 +30,12 @@ impl SumTree {
         }
     }
 
-    /// How many positions there are.
+    /// Number of positions.
     pub fn positions(&self) -> usize {
         self.levels[0].len()
     }
 
-    /// Adds to one position.
+    /// Adds to the weight at one position.
     pub fn add(&mut self, position: u32, weight: Weight) {
         let mut at = position as usize;
         for level in &mut self.levels {
@@ -45,7 +45,7 @@ impl SumTree {
         }
     }
 
-    /// Takes away what was added to a position.
+    /// Subtracts from the weight at one position.
     pub fn take(&mut self, position: u32, weight: Weight) {
         let mut at = position as usize;
         for level in &mut self.levels {
@@ -61,7 +61,7 @@ impl SumTree {
         let (mut bytes, mut inodes) = (0, 0);
         let last = self.levels.len() - 1;
         for (depth, level) in self.levels.iter().enumerate() {
-            // The last level has one block only, and a position behind its end is behind all of it.
+            // The last level has only one block, and a position after its end comes after all of its entries.
             let block = if depth == last { 0 } else { at & !(FAN_OUT - 1) };
             for weight in &level[block..at] {
                 bytes += weight.bytes;

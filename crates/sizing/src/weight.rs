@@ -2,24 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Allocated bytes and inodes. In JSON it is the array `[bytes, inodes]`.
+/// Allocated bytes and inodes. The JSON form is the array `[bytes, inodes]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
 pub struct Weight {
     /// Allocated bytes: blocks times 512.
     pub bytes: u64,
-    /// Inodes.
+    /// Number of inodes.
     pub inodes: u64,
 }
 
 impl Weight {
-    /// As much as can be written down: a budget that holds everything.
+    /// The largest values: a budget that holds everything.
     pub const MAX: Weight = Weight {
         bytes: u64::MAX,
         inodes: u64::MAX,
     };
 
-    /// So many bytes and inodes.
+    /// Creates a weight from bytes and inodes.
     pub const fn new(bytes: u64, inodes: u64) -> Weight {
         Weight { bytes, inodes }
     }
@@ -29,7 +29,7 @@ impl Weight {
         self.bytes <= budget.bytes && self.inodes <= budget.inodes
     }
 
-    /// The larger of both numbers, each for itself.
+    /// The larger value of each number, separately.
     #[must_use]
     pub fn max(self, other: Weight) -> Weight {
         Weight {

@@ -1,4 +1,4 @@
-//! The command lines that a bench run writes: its own for the report, and that of its own task service.
+//! Writes command lines for a bench run: its own for the report, and that of its own task service.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::flags::{self, DriverName};
 
-/// The command as a reader would type it again; the paths of this machine are left out.
+/// The command as a reader would type it again, without the paths of this machine.
 pub fn for_report(flags: &flags::Bench) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
     if let Some(url) = &flags.service_url {
@@ -35,7 +35,7 @@ fn name_of(value: impl ValueEnum) -> String {
     value.map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// The arguments of `serve` that say what those of `bench` say. The service records no requests and ends with this process.
+/// The arguments of `serve` that correspond to those of `bench`. The service records no requests and ends with this process.
 pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<OsString> {
     let fixed = [
         "serve",

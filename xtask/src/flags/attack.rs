@@ -1,4 +1,4 @@
-//! `attack`.
+//! Options of `attack`.
 
 use clap::Args;
 

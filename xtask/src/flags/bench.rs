@@ -1,4 +1,4 @@
-//! `bench`.
+//! Options of `bench`.
 
 use std::path::PathBuf;
 

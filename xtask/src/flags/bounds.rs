@@ -1,4 +1,4 @@
-//! Bounds on tasks that run on this machine.
+//! Limits of tasks that run on this machine.
 
 use clap::Args;
 use hybrid_cache_model::protocol::Limits;

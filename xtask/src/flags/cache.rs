@@ -1,4 +1,4 @@
-//! `cache` and what it can do.
+//! Options of `cache` and its subcommands.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `chaos`.
+//! Options of `chaos`.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! What the options of `up`, `down` and `doctor` mean to the crate of clusters.
+//! Converts the options of `up`, `down` and `doctor` to those of the cluster crate.
 
 use hybrid_cache_cluster::{self as cluster, DoctorOptions, DownOptions, RecreatePolicy, UpOptions};
 

@@ -1,4 +1,4 @@
-//! What the options mean to the crates that do the work.
+//! Converts options to those of the crates that do the work.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Where tasks run: this machine with its tools, or a cluster.
+//! Options that choose where tasks run: this machine with its tools, or a cluster.
 
 use std::path::PathBuf;
 

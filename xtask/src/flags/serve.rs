@@ -1,4 +1,4 @@
-//! `serve`.
+//! Options of `serve`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

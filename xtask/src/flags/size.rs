@@ -1,4 +1,4 @@
-//! `size`.
+//! Options of `size`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The command line as clap sees it, and the commands that texts name.
+//! Tests of the command line as clap parses it, and of the commands that documents name.
 
 use clap::CommandFactory;
 
@@ -35,10 +35,10 @@ fn every_command_that_a_text_names_exists() {
     }
     let mut named = 0;
     for (path, text) in all {
-        // Not written as it is looked for: this is a text, too.
+        // The pattern is assembled, because this file is one of the searched texts.
         for line in text.split(&format!("`{} xtask ", "cargo")).skip(1) {
             let said = line.split('`').next().unwrap_or_default();
-            // An option in brackets is one, and what is written as a placeholder has some value.
+            // A word in brackets is an optional argument, and a placeholder stands for any value.
             let words = said.split_whitespace().map(|word| word.trim_matches(['[', ']']));
             let words: Vec<&str> = words
                 .map(|word| if word == "SIZE" { "1GiB" } else { word })
@@ -67,7 +67,7 @@ fn commands_in_blocks(text: &str) -> Vec<Vec<String>> {
     let commands = lines.filter_map(|line| {
         let line = line.trim_start().trim_start_matches("$ ");
         let said = line.strip_prefix("cargo xtask ")?;
-        // A command that goes on in the next line is not one that can be judged.
+        // A command that continues on the next line cannot be checked.
         let words = shlex::split(said).filter(|_| !said.ends_with('\\'))?;
         let ends = |word: &&String| !matches!(word.as_str(), "|" | ">" | "&&" | "&");
         Some(words.iter().take_while(ends).cloned().collect())

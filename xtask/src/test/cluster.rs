@@ -1,4 +1,4 @@
-//! The cluster of the tests: made with Ctrl-C at hand, and deleted whatever happens.
+//! The cluster of the tests: created so that Ctrl-C can interrupt it, and deleted in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::runtime;
 
 /// A cluster that tests may use.
 pub struct ClusterOfTests {
-    /// Tell the tests which.
+    /// Variables that name the cluster to the tests.
     pub variables: Vec<(&'static str, String)>,
     cluster: TestCluster,
     keep: bool,
 }
 
 impl ClusterOfTests {
-    /// Brings the cluster up, or says why there is none. Says beforehand what it makes.
+    /// Brings the cluster up, or says why there is none. Before that, prints what it creates.
     ///
     /// # Errors
-    /// Something that making it needs is missing, another run uses the cluster, or it does not come up.
+    /// Something needed to create the cluster is missing, another run uses the cluster, or it does not become Ready.
     pub fn make(checkout: &Checkout, keep: bool, progress: &Arc<dyn Progress>) -> Result<ClusterOfTests> {
         let reserved = runtime::current_thread()?.block_on(TestCluster::reserve(checkout))?;
         let name = TestCluster::NAME;
@@ -39,7 +39,7 @@ impl ClusterOfTests {
         match made.fill(checkout, progress) {
             Ok(()) => Ok(made),
             Err(error) => {
-                // What came up halfway is not left behind either; the first error is the one that counts.
+                // Delete a partly created cluster too, and return the first error.
                 if let Err(left) = made.take_down(checkout, progress) {
                     eprintln!("{left:#}");
                 }
@@ -58,10 +58,10 @@ impl ClusterOfTests {
         Ok(())
     }
 
-    /// Deletes it with its caches, unless it is to be kept.
+    /// Deletes the cluster and its caches, unless it should be kept.
     ///
     /// # Errors
-    /// It cannot be deleted, or Ctrl-C interrupted that; the message says that it is left.
+    /// The cluster cannot be deleted, or Ctrl-C interrupted that; the message says that the cluster still exists.
     pub fn take_down(self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<()> {
         if self.keep {
             return Ok(());
@@ -70,16 +70,16 @@ impl ClusterOfTests {
     }
 }
 
-/// Runs to the end or to Ctrl-C, which is the outer error: what follows an interrupted step does not go on.
+/// Runs to the end or to Ctrl-C. Ctrl-C is the outer error, so that the steps after it are skipped.
 fn to_the_end<T>(work: impl Future<Output = Result<T>>, interrupted: impl FnOnce() -> String) -> Result<Result<T>> {
     let runtime = runtime::current_thread()?;
     let ended = runtime.block_on(unless(tokio::signal::ctrl_c(), work));
-    // A thread that waits for a lock cannot be told to stop.
+    // A thread that waits for a lock cannot be stopped.
     runtime.shutdown_timeout(Duration::from_millis(10));
     ended.ok_or_else(|| Error::interrupted(interrupted()))
 }
 
-/// What the work came to; `None` if `stop` came first.
+/// The result of the work; `None` if `stop` came first.
 async fn unless<T>(stop: impl Future, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         ended = work => Some(ended),

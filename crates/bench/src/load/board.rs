@@ -1,5 +1,5 @@
-//! What the workers and the one who watches know of each other: the schedule, the tasks on their way, and what was counted.
-//! Its size is that of the tasks on their way, not of all.
+//! State that the workers and the watching thread share: the schedule, the active tasks, and the counts. Its size grows with the
+//! number of active tasks, not with the number of all tasks.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,60 +15,60 @@ use super::series::Series;
 use crate::machine::micros;
 use crate::via::ClientError;
 
-/// Most requests at one time.
+/// Maximum number of requests at one time.
 pub const WORKERS: usize = 32;
-/// Most different reasons that are kept.
+/// Maximum number of different reasons that are kept.
 const REASONS: usize = 10;
 /// Pause before a request without an answer is sent again.
 pub const AFTER_SILENCE: Duration = Duration::from_secs(1);
 
-/// Why nothing more arrives, though more was planned.
+/// Why the remaining planned arrivals are not sent.
 #[derive(Clone, Debug)]
 pub enum Stop {
-    /// Somebody pressed Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted,
-    /// The service is gone.
+    /// The service no longer answers.
     Dead(ClientError),
-    /// The service answers so slowly that the last arrivals are still to be sent.
+    /// The service answers so slowly that the last arrivals have not been sent.
     Behind,
 }
 
 /// An acknowledged task that was not seen to end.
 #[derive(Clone, Copy, Debug)]
 pub struct Open {
-    /// Its arrival's number.
+    /// Number of the task's arrival.
     pub index: u64,
-    /// Microseconds from its scheduled arrival to the queue's acknowledgement, once that came.
+    /// Microseconds from the scheduled arrival to the queue's acknowledgement, if that has come.
     pub lead_us: Option<u64>,
 }
 
-/// Everything that is counted.
+/// All counts.
 pub struct Tally {
-    /// What became of the arrivals.
+    /// Results of the arrivals.
     pub counts: LoadCounts,
-    /// See the record.
+    /// As in the record.
     pub latency: DurationHistogram,
-    /// See the record.
+    /// As in the record.
     pub queue: DurationHistogram,
-    /// See the record.
+    /// As in the record.
     pub sending: DurationHistogram,
-    /// What was seen over time.
+    /// Observations over time.
     pub series: Series,
-    /// Tasks on their way, by id.
+    /// Active tasks, by id.
     pub open: HashMap<String, Open>,
-    /// Tasks that were saved, refused the queue and deleted.
+    /// Tasks that were saved, refused by the queue and deleted.
     pub deleted: u64,
-    /// Why tasks failed or were not taken.
+    /// Why tasks failed or were not accepted.
     pub reasons: Vec<String>,
-    /// When the last arrival was taken up.
+    /// When a worker took the last arrival.
     pub taken: Duration,
 }
 
-/// See the module.
+/// The shared state; see the module.
 pub struct Board {
     /// When the first arrival is due.
     pub began: Instant,
-    /// How often a refused request is sent again at most.
+    /// Maximum number of times that a refused request is sent again.
     retries: u32,
     schedule: Mutex<Schedule>,
     tally: Mutex<Tally>,
@@ -77,13 +77,13 @@ pub struct Board {
     heard_us: AtomicU64,
 }
 
-/// Whatever panicked, what is counted is whole.
+/// Locks the mutex even after a panic: the counts are always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Board {
-    /// Of a run that begins now; `None` where there can be no histograms.
+    /// Creates the state of a run that begins now; `None` if no histogram can be created.
     pub fn new(began: Instant, schedule: Schedule, retries: u32) -> Option<Board> {
         let tally = Tally {
             counts: LoadCounts::default(),
@@ -106,22 +106,22 @@ impl Board {
         })
     }
 
-    /// The schedule.
+    /// Locks the schedule.
     pub fn schedule(&self) -> MutexGuard<'_, Schedule> {
         lock(&self.schedule)
     }
 
-    /// The counts.
+    /// Locks the counts.
     pub fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.tally)
     }
 
-    /// The counts, at the end.
+    /// Returns the counts at the end.
     pub fn into_tally(self) -> Tally {
         self.tally.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the arrivals; the first reason stays.
+    /// Ends the arrivals; the first reason is kept.
     pub fn stop(&self, why: Stop) {
         lock(&self.stop).get_or_insert(why);
         let mut tally = self.tally();
@@ -130,31 +130,31 @@ impl Board {
         }
     }
 
-    /// Why the arrivals ended early.
+    /// Why the arrivals ended early; `None` if they did not.
     pub fn stopped(&self) -> Option<Stop> {
         lock(&self.stop).clone()
     }
 
-    /// The service answered something.
+    /// Records that the service answered.
     pub fn heard(&self) {
         let now_us = micros(self.began.elapsed());
         self.heard_us.fetch_max(now_us, Ordering::Relaxed);
     }
 
-    /// How long nothing was heard of the service.
+    /// Time since the service's last answer.
     pub fn silence(&self) -> Duration {
         let heard = Duration::from_micros(self.heard_us.load(Ordering::Relaxed));
         self.began.elapsed().saturating_sub(heard)
     }
 
-    /// The first request of an arrival is about to be sent.
+    /// Records that the first request of an arrival is about to be sent.
     pub fn sending(&self, arrival: &Arrival) {
         let mut tally = self.tally();
         tally.sending.note(micros(arrival.scheduled.elapsed()));
         tally.taken = tally.taken.max(self.began.elapsed());
     }
 
-    /// The service saved a task.
+    /// Records that the service saved a task.
     pub fn saved(&self, arrival: &Arrival, id: &str) {
         self.heard();
         let open = Open {
@@ -166,7 +166,7 @@ impl Board {
         tally.open.insert(id.to_owned(), open);
     }
 
-    /// The service put a task into its queue.
+    /// Records that the service put a task into its queue.
     pub fn queued(&self, arrival: &Arrival, id: &str) {
         self.heard();
         let lead_us = micros(arrival.scheduled.elapsed());
@@ -183,7 +183,7 @@ impl Board {
         self.schedule().done();
     }
 
-    /// A request came to nothing. A task to be deleted, as it will not be asked for any more.
+    /// Records a failed request. Returns the id of a task to delete, if no further request will be sent for it.
     pub fn trouble(&self, mut arrival: Arrival, error: &ClientError) -> Option<String> {
         let now = Instant::now();
         if !matches!(error, ClientError::Unreachable { .. }) {
@@ -195,7 +195,7 @@ impl Board {
                 tally.refused(&mut arrival, self.began.elapsed());
                 (arrival.refusals <= self.retries).then_some(*retry_after)
             }
-            // Whether it was taken is not known; the key, and the id, make asking again harmless.
+            // It is unknown whether the service accepted it; the key and the id make another request harmless.
             ClientError::Unreachable { .. } => Some(AFTER_SILENCE),
             ClientError::Refused { problem, .. } if problem.status == 404 && arrival.id.is_some() => {
                 tally.lose(arrival.id.as_deref().unwrap_or_default());
@@ -228,13 +228,13 @@ impl Board {
         left.id
     }
 
-    /// Accounts for those of listed tasks that are ours and have ended; how many there were.
+    /// Counts those of the listed tasks that belong to this run and have ended. Returns their number.
     pub fn settle<'a>(&self, listed: impl Iterator<Item = &'a Listed>) -> usize {
         let at = self.began.elapsed();
         let mut tally = self.tally();
         let mut settled = 0;
         for task in listed.filter(|task| task.has_ended()) {
-            // One whose acknowledgement is still under way comes with the next look.
+            // A task whose acknowledgement has not arrived yet is counted at the next look.
             let Some(lead_us) = tally.open.get(&task.id).and_then(|open| open.lead_us) else {
                 continue;
             };
@@ -257,7 +257,7 @@ impl Tally {
         self.series.note(at, row);
     }
 
-    /// An arrival is asked for no more, and was never taken.
+    /// Gives up an arrival that the service never accepted.
     fn leave(&mut self, arrival: &Arrival) {
         if arrival.refusals > 0 {
             self.counts.given_up += 1;
@@ -273,7 +273,7 @@ impl Tally {
         }
     }
 
-    /// The service knows an acknowledged task no more.
+    /// Records that the service no longer knows an acknowledged task.
     pub fn lose(&mut self, id: &str) {
         if self.open.remove(id).is_some() {
             self.counts.lost += 1;
@@ -305,7 +305,7 @@ impl Tally {
         }
     }
 
-    /// Keeps the first reason of each kind, which is told from another by its first words.
+    /// Keeps the first reason of each kind; the first words identify the kind.
     fn reason(&mut self, reason: String) {
         let kind = |reason: &str| reason.split([':', '(']).next().unwrap_or_default().to_owned();
         let known = self.reasons.iter().any(|known| kind(known) == kind(&reason));

@@ -1,4 +1,4 @@
-//! The run itself: workers send, one thread watches, and everything has an end.
+//! Runs the load: workers send requests, one thread watches, and every step has a time limit.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -22,40 +22,40 @@ use crate::via::{Client, ClientError};
 pub const ANSWER: Duration = Duration::from_secs(30);
 /// Time between two looks at the service.
 const LOOK: Duration = Duration::from_secs(1);
-/// Each so many looks one goes through the whole list.
+/// One of this many looks goes through the whole list.
 const WHOLE: u32 = 10;
-/// How fast an interruption is heard.
+/// How often a wait checks for an interruption.
 const HEAR: Duration = Duration::from_millis(50);
 
-/// What is to be done.
+/// The plan of a run under load.
 pub struct LoadPlan {
-    /// The service.
+    /// Address of the service.
     pub url: String,
-    /// Its token.
+    /// File with the service's token.
     pub token_file: Option<PathBuf>,
-    /// The tasks that arrive, one after the other.
+    /// Tasks of the arrivals, used in turn.
     pub specs: Vec<TaskSpec>,
-    /// How many of them a second.
+    /// Arrivals per second.
     pub per_s: f64,
-    /// For how long.
+    /// How long tasks arrive.
     pub lasts: Duration,
-    /// How often a refused request is sent again at most.
+    /// Maximum number of times that a refused request is sent again.
     pub retries: u32,
-    /// The service's process, where it is a child of this one.
+    /// Process id of the service, if it is a child of this process.
     pub process: Option<u32>,
-    /// How long things may take.
+    /// Time limits.
     pub limits: LoadLimits,
 }
 
-/// How long things may take.
+/// Time limits of a run under load.
 pub struct LoadLimits {
-    /// Silence after which the service counts as gone.
+    /// Silence after which the service counts as dead.
     pub silence: Duration,
-    /// How much later than planned the last arrival may be sent.
+    /// Maximum delay of the last arrival after its planned time.
     pub behind: Duration,
-    /// How long no task ends, behind the last arrival, until the rest is given up.
+    /// After the last arrival: time without an ended task after which the rest is given up.
     pub stuck: Duration,
-    /// How long it may take until all have ended, behind the last arrival.
+    /// After the last arrival: longest time until all tasks have ended.
     pub drain: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Default for LoadLimits {
     }
 }
 
-/// Sends what arrives, sees each task to its end, and tells why it stopped early, where it did.
+/// Sends the arrivals and follows each task to its end. Returns why it stopped early, if it did.
 ///
 /// # Errors
 /// The service does not answer before the first arrival, or its address cannot be used.
@@ -136,7 +136,7 @@ fn told(tally: Tally, due: u64) -> LoadRecord {
     counts.due = due;
     let open = tally.open.len() as u64;
     counts.unfinished = tally.open.values().filter(|open| open.lead_us.is_some()).count() as u64;
-    // Saved, and whether they were queued was never answered.
+    // These tasks were saved, but no answer said whether they were queued.
     counts.unanswered += open - counts.unfinished;
     let (row, rows) = tally.series.into_parts();
     LoadRecord {
@@ -151,7 +151,7 @@ fn told(tally: Tally, due: u64) -> LoadRecord {
     }
 }
 
-/// Counts a worker out, however it ends.
+/// Counts a worker as ended when it is dropped, for whatever reason.
 struct AtWork<'a>(&'a AtomicUsize);
 
 impl Drop for AtWork<'_> {
@@ -160,7 +160,7 @@ impl Drop for AtWork<'_> {
     }
 }
 
-/// What tells the tasks of this run from those of any other.
+/// A name that distinguishes the tasks of this run from those of any other.
 fn run_name() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     format!(
@@ -185,7 +185,7 @@ fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
             sleep(HEAR);
             continue;
         }
-        // A look that takes long is followed by a pause all the same.
+        // Even a look that takes long is followed by a pause.
         next = Instant::now() + LOOK;
         looks += 1;
         let depth = if looks.is_multiple_of(WHOLE) {
@@ -197,7 +197,7 @@ fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
     }
 }
 
-/// One look; how many tasks it found to have ended.
+/// Takes one look. Returns how many ended tasks it found.
 fn look(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, depth: Depth) -> usize {
     let looked = watcher.metrics().and_then(|()| watcher.list(depth));
     match looked {
@@ -211,7 +211,7 @@ fn look(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, depth: Depth)
     }
 }
 
-/// Sees the last tasks to their end.
+/// Waits for the last tasks to end.
 fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool) {
     let began = Instant::now();
     let mut moved = began;
@@ -220,7 +220,7 @@ fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
             moved = Instant::now();
         }
         if board.tally().open.is_empty() {
-            // So that what the service counts includes the last of them.
+            // Look once more, so that the service's counts include the last tasks.
             look(plan, board, watcher, Depth::Quick);
             return;
         }
@@ -235,7 +235,7 @@ fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
     }
 }
 
-/// Asks the tasks on their way to end, as far as that goes in a short time: whoever interrupts wants none of them.
+/// Asks the active tasks to end, as many as possible in a short time: a user who interrupts does not want their results.
 fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
     let until = Instant::now() + END_LIMIT;
     let ids: Vec<String> = board.tally().open.keys().cloned().collect();
@@ -247,7 +247,7 @@ fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
             ));
             return;
         }
-        // Where it has ended meanwhile, nothing is left to cancel.
+        // If the task has ended meanwhile, nothing is left to cancel.
         let _ = client.cancel(id);
     }
 }

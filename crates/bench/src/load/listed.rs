@@ -1,22 +1,22 @@
-//! A task as the service lists it.
+//! The JSON of a task in the service's list.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// A part of the list.
+/// A page of the list.
 #[derive(Debug, Deserialize)]
 pub struct Part {
-    /// The tasks, the one submitted last first.
+    /// The tasks, the last submitted one first.
     pub items: Vec<Listed>,
-    /// Where the next part begins.
+    /// Cursor of the next page.
     pub next: Option<String>,
 }
 
-/// What a list or a task's own answer tells; fields that a later service adds are left out.
+/// Fields of a task in the list or in its own document; fields that a later service adds are ignored.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
-    /// Its id.
+    /// Id of the task.
     pub id: String,
     state: String,
     queued_at: Option<String>,
@@ -39,12 +39,12 @@ struct Cache {
 }
 
 impl Listed {
-    /// True once it will not run on.
+    /// True if the task has ended.
     pub fn has_ended(&self) -> bool {
         ["ended", "cancelled"].contains(&self.state.as_str())
     }
 
-    /// Why it does not count as succeeded.
+    /// Why the task does not count as succeeded; `None` if it does.
     pub fn failure(&self) -> Option<String> {
         match (self.end.as_deref(), self.exit_code) {
             (Some("exited"), Some(0)) => None,
@@ -54,19 +54,19 @@ impl Listed {
         }
     }
 
-    /// True where a cache had to be filled.
+    /// True if a cache had to be filled.
     pub fn missed(&self) -> bool {
         let built = |cache: &Cache| cache.status == "built";
         let caches = self.cache.as_ref();
         caches.is_some_and(|caches| built(&caches.python) || built(&caches.system))
     }
 
-    /// Microseconds from the queue to the driver, and from the queue to the end: differences of the service's own clock.
+    /// Microseconds from the queue to the driver, and from the queue to the end, both as differences of the service's own clock.
     pub fn spent_us(&self) -> Option<(u64, u64)> {
         let read = |text: &Option<String>| text.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_microsecond);
         let (queued, ended) = (read(&self.queued_at)?, read(&self.ended_at)?);
         let since = |until: i64| u64::try_from(until - queued).unwrap_or(0);
-        // What never came to the driver waited all the time.
+        // A task that never reached the driver waited the whole time.
         Some((since(read(&self.started_at).unwrap_or(ended)), since(ended)))
     }
 }

@@ -1,8 +1,8 @@
-//! Load: tasks arrive at a fixed rate through the task service, whether or not it keeps up.
+//! Load: tasks arrive at a fixed rate through the task service, whether or not the service keeps up.
 //!
-//! Open loop, as wrk2 does it: arrivals come from a schedule, and each latency counts from the scheduled time and not from
-//! the request, so that a service that stalls does not hide its stall by being asked less often (Gil Tene's *coordinated
-//! omission*). Latencies go into HdrHistograms, and what is seen over time into a bounded number of rows.
+//! Open loop, like wrk2: arrivals come from a schedule, and each latency counts from the scheduled time and not from the request.
+//! A service that stalls therefore cannot hide its stall by receiving fewer requests (Gil Tene's *coordinated omission*).
+//! Latencies are stored in HdrHistograms, and observations over time in a bounded number of rows.
 
 mod board;
 mod drive;

@@ -1,4 +1,4 @@
-//! A task service of the run's own: a child process on a port and in a folder of its own.
+//! A task service of this run: a child process with its own port and folder.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -18,30 +18,30 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::interruption::Interruption;
 use super::options::ServiceProgram;
 
-/// Longest until the service listens: tools are brought and the runner is built before.
+/// Longest time until the service listens; it first provides tools and builds the runner.
 const START: Duration = Duration::from_secs(900);
-/// Longest until the service has ended after SIGTERM.
+/// Longest time until the service has ended after SIGTERM.
 const END: Duration = Duration::from_secs(30);
-/// Its last lines, for whoever wants to know why it ended.
+/// Number of last lines that are kept, to show why the service ended.
 const LINES: usize = 20;
 const LISTENING: &str = "listening on ";
 
-/// The service. Dropped, it ends, and its folder goes.
+/// The service. Dropping it ends the process and deletes its folder.
 pub struct OwnService {
     child: Child,
     folder: PathBuf,
     said: Arc<Mutex<VecDeque<String>>>,
-    /// Where it listens.
+    /// Address of the service.
     pub url: String,
-    /// The token that it wants.
+    /// File with the token that the service requires.
     pub token_file: PathBuf,
 }
 
 impl OwnService {
-    /// Starts it and waits until it listens.
+    /// Starts the service and waits until it listens.
     ///
     /// # Errors
-    /// It ends before, does not listen in time, or somebody pressed Ctrl-C.
+    /// The service ends early, does not listen in time, or the user pressed Ctrl-C.
     pub fn start(program: &ServiceProgram, interruption: &Interruption) -> Result<OwnService> {
         let folder = make_folder(&program.folder)?;
         let token_file = folder.join("token");
@@ -68,7 +68,7 @@ impl OwnService {
         Ok(own)
     }
 
-    /// Its process.
+    /// Process id of the service.
     pub fn process(&self) -> u32 {
         self.child.id()
     }
@@ -103,7 +103,7 @@ impl OwnService {
         }
     }
 
-    /// What it said last.
+    /// The last lines of the service's output.
     pub fn last_words(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.iter().cloned().collect::<Vec<_>>().join("\n")
@@ -112,7 +112,7 @@ impl OwnService {
 
 impl Drop for OwnService {
     fn drop(&mut self) {
-        // Where it has ended already, there is nothing to ask.
+        // If the process has ended already, there is nothing to signal.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let until = Instant::now() + END;
         while matches!(self.child.try_wait(), Ok(None)) {
@@ -123,19 +123,19 @@ impl Drop for OwnService {
             }
             sleep(Duration::from_millis(20));
         }
-        // What cannot be deleted goes with the next run.
+        // The next run deletes what cannot be deleted now.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Reads all it says, so that it never waits for a reader; its address is told apart.
+/// Reads all output of the service, so that the service never blocks on its pipe, and sends its address separately.
 fn listen(child: &mut Child, said: Arc<Mutex<VecDeque<String>>>) -> mpsc::Receiver<String> {
     let (address, told) = mpsc::channel();
     let Some(stderr) = child.stderr.take() else { return told };
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if let Some(url) = line.strip_prefix(LISTENING) {
-                // Nobody waits for it where the start was given up.
+                // There is no receiver if the start was given up.
                 let _ = address.send(url.trim().to_owned());
             }
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +148,8 @@ fn listen(child: &mut Child, said: Arc<Mutex<VecDeque<String>>>) -> mpsc::Receiv
     told
 }
 
-/// A folder named after this process, below one that only holds such; those of processes that are gone are deleted.
+/// Creates a folder named after this process in a parent folder that holds only such folders; deletes those of processes that have
+/// ended.
 fn make_folder(above: &Path) -> Result<PathBuf> {
     let cannot = || format!("making a folder in {}", above.display());
     fs::create_dir_all(above).with_context(cannot)?;
@@ -156,12 +157,12 @@ fn make_folder(above: &Path) -> Result<PathBuf> {
         let name = entry.file_name();
         let process = name.to_str().and_then(|name| name.parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
-            // Best effort: the run does not need its room.
+            // Best effort: the run does not need the space.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
     let folder = above.join(std::process::id().to_string());
-    // Of an earlier process with this number.
+    // This folder belongs to an earlier process with the same id.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).with_context(cannot)?;
     Ok(folder)

@@ -1,4 +1,4 @@
-//! A run under load from its beginning to its end.
+//! Carries out a run under load from beginning to end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::provenance;
 use crate::via::task::{self, Control};
 use crate::via::{Client, ClientError, who};
 
-/// What a run under load came to.
+/// The result of a run under load.
 pub struct LoadMeasured {
     /// The folder of the report.
     pub out: PathBuf,
-    /// Everything that was measured.
+    /// All measurements.
     pub record: RunRecord,
-    /// How it ended.
+    /// How the run ended.
     pub end: LoadEnd,
 }
 
@@ -54,7 +54,7 @@ impl LoadEnd {
     }
 }
 
-/// What the work needs, and where its result goes.
+/// The inputs of the work, and the destination of its result.
 struct Job {
     out: PathBuf,
     client: Provenance,
@@ -63,7 +63,7 @@ struct Job {
     progress: Arc<dyn Progress>,
 }
 
-/// Offers the load. Ctrl-C ends it early, and what was measured is kept; a second one ends at once.
+/// Runs the load. Ctrl-C ends it early and keeps what was measured; a second Ctrl-C ends it at once.
 ///
 /// # Errors
 /// The service does not answer or does not start, a scenario does not run, or the report's folder cannot be written.
@@ -85,7 +85,7 @@ pub async fn run(
     let mut work = spawn_blocking(move || work(job, &heard));
     tokio::select! {
         done = &mut work => return done.context("running the load")?,
-        // Without a way to hear of it, the run goes on to its end.
+        // If the signal cannot be received, the run goes on to its end.
         Ok(()) = tokio::signal::ctrl_c() => {}
     }
     progress.line("interrupted: ending what is on its way; a second Ctrl-C ends at once");
@@ -104,7 +104,7 @@ pub async fn run(
     }
 }
 
-/// Blocks until all is done.
+/// Does all the work and blocks until it is done.
 fn work(job: Job, interruption: &Interruption) -> Result<LoadMeasured> {
     let (options, progress) = (&job.options, job.progress.as_ref());
     let (own, url, token_file) = match &options.service {
@@ -170,7 +170,7 @@ fn header(job: &Job, service: ServiceRecord) -> RunRecord {
     }
 }
 
-/// Runs each scenario until the caches answer with a hit: cached tasks are what is measured.
+/// Runs each scenario until the caches report a hit, because cached tasks are what is measured.
 fn warm(client: &Client, scenarios: &[Scenario], control: &Control, progress: &dyn Progress) -> Result<()> {
     for scenario in scenarios {
         let name = &scenario.name;

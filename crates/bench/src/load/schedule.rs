@@ -1,56 +1,56 @@
-//! When what is due: arrivals at fixed intervals, whether or not the service keeps up, and refused requests once more.
+//! The schedule: arrivals at fixed intervals, whether or not the service keeps up, and repeated requests for refused arrivals.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// Most refused or unanswered arrivals that wait to be sent again; one more is given up at once.
+/// Maximum number of refused or unanswered arrivals that wait to be sent again; further ones are given up at once.
 pub const MOST_RETRIES: usize = 10_000;
 
 /// An arrival on its way to the queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
-    /// Its number, from 0.
+    /// Number of the arrival, from 0.
     pub index: u64,
-    /// When it was due.
+    /// When the arrival was due.
     pub scheduled: Instant,
-    /// The task's id, once it was saved.
+    /// Id of the task, if it was saved.
     pub id: Option<String>,
-    /// How often it was refused for the time being.
+    /// How often the service refused the arrival temporarily.
     pub refusals: u32,
-    /// True once a request was sent for it.
+    /// True after a request was sent for the arrival.
     pub sent: bool,
 }
 
-/// What is due and when.
+/// The arrivals and when they are due.
 pub struct Schedule {
     began: Instant,
     per_s: f64,
     total: u64,
     next: u64,
     again: BinaryHeap<Reverse<(Instant, Arrival)>>,
-    /// Arrivals that were taken, and are neither done nor waiting to be sent again.
+    /// Arrivals that a worker holds: taken, not done, and not waiting to be sent again.
     in_hand: usize,
     stopped: bool,
 }
 
-/// What a worker finds when it looks.
+/// The answer to a worker that asks what is due.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// This is due; it is the worker's now.
+    /// This arrival is due, and now belongs to the worker.
     Due(Arrival),
     /// Nothing is due before this time.
     Wait(Instant),
-    /// Nothing is due as long as nobody else sends something back.
+    /// Nothing is due until another worker returns an arrival.
     Idle,
     /// Nothing will be due any more.
     Over,
 }
 
 impl Schedule {
-    /// Arrivals from now on, so many a second, for a while.
+    /// Schedules arrivals from now on, at this rate and for this time.
     pub fn new(began: Instant, per_s: f64, lasts: Duration) -> Schedule {
-        // Below one arrival there is one: whoever asks for load gets some.
+        // A schedule has at least one arrival, so that every run sends some load.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "rates and times are bounded by the flags"
@@ -68,17 +68,17 @@ impl Schedule {
         }
     }
 
-    /// How many there are to be.
+    /// Number of planned arrivals.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// Each from the first one on: sums of rounded intervals would drift.
+    /// Computes each time from the first arrival: a sum of rounded intervals would drift.
     fn due(&self, index: u64) -> Instant {
         self.began + Duration::from_secs_f64(index as f64 / self.per_s)
     }
 
-    /// Looks what is due.
+    /// Returns what is due.
     pub fn look(&mut self, now: Instant) -> Next {
         if self.stopped {
             return Next::Over;
@@ -110,7 +110,7 @@ impl Schedule {
         })
     }
 
-    /// An arrival is to be sent again then; gives it back where too many are already.
+    /// Schedules an arrival to be sent again at this time; returns it as an error if too many are waiting.
     pub fn again(&mut self, arrival: Arrival, due: Instant) -> Result<(), Arrival> {
         if self.again.len() >= MOST_RETRIES || self.stopped {
             return Err(arrival);
@@ -120,18 +120,18 @@ impl Schedule {
         Ok(())
     }
 
-    /// An arrival is settled, one way or the other.
+    /// Records that an arrival is settled, with any result.
     pub fn done(&mut self) {
         self.in_hand -= 1;
     }
 
-    /// Nothing is due from here on; those that waited to be sent again.
+    /// Stops the schedule. Returns the arrivals that waited to be sent again.
     pub fn stop(&mut self) -> Vec<Arrival> {
         self.stopped = true;
         self.again.drain().map(|Reverse((_, arrival))| arrival).collect()
     }
 
-    /// Arrivals that came up until now.
+    /// Number of arrivals that were due until now.
     pub fn arrived(&self) -> u64 {
         self.next
     }
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(schedule.total(), 8);
         assert_eq!(due(&mut schedule, began).scheduled, began);
         assert_eq!(schedule.look(began), Next::Wait(began + Duration::from_millis(250)));
-        // Nobody looked for ten seconds: each of them is late by what it really is.
+        // Nothing was taken for ten seconds: each arrival's delay counts from its own scheduled time.
         let late = began + Duration::from_secs(10);
         let scheduled: Vec<_> = (1..8).map(|_| due(&mut schedule, late).scheduled - began).collect();
         let expected: Vec<_> = (1..8).map(|index| Duration::from_millis(250 * index)).collect();

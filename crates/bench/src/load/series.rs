@@ -1,17 +1,17 @@
-//! What is seen over time, in a bounded number of rows: where there are too many, neighbours become one.
+//! Observations over time, in a bounded number of rows: if there are too many, neighbours are merged.
 
 use std::time::Duration;
 
 use hybrid_cache_model::load::LoadRow;
 
-/// Rows of equal length from the beginning on.
+/// Rows of equal length, from the beginning on.
 pub struct Series {
     row: Duration,
     rows: Vec<LoadRow>,
 }
 
 impl Series {
-    /// An empty one, with rows of a second to begin with.
+    /// Creates an empty series with rows of one second.
     pub fn new() -> Series {
         Series {
             row: Duration::from_secs(1),
@@ -19,7 +19,7 @@ impl Series {
         }
     }
 
-    /// Adds what was seen at a time since the beginning.
+    /// Adds an observation at a time since the beginning.
     pub fn note(&mut self, at: Duration, seen: LoadRow) {
         while self.index(at) >= LoadRow::MOST {
             self.halve();
@@ -43,7 +43,7 @@ impl Series {
             .collect();
     }
 
-    /// How long a row is, and the rows.
+    /// Returns the length of a row, and the rows.
     pub fn into_parts(self) -> (Duration, Vec<LoadRow>) {
         (self.row, self.rows)
     }

@@ -1,4 +1,4 @@
-//! Load on a double of the service, whose tasks do what a test says.
+//! Tests of load on a double of the service, whose tasks behave as a test says.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,24 +17,24 @@ use crate::via::tests::{Answer, TestServer, fine, serve};
 
 const TIMES: &str = r#""queuedAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00.002Z", "endedAt": "2026-01-01T00:00:00.010Z""#;
 
-/// What a task is seen to be, once it was asked to run.
+/// How a task behaves after it was queued.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Succeeds,
     Exits(i32),
-    /// It never ends.
+    /// The task never ends.
     Runs,
-    /// It is acknowledged and then forgotten.
+    /// The task is acknowledged and then forgotten.
     Vanishes,
 }
 
-/// A service that ends its tasks at once, each as its number says.
+/// A service that ends its tasks at once, each with the fate of its number.
 struct Double {
     fate: fn(u64) -> Fate,
-    /// Tasks that were saved, and those of them that were queued.
+    /// Number of each saved task, and whether it was queued.
     tasks: Mutex<Vec<(u64, bool)>>,
     submits: AtomicU64,
-    /// Tasks that it makes for nobody.
+    /// Extra tasks that the service creates without a request.
     surplus: u64,
 }
 
@@ -91,7 +91,7 @@ impl Double {
     }
 }
 
-/// The double, with what `other` says of single requests.
+/// Starts the double; `other` may answer single requests.
 fn double(fate: fn(u64) -> Fate, other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> TestServer {
     with_surplus(fate, 0, other)
 }
@@ -152,7 +152,7 @@ fn every_arrival_is_sent_seen_to_its_end_and_counted_once() {
     );
     assert_eq!(judge(&load), LoadVerdict::Kept);
     let latency = DurationHistogram::decode(&load.latency).unwrap();
-    // What the service says of its own time is part of it.
+    // The latency includes the time that the service reports.
     assert!(latency.len() == 50 && latency.at(0.0) >= 9_900, "{}", latency.at(0.0));
     assert_eq!(DurationHistogram::decode(&load.queue).unwrap().max() / 100, 20);
     assert_eq!(load.rows.iter().map(|row| row.done).sum::<u64>(), 50);
@@ -219,13 +219,13 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
         queued: 4,
         succeeded: 4,
         refused: 2,
-        // Twice for the first one, once for the other.
+        // Twice for the first arrival, once for the other.
         retried: 3,
         given_up: 1,
         ..LoadCounts::default()
     };
     assert_eq!(load.counts, counts);
-    // What was saved and will not be run is deleted, and is no task that somebody made twice.
+    // A saved task that will not run is deleted, and does not count as made twice.
     assert_eq!(load.service.made, Some(5));
     assert!(
         server
@@ -236,7 +236,7 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
             .any(|request| request == "DELETE /api/v1/tasks/task-0")
     );
     assert_eq!(judge(&load), LoadVerdict::Kept);
-    // The wait is part of the latency, as it counts from the scheduled time.
+    // The wait is part of the latency, because the latency counts from the scheduled time.
     assert!(DurationHistogram::decode(&load.latency).unwrap().max() > 1_000_000);
 }
 
@@ -250,7 +250,7 @@ fn a_stall_counts_for_every_arrival_that_it_delays() {
                 let mut began = stall.lock().unwrap();
                 if began.is_none() {
                     *began = Some(Instant::now());
-                    // Held while it sleeps: nobody's request gets through.
+                    // The lock is held during the sleep, so that no request gets through.
                     thread::sleep(Duration::from_secs(1));
                 }
             }
@@ -260,7 +260,7 @@ fn a_stall_counts_for_every_arrival_that_it_delays() {
     let (load, _) = driven(&server, 100.0, 1000);
     let latency = DurationHistogram::decode(&load.latency).unwrap();
     assert_eq!(latency.len(), 100);
-    // Of a closed loop's requests, as many as it has connections would have seen it: 32.
+    // A closed loop would have seen the stall in at most 32 requests, one for each connection.
     assert!(latency.at(0.5) > 400_000, "median {} µs", latency.at(0.5));
     assert!(latency.max() > 990_000, "{} µs", latency.max());
 }

@@ -1,24 +1,24 @@
-//! Whether a run under load kept the service's promises.
+//! Judges whether a run under load kept the service's promises.
 
 use hybrid_cache_model::load::LoadRecord;
 
-/// What a run that came to its end shows.
+/// The verdict on a complete run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadVerdict {
-    /// Every task succeeded, or was refused for the time being.
+    /// Every task succeeded or was refused temporarily.
     Kept,
-    /// A task was lost, made twice or did not end.
+    /// A task was lost, was made twice or did not end.
     Broken,
-    /// Tasks failed, or their requests came to nothing.
+    /// Tasks failed, or their requests failed.
     Failed {
-        /// How many.
+        /// Number of failures.
         failed: u64,
-        /// Of how many arrivals.
+        /// Number of arrivals.
         due: u64,
     },
 }
 
-/// Judges a run. Only its own service is judged for tasks that nobody submitted: another one has other clients.
+/// Judges a run. Tasks that this run did not submit count only for its own service: other services have other clients.
 pub fn judge(load: &LoadRecord) -> LoadVerdict {
     let counts = &load.counts;
     let twice = load.service.own && load.service.made.is_some_and(|made| made != counts.submitted);

@@ -1,4 +1,4 @@
-//! Looks at the service while it works: what its metrics tell, and which tasks its list shows to have ended.
+//! Watches the service during the run: its metrics, and which tasks its list shows as ended.
 
 use std::collections::HashSet;
 
@@ -8,37 +8,37 @@ use super::board::{Board, WORKERS};
 use super::listed::{Listed, Part};
 use crate::via::{Client, ClientError, metrics};
 
-/// Tasks of one part of the list.
+/// Tasks in one page of the list.
 const PART: u64 = 200;
-/// Most parts of one quick look: what ended last is in the first ones.
+/// Maximum number of pages in one quick look: the tasks that ended last are in the first pages.
 const QUICK_PARTS: usize = 10;
-/// Tasks that a look through the whole list missed and that are asked for one by one, at a time.
+/// Maximum number of tasks that one look requests by id, after a look through the whole list missed them.
 const ASKED: usize = 20;
 
-/// How far a look through the list goes.
+/// How far a look goes through the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// As long as it finds what has ended.
+    /// As long as it finds ended tasks.
     Quick,
-    /// Through all tasks since the oldest that is on its way.
+    /// Through all tasks since the oldest active one.
     Whole,
 }
 
-/// What the metrics tell that adds up over the service's life.
+/// Cumulative values of the service's metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
-    /// Tasks that are kept, and tasks that were let go of.
+    /// Kept tasks plus expired tasks.
     made: Option<u64>,
     ended: Option<u64>,
-    /// Counts submits of this process alone: it shrinks where the service was started anew.
+    /// Submits to the current process: the value shrinks if the service was restarted.
     submits: Option<u64>,
 }
 
-/// The one who watches.
+/// Watches the service.
 pub struct Watcher<'a> {
     client: &'a Client,
     board: &'a Board,
-    /// The service's process, where it is a child of this one.
+    /// Process id of the service, if it is a child of this process.
     process: Option<u32>,
     source: MemorySource,
     disk_limit: Option<u64>,
@@ -48,7 +48,7 @@ pub struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    /// Looks for the first time, before the first arrival.
+    /// Reads the metrics for the first time, before the first arrival.
     ///
     /// # Errors
     /// The service does not answer.
@@ -68,7 +68,7 @@ impl<'a> Watcher<'a> {
         Ok(watcher)
     }
 
-    /// Notes what the metrics tell.
+    /// Reads the metrics and records them.
     ///
     /// # Errors
     /// The service does not answer.
@@ -109,7 +109,7 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// Looks through the list for tasks of ours that have ended; how many it found.
+    /// Searches the list for ended tasks of this run. Returns how many it found.
     ///
     /// # Errors
     /// The service does not answer.
@@ -140,19 +140,19 @@ impl<'a> Watcher<'a> {
         Ok(found)
     }
 
-    /// Ids of tasks that the list must show, and in how many parts of it they are where nobody else submits.
+    /// Ids of tasks that the list must show, and the number of pages that hold them if no other client submits.
     fn on_their_way(&self) -> (HashSet<String>, usize) {
         let tally = self.board.tally();
         let ids = tally.open.keys().cloned().collect();
         let oldest = tally.open.values().map(|open| open.index).min().unwrap_or_default();
         drop(tally);
         let newest = self.board.schedule().arrived();
-        // Workers submit side by side, so that neighbours may have changed places.
+        // Workers submit concurrently, so neighbours may have changed places.
         let since = newest.saturating_sub(oldest) + 2 * WORKERS as u64;
         (ids, usize::try_from(since / PART + 2).unwrap_or(usize::MAX))
     }
 
-    /// What the list did not show is asked for by its id, before it is called lost.
+    /// Requests tasks that the list did not show by their id, before they count as lost.
     fn ask_for(&self, ids: impl Iterator<Item = String>) -> Result<usize, ClientError> {
         let mut found = 0;
         for id in ids {
@@ -166,7 +166,7 @@ impl<'a> Watcher<'a> {
         Ok(found)
     }
 
-    /// What the service told of itself, once the tasks are accounted for.
+    /// What the service reported about itself, after the tasks were counted.
     pub fn told(&self, own: bool) -> LoadService {
         let deleted = self.board.tally().deleted;
         let since = |last: Option<u64>, first: Option<u64>| last?.checked_sub(first?).filter(|_| !self.restarted);
@@ -180,7 +180,7 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Bytes of memory of a process (source: proc_pid_status(5), `VmRSS`).
+/// Bytes of memory that a process uses (source: proc_pid_status(5), `VmRSS`).
 fn resident_bytes(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! Sends what is due: each worker has a connection of its own and one request at a time.
+//! Sends the due arrivals: each worker has its own connection and one request at a time.
 
 use std::sync::Mutex;
 use std::thread::sleep;
@@ -10,23 +10,23 @@ use super::board::Board;
 use super::schedule::{Arrival, Next};
 use crate::via::Client;
 
-/// How fast a waiting worker hears that something else is due, or that nothing is any more.
+/// How often a waiting worker checks whether something else is due or the schedule is over.
 const HEAR: Duration = Duration::from_millis(20);
 
-/// What all workers share.
+/// State that all workers share.
 pub struct Work<'a> {
     /// The schedule and the counts.
     pub board: &'a Board,
-    /// Held by the one worker that waits for what is due.
+    /// Held by the one worker that waits for the next arrival.
     pub turn: Mutex<()>,
-    /// The tasks that arrive, one after the other.
+    /// Tasks of the arrivals, used in turn.
     pub specs: &'a [TaskSpec],
-    /// What tells the tasks of this run from those of any other.
+    /// A name that distinguishes the tasks of this run from those of any other.
     pub run: &'a str,
 }
 
 impl Work<'_> {
-    /// Works until nothing is due any more.
+    /// Sends arrivals until the schedule is over.
     pub fn work(&self, client: &Client) {
         while let Some(arrival) = self.next() {
             self.send(client, arrival);
@@ -37,7 +37,7 @@ impl Work<'_> {
         let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
             let now = Instant::now();
-            // Not held while it sleeps: others send things back.
+            // The lock is not held during the sleep, because other workers return arrivals.
             let next = self.board.schedule().look(now);
             match next {
                 Next::Due(arrival) => return Some(arrival),
@@ -74,7 +74,7 @@ impl Work<'_> {
     }
 
     fn after(&self, client: &Client, arrival: Arrival, error: &crate::via::ClientError) {
-        // One that cannot be deleted is saved and never run: the service forgets it by itself.
+        // A task that cannot be deleted stays saved and never runs; the service expires it.
         if let Some(id) = self.board.trouble(arrival, error)
             && client.delete(&id).is_ok()
         {

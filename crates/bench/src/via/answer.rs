@@ -1,11 +1,11 @@
-//! What the service tells of a task, as an outcome that the bench judges like any other.
+//! Converts the service's JSON of a task to an outcome that the bench judges like any other.
 
 use hybrid_cache_model::outcome::{Output, Resolved};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, Span, Timeline};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// Everything of a task's JSON that a measurement needs. Fields that a later service adds are left out.
+/// The fields of a task's JSON that a measurement needs. Fields that a later service adds are ignored.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskAnswer {
@@ -61,7 +61,7 @@ struct Spans {
 }
 
 impl TaskAnswer {
-    /// The task's outcome.
+    /// Returns the task's outcome.
     pub fn outcome(&self) -> Outcome {
         let not_asked = CacheStatus::NotAsked;
         let cache = self.cache.as_ref().map_or([not_asked; 2], |cache| {
@@ -83,7 +83,7 @@ impl TaskAnswer {
         }
     }
 
-    /// Microseconds that it waited for its turn: two readings of the service's clock.
+    /// Microseconds that the task waited in the queue: the difference of two readings of the service's clock.
     pub fn queue_us(&self) -> u64 {
         let read = |text: &Option<String>| text.as_ref()?.parse::<Timestamp>().ok();
         let (Some(queued), Some(started)) = (read(&self.queued_at), read(&self.started_at)) else {
@@ -109,7 +109,7 @@ impl TaskAnswer {
         }
     }
 
-    /// A phase that this client does not know stays time that no span covers.
+    /// The time of a phase that this client does not know is not covered by a span.
     fn timeline(&self) -> Timeline {
         let Some(told) = &self.timeline else {
             return Timeline::default();

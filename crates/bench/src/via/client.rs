@@ -1,4 +1,4 @@
-//! A client of the task API: one call a function, a deadline on every wait.
+//! A client of the task API: one function for each call, and a deadline on every wait.
 
 use std::io::{BufReader, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -17,18 +17,18 @@ use super::problem::ClientError;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for an answer: more than the service gives itself.
+/// Longest wait for an answer: longer than the service's own limit.
 const ANSWER: Duration = Duration::from_secs(75);
-/// Longest silence of a service that is followed: it gives a sign of life every 15 s.
+/// Longest silence of a service during a follow: it sends a sign of life every 15 s.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Longest a task is followed in one go; it is followed anew then.
+/// Longest time for one follow request; the client then sends another one.
 const FOLLOW: Duration = Duration::from_secs(900);
-/// A connection that rested longer is not used again: the service closes it after 10 s.
+/// Longest idle time of a connection that is used again: the service closes one after 10 s.
 const REST: Duration = Duration::from_secs(5);
-/// Largest answer that is read.
+/// Largest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 32 << 20;
 
-/// A task service, from outside.
+/// A client of a task service.
 pub struct Client {
     agent: Agent,
     base: String,
@@ -43,27 +43,27 @@ struct Submitted {
 #[derive(Clone, Copy)]
 enum Method<'a> {
     Get,
-    /// Signs of life come for as long as the task runs; this is what ends them.
+    /// A follow request. Signs of life arrive as long as the task runs, so the request needs its own time limit.
     Follow,
     Delete,
     Post,
-    /// With an Idempotency-Key where there is one.
+    /// A request with a JSON body, and an Idempotency-Key if there is one.
     PostJson(&'a [u8], Option<&'a str>),
 }
 
 impl Client {
-    /// Checks the address and reads the token; asks nobody yet.
+    /// Checks the address and reads the token; sends no request yet.
     ///
     /// # Errors
-    /// One of them cannot be used.
+    /// The address or the token cannot be used.
     pub fn new(url: &str, token_file: Option<&Path>) -> Result<Client> {
         Client::within(url, token_file, ANSWER)
     }
 
-    /// The same with another patience for each answer.
+    /// Creates a client with another time limit for each answer.
     ///
     /// # Errors
-    /// As [`Client::new`].
+    /// The same as those of [`Client::new`].
     pub fn within(url: &str, token_file: Option<&Path>, answer: Duration) -> Result<Client> {
         let base = checked(url)?;
         let authorization = token_file.map(read_token).transpose()?;
@@ -77,7 +77,7 @@ impl Client {
             .timeout_per_read(Some(SILENCE))
             .max_idle_age(REST);
         if is_local(&base) {
-            // A proxy's localhost is another machine.
+            // For a proxy, localhost would be the proxy's machine.
             config = config.proxy(None);
         }
         Ok(Client {
@@ -92,19 +92,19 @@ impl Client {
         &self.base
     }
 
-    /// Saves a task; its id.
+    /// Saves a task and returns its id.
     pub fn submit(&self, spec: &TaskSpec) -> Result<String, ClientError> {
         self.submit_as(spec, None)
     }
 
-    /// The same; sent again under the same key, it is the same task.
+    /// Saves a task under a key: sending it again with the same key returns the same task.
     pub fn submit_as(&self, spec: &TaskSpec, key: Option<&str>) -> Result<String, ClientError> {
         let body = serde_json::to_vec(spec).map_err(|error| self.foreign(error))?;
         let answer = self.ask("/api/v1/tasks/submit", Method::PostJson(&body, key))?;
         Ok(self.json::<Submitted>(answer)?.id)
     }
 
-    /// A part of the list of tasks, the one submitted last first, behind a cursor; `filter` is more of the query, such as
+    /// A page of the list of tasks after a cursor, the last submitted task first; `filter` is added to the query, such as
     /// `&state=ended`.
     pub fn list<T: serde::de::DeserializeOwned>(&self, filter: &str, cursor: Option<&str>) -> Result<T, ClientError> {
         let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
@@ -117,19 +117,19 @@ impl Client {
         self.done(&format!("/api/v1/tasks/{id}/run"), Method::Post)
     }
 
-    /// What a task prints from that place on, live, until it ends.
+    /// Follows a task's output live from a position until the task ends.
     pub fn follow(&self, id: &str, from: u64) -> Result<Events<impl Read + use<>>, ClientError> {
         let path = format!("/api/v1/tasks/{id}/logs?follow=true&from={from}");
         let answer = self.ask(&path, Method::Follow)?;
         Ok(Events::new(BufReader::new(answer.into_body().into_reader())))
     }
 
-    /// Everything known of a task.
+    /// Returns everything known about a task.
     pub fn task(&self, id: &str) -> Result<TaskAnswer, ClientError> {
         self.told(id)
     }
 
-    /// The same, as far as `T` wants to know.
+    /// Returns the fields of a task that `T` reads.
     pub fn told<T: serde::de::DeserializeOwned>(&self, id: &str) -> Result<T, ClientError> {
         let answer = self.ask(&format!("/api/v1/tasks/{id}"), Method::Get)?;
         self.json(answer)
@@ -140,24 +140,24 @@ impl Client {
         self.done(&format!("/api/v1/tasks/{id}/cancel"), Method::Post)
     }
 
-    /// Forgets a task.
+    /// Deletes a task from the service.
     pub fn delete(&self, id: &str) -> Result<(), ClientError> {
         self.done(&format!("/api/v1/tasks/{id}"), Method::Delete)
     }
 
-    /// The smallest question there is.
+    /// Sends the smallest request that the API has.
     pub fn health(&self) -> Result<(), ClientError> {
         self.done("/healthz", Method::Get)
     }
 
-    /// Its metrics, in Prometheus' text format.
+    /// The service's metrics, in Prometheus' text format.
     pub fn metrics(&self) -> Result<String, ClientError> {
         let mut answer = self.ask("/metrics", Method::Get)?;
         self.body(&mut answer)
             .map(|body| String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// True where a connection to the service ends at an address of this machine.
+    /// True if a connection to the service ends at an address of this machine.
     pub fn is_on_this_machine(&self) -> bool {
         let ends = |address: SocketAddr| {
             let stream = TcpStream::connect_timeout(&address, CONNECT).ok()?;
@@ -175,7 +175,7 @@ impl Client {
     }
 
     fn done(&self, path: &str, method: Method<'_>) -> Result<(), ClientError> {
-        // Read to its end, so that the connection can be used again.
+        // Read the body to its end, so that the connection can be used again.
         self.body(&mut self.ask(path, method)?).map(drop)
     }
 
@@ -233,7 +233,7 @@ impl Client {
         }
     }
 
-    /// Something else than a task service answers.
+    /// The error for an answer that does not come from a task service.
     pub fn foreign(&self, what: impl ToString) -> ClientError {
         ClientError::Foreign {
             url: self.base.clone(),
@@ -242,7 +242,7 @@ impl Client {
     }
 }
 
-/// An address that can be asked and may stand in a report.
+/// Checks that an address can be used and may appear in a report.
 fn checked(url: &str) -> Result<String> {
     let refuse = |why: &str| {
         let hint = "give scheme, host and port, such as http://localhost:8000";
@@ -277,7 +277,7 @@ fn is_local(base: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The Authorization header; what the file holds is told to nobody.
+/// Reads the Authorization header; no message contains the file's text.
 fn read_token(file: &Path) -> Result<String> {
     let refuse = |why: String| Error::input(format!("--token-file {}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;

@@ -1,18 +1,18 @@
-//! Server-sent events of a task's output.
+//! Reads the server-sent events of a task's output.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Deserialize;
 
-/// Longest line that is read: a piece of output is far shorter.
+/// Longest line that is read, in bytes: a piece of output is far shorter.
 const MAX_LINE: u64 = 16 << 20;
 
-/// What the service tells while it is followed.
+/// An event of a followed task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A piece of standard output, and where to go on behind it.
+    /// A piece of standard output, and the position after it.
     Stdout(String, Option<u64>),
-    /// Something of standard error, and where to go on behind it.
+    /// A piece of standard error, and the position after it.
     Stderr(Option<u64>),
     /// The task has ended.
     End,
@@ -38,15 +38,15 @@ struct Ended {
 }
 
 impl<R: Read> Events<R> {
-    /// Of an answer's body.
+    /// Reads events from the body of an answer.
     pub fn new(lines: BufReader<R>) -> Events<R> {
         Events { lines }
     }
 
-    /// The next event; `None` where the stream ends, by itself or within an event.
+    /// The next event; `None` if the stream ends, by itself or within an event.
     ///
     /// # Errors
-    /// The connection broke, or what comes is no such stream.
+    /// The connection broke, or the body is not such a stream.
     pub fn next(&mut self) -> io::Result<Option<Event>> {
         let mut fields = Fields::default();
         loop {
@@ -63,7 +63,7 @@ impl<R: Read> Events<R> {
 
     /// Reads to the end, so that the connection can be used again.
     pub fn finish(mut self) {
-        // Where it fails, there will be another connection.
+        // If this fails, the next request opens another connection.
         let _ = io::copy(&mut self.lines.by_ref().take(MAX_LINE), &mut io::sink());
     }
 
@@ -81,7 +81,7 @@ impl<R: Read> Events<R> {
 }
 
 impl Fields {
-    /// Comments, `retry` and what nobody knows yet say nothing here.
+    /// Comments, `retry` and unknown fields are ignored.
     fn take(&mut self, line: &str) {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);

@@ -1,17 +1,17 @@
-//! What a service says of itself in its metrics.
+//! Reads values from a service's metrics.
 
-/// Names of the gauges that count tasks which the driver has in hand.
+/// Names of the gauges that count the driver's active tasks.
 const IN_HAND: [&str; 2] = ["hybrid_cache_tasks_under_way", "hybrid_cache_tasks_settling"];
 const BUILD: &str = "hybrid_cache_build_info{";
 
-/// True where the driver has a task in hand, be it to publish what it prepared.
+/// True if the driver is working on a task, even if only to publish what it prepared.
 pub fn is_at_work(text: &str) -> bool {
     let values = text.lines().filter_map(|line| line.split_once(' '));
     let mut in_hand = values.filter(|(name, _)| IN_HAND.contains(name));
     in_hand.any(|(_, value)| value.trim() != "0")
 }
 
-/// A label of the service's build; `None` where it does not tell.
+/// A label of the service's build; `None` if the service does not report it.
 pub fn build(text: &str, label: &str) -> Option<String> {
     let line = text.lines().find_map(|line| line.strip_prefix(BUILD))?;
     let mut parts = line.split(['"', ',', '=', '}']).filter(|part| !part.is_empty());
@@ -19,7 +19,7 @@ pub fn build(text: &str, label: &str) -> Option<String> {
     parts.next().map(str::to_owned)
 }
 
-/// The sum of a metric's values over all its labels; `None` where it is not there.
+/// The sum of a metric's values over all its labels; `None` if the metric is missing.
 pub fn sum(text: &str, name: &str) -> Option<u64> {
     let values = text.lines().filter_map(|line| {
         let (head, value) = line.rsplit_once(' ')?;

@@ -1,4 +1,4 @@
-//! What a task service may say instead of an answer, and what becomes of a command that hears it.
+//! Problem documents and other errors of a task service, and the command's error for each of them.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use hybrid_cache_tools::{Error, ErrorClass};
 use serde::Deserialize;
 
-/// A problem document (RFC 9457), as far as a person wants to read it.
+/// A problem document (RFC 9457), reduced to what a person reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Problem {
@@ -21,7 +21,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Reads an answer's body; whoever stands in front of a service may answer with something else.
+    /// Reads the body of an answer; a proxy in front of a service may send something else.
     pub fn read(status: u16, body: &[u8]) -> Problem {
         let read = serde_json::from_slice::<Problem>(body).ok();
         let read = read.filter(|problem| !problem.title.is_empty());
@@ -54,73 +54,73 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers.
+    /// No answer came.
     #[error(
         "the task service at {url} does not answer: {why}\n\
          hint: start it with `cargo xtask serve`, or give another address with --service-url"
     )]
     Unreachable {
-        /// Who was asked.
+        /// Address of the request.
         url: String,
         /// What happened instead.
         why: String,
     },
-    /// It wants a token, or another one.
+    /// The service requires a token, or another one.
     #[error("the task service at {url} denied access: {problem}\nhint: give its token with --token-file FILE")]
     Unauthorized {
-        /// Who was asked.
+        /// Address of the request.
         url: String,
-        /// Its own words.
+        /// The service's problem document.
         problem: Box<Problem>,
     },
-    /// It has too much to do, or is about to end.
+    /// The service has too much to do, or is shutting down.
     #[error("the task service at {url} is busy: {problem}\nhint: try again when it has less to do")]
     Busy {
-        /// Who was asked.
+        /// Address of the request.
         url: String,
-        /// Its own words.
+        /// The service's problem document.
         problem: Box<Problem>,
-        /// When asking again makes sense.
+        /// Time after which the client should try again.
         retry_after: Duration,
     },
-    /// It refuses.
+    /// The service refuses the request.
     #[error("the task service at {url} refuses: {problem}")]
     Refused {
-        /// Who was asked.
+        /// Address of the request.
         url: String,
-        /// Its own words.
+        /// The service's problem document.
         problem: Box<Problem>,
     },
-    /// Something else answers there.
+    /// The answer does not come from a task service.
     #[error(
         "{url} is no task service of hybrid-cache: {what}\nhint: give the address that `cargo xtask serve` prints with --service-url"
     )]
     Foreign {
-        /// Who was asked.
+        /// Address of the request.
         url: String,
-        /// What it answered.
+        /// A description of the answer.
         what: String,
     },
-    /// It does not come to an end.
+    /// The task does not end.
     #[error("the task service at {url} did not tell the end of task {id} within {} s\nhint: look at it with GET /api/v1/tasks/{id}", limit.as_secs())]
     Overdue {
-        /// Who was asked.
+        /// Address of the request.
         url: String,
-        /// Which task.
+        /// Id of the task.
         id: String,
-        /// How long was waited.
+        /// How long the client waited.
         limit: Duration,
     },
-    /// Somebody pressed Ctrl-C.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Stopped,
 }
 
 impl ClientError {
-    /// Of an answer that is no success.
+    /// Converts an answer with an error status.
     pub fn of(url: &str, status: u16, retry_after: Option<u64>, body: &[u8]) -> ClientError {
         let (url, mut problem) = (url.to_owned(), Box::new(Problem::read(status, body)));
         let retry_after = retry_after.or(problem.retry_after_seconds);
@@ -134,7 +134,7 @@ impl ClientError {
                 problem,
                 retry_after: Duration::from_secs(seconds.unwrap_or(1).clamp(1, 3600)),
             },
-            // A proxy that finds nobody behind it.
+            // A proxy could not reach the service behind it.
             (502 | 504, _) => ClientError::Unreachable {
                 url,
                 why: problem.to_string(),
@@ -147,7 +147,7 @@ impl ClientError {
         }
     }
 
-    /// The same as an error of a command, with its exit code.
+    /// Converts this to an error of a command, with its exit code.
     pub fn into_error(self) -> Error {
         let told = self.to_string();
         match self {
@@ -155,7 +155,7 @@ impl ClientError {
                 Error::prerequisite(told)
             }
             ClientError::Unauthorized { .. } => Error::input(told),
-            // The task that was sent is not acceptable, or the name it was asked by.
+            // The submitted task, or the name in the request, is not acceptable.
             ClientError::Refused { problem, .. } if [421, 422].contains(&problem.status) => Error::input(told),
             other => Error::other(ErrorClass::Failed, other),
         }

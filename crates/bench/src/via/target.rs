@@ -1,7 +1,7 @@
-//! Measures through the service.
+//! Measures runs through the service.
 //!
-//! A client cannot empty the service's caches. So each scenario has one run that finds them as they are: it counts as a
-//! first run if they held nothing, and whatever they held, the runs after it are cached.
+//! A client cannot empty the service's caches. So each scenario gets one run against the caches as they are. It counts as a first
+//! run if they held nothing for it; the runs after it are cached in any case.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,13 +33,13 @@ pub struct ServiceTarget {
     /// The running task: an interruption must end it.
     running: Option<Running>,
     refusals: u32,
-    /// True once the service was seen working for other clients: waiting until it is idle would be in vain.
+    /// True if the service was seen working for other clients: waiting until it is idle would then be pointless.
     shared: bool,
     progress: Arc<dyn Progress>,
 }
 
 impl ServiceTarget {
-    /// Asks the service who it is.
+    /// Queries the service's version and driver.
     ///
     /// # Errors
     /// The service does not answer or denies access, or something else answers.
@@ -64,8 +64,8 @@ impl ServiceTarget {
         Ok((target, record))
     }
 
-    /// Opens a driver of the service's kind as its peer. Without one, the service is measured all the same, and the notes say
-    /// why.
+    /// Opens a driver of the service's kind as its peer. Without one, the service is still measured, and the notes say why the
+    /// peer is missing.
     pub async fn add_direct_driver(
         &mut self,
         checkout: &Checkout,
@@ -102,7 +102,7 @@ impl ServiceTarget {
         let (client, control) = (Arc::clone(&self.client), Arc::new(Control::default()));
         let (worker, settle) = (Arc::clone(&control), !self.shared);
         let work = spawn_blocking(move || task::run(&client, &spec, &worker, settle));
-        // Kept here while it is awaited: an interruption drops the waiting, not the work.
+        // Store the work here while waiting for it: an interruption drops the waiting, not the work.
         let (_, work) = self.running.insert((control, work));
         let done = work.await;
         self.running = None;
@@ -156,7 +156,7 @@ impl BenchTarget for ServiceTarget {
             Peer::RoundTrip => {
                 let client = Arc::clone(&self.client);
                 let asked = spawn_blocking(move || {
-                    // The connection is there then, as it is for a task's second request.
+                    // This opens the connection, so that it is open as for a task's second request.
                     client.health()?;
                     let started = Instant::now();
                     client.health().map(|()| started.elapsed())
@@ -174,7 +174,7 @@ impl BenchTarget for ServiceTarget {
     }
 
     async fn usage(&mut self, _: usize) -> Result<Option<Vec<LayerUsage>>> {
-        // Other clients fill the volumes too.
+        // The usage is unknown, because other clients fill the volumes too.
         Ok(None)
     }
 
@@ -191,7 +191,7 @@ impl BenchTarget for ServiceTarget {
             // If the task has ended meanwhile, nothing is left to cancel.
             let _ = tokio::time::timeout(END_LIMIT, spawn_blocking(move || client.cancel(&id))).await;
         }
-        // The worker sees the end, and deletes the task.
+        // The worker notices the end, and deletes the task.
         if tokio::time::timeout(END_LIMIT, work).await.is_err() {
             let warning = "warning: the last task was asked to end and has not yet; the service goes on with it";
             self.progress.line(warning);

@@ -1,4 +1,4 @@
-//! One task through the service, from submit to its deletion. Blocks; whoever waits for it may ask it to stop.
+//! Runs one task through the service, from submit to deletion. Blocks; the waiting thread may ask it to stop.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -13,22 +13,22 @@ use super::problem::ClientError;
 use crate::machine::{Moment, Stopwatch};
 use crate::target::{Run, TIME_LIMIT};
 
-/// Longest a task may take: preparing, its turn, its program.
+/// Longest time for a task: preparation, queue and program.
 const END: Duration = Duration::from_secs(1200 + TIME_LIMIT.as_secs());
-/// Longest a busy service is asked again and again.
+/// Longest total time of repeated requests to a busy service.
 const BUSY: Duration = Duration::from_secs(180);
-/// How often a service that does not answer while a task runs is asked again, and after which pause.
+/// Maximum number of requests to a service that does not answer while a task runs, and the pause between them.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest wait until publishing is done, and the pause between two looks.
+/// Longest wait until publishing is done, and the pause between two checks.
 const SETTLE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How fast a wait hears that it is to stop.
+/// How often a wait checks whether it should stop.
 const HEAR: Duration = Duration::from_millis(50);
-/// Output beyond this is not kept; no scenario expects as much.
+/// Maximum size of the output that is kept, in bytes; no scenario expects as much.
 const MAX_STDOUT: usize = 8 << 20;
 
-/// What the one who waits and the one who works know of each other.
+/// State that the waiting thread and the working thread share.
 #[derive(Default)]
 pub struct Control {
     state: Mutex<State>,
@@ -45,7 +45,7 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the work to stop; the task that has to be cancelled for that.
+    /// Asks the work to stop. Returns the task that has to be cancelled for this.
     pub fn stop(&self) -> Option<String> {
         let mut state = self.state();
         state.stopped = true;
@@ -59,7 +59,7 @@ impl Control {
         }
     }
 
-    /// From here on, whoever stops must cancel.
+    /// Records the task's id: from now on, a thread that stops the work must cancel the task.
     fn has(&self, id: &str) -> Result<(), ClientError> {
         self.state().id = Some(id.to_owned());
         self.check()
@@ -77,13 +77,13 @@ impl Control {
     }
 }
 
-/// What was learned beside the run itself.
+/// The run, with observations beside it.
 pub struct Done {
     /// The run.
     pub run: Run,
-    /// How often the service was too busy to take the task.
+    /// How often the service was too busy to accept the task.
     pub refusals: u32,
-    /// False where the service had other work to do when the task was done: other clients use it too.
+    /// False if the service had other work when the task was done: other clients use it too.
     pub settled: bool,
 }
 
@@ -92,7 +92,7 @@ pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) ->
     run_within(client, spec, control, settle, BUSY)
 }
 
-/// The same with another patience for a busy service, which all refusals of the task draw on together.
+/// Runs a task like [`run`], with another time limit for waiting on a busy service; all refusals of the task share this limit.
 pub fn run_within(
     client: &Client,
     spec: &TaskSpec,
@@ -102,7 +102,7 @@ pub fn run_within(
 ) -> Result<Done, ClientError> {
     let mut refusals = 0;
     let (watch, id) = loop {
-        // What was refused had not begun, so the clock starts anew.
+        // A refused task had not begun, so start the clock again.
         let watch = Stopwatch::start();
         match client.submit(spec) {
             Ok(id) => break (watch, id),
@@ -119,7 +119,7 @@ pub fn run_within(
     Ok(Done { run, refusals, settled })
 }
 
-/// Waits as long as a busy service says, within what is `left` of patience.
+/// Waits as long as a busy service asks, within the time that is `left`.
 fn wait_out(error: ClientError, left: &mut Duration, control: &Control) -> Result<(), ClientError> {
     match &error {
         ClientError::Busy { retry_after, .. } if retry_after <= left => {
@@ -130,7 +130,7 @@ fn wait_out(error: ClientError, left: &mut Duration, control: &Control) -> Resul
     }
 }
 
-/// A task that still runs is cancelled first; what cannot be deleted then, the service forgets by itself.
+/// Deletes a task, after cancelling it if it still runs. The service expires a task that cannot be deleted.
 fn delete(client: &Client, id: &str) -> Result<(), ClientError> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
@@ -173,8 +173,8 @@ fn carry(
     Ok((run, settled))
 }
 
-/// Follows the task's output to its end. A connection that breaks is made again, but what was measured then says more of
-/// our pause than of the service.
+/// Follows the task's output to its end. A broken connection is opened again, but the measured time then includes the client's own
+/// pause.
 fn follow(
     client: &Client,
     id: &str,
@@ -247,8 +247,8 @@ fn ended_early_by(client: &Client, error: &std::io::Error) -> ClientError {
     }
 }
 
-/// Waits until the service has nothing to do, publishing included: no run is to pay for another one. False where others
-/// keep it at work.
+/// Waits until the service is idle, including publishing, so that no run is slowed by another one. Returns false if other clients
+/// keep it busy.
 fn quiet(client: &Client, control: &Control) -> Result<bool, ClientError> {
     let until = Instant::now() + SETTLE;
     while metrics::is_at_work(&client.metrics()?) {

@@ -1,4 +1,4 @@
-//! The client against a server that answers what a test says.
+//! Tests of the client against a server that answers as a test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,23 +19,23 @@ const TASK: &str = r#"{"state": "ended", "end": "exited", "exitCode": 0, "runner
     "cache": {"python": {"status": "hit"}, "system": {"status": "notAsked"}},
     "timeline": {"totalUs": 10, "spans": [{"phase": "user_code", "lane": "runner", "startUs": 0, "durationUs": 4}]}}"#;
 
-/// What a test's server answers: status, further header lines, body.
+/// An answer of a test's server: status, further header lines, body.
 pub type Answer = (u16, &'static str, String);
 
-/// An answer without anything special.
+/// A normal answer with this body.
 pub fn fine(body: &str) -> Answer {
     (200, "", body.to_owned())
 }
 
-/// A server with one answer a connection.
+/// A server that gives one answer per connection.
 pub struct TestServer {
-    /// Its address.
+    /// Address of the server.
     pub url: String,
-    /// What it was asked, in order.
+    /// The requests received, in order.
     pub asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// Answers what a healthy service does, but for what `other` says of a request line, counted by its like.
+/// Answers as a healthy service does, unless `other` returns an answer for a request line and the number of such requests so far.
 pub fn serve(other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -81,7 +81,7 @@ fn converse(
     };
     let (status, headers, body) = other(&request, like).unwrap_or_else(|| healthy(&request));
     let length = body.len();
-    // A client that was stopped reads nothing more.
+    // A stopped client no longer reads.
     let _ = write!(
         stream,
         "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
@@ -172,7 +172,7 @@ fn a_busy_service_is_asked_again_when_it_says_and_the_wait_is_in_no_sample() {
 fn a_service_that_stays_busy_is_given_up_however_short_each_wait_is() {
     let busy = || (429, "Retry-After: 1\r\n", r#"{"title": "Too many"}"#.to_owned());
     let server = serve(move |request, like| {
-        // More refusals than there is patience for, and an end for a client that never gives up.
+        // These are more refusals than the time limit allows; the refusals end, in case the client never gives up.
         (request == "POST /api/v1/tasks/submit" && like <= 5).then(busy)
     });
     let client = Client::new(&server.url, None).unwrap();
@@ -267,7 +267,7 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
     }
     let id = control.stop().unwrap();
     client(&server).cancel(&id).unwrap();
-    // Whether it heard in time or found the task ended, the task goes.
+    // The task is deleted, whether the client was stopped in time or found the task ended.
     let _ = work.join().unwrap();
     assert!(
         server
@@ -277,7 +277,7 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
             .iter()
             .any(|request| request.starts_with("DELETE "))
     );
-    // Who is stopped before there is a task starts none.
+    // A client that is stopped before its task exists starts none.
     let early = Control::default();
     assert_eq!(early.stop(), None);
     let error = task::run(&client(&server), &TaskSpec::new("1"), &early, true)

@@ -1,4 +1,4 @@
-//! Who answers at an address: a task service of hybrid-cache, with its version and its driver.
+//! Identifies the service at an address: a task service of hybrid-cache, with its version and its driver.
 
 use hybrid_cache_model::sample::ServiceRecord;
 
@@ -6,13 +6,13 @@ use super::client::Client;
 use super::metrics;
 use super::problem::ClientError;
 
-/// Asks a service for its version and driver, which also shows that it is one and accepts the token.
+/// Queries a service's version and driver, which also shows that it is a task service and accepts the token.
 ///
 /// # Errors
-/// Nobody answers, the token is wrong, or something else than a task service answers.
+/// There is no answer, the token is wrong, or the answer does not come from a task service.
 pub fn who(client: &Client) -> Result<ServiceRecord, ClientError> {
     let told = client.metrics().map_err(|error| match error {
-        // Some other server, which has no such path.
+        // Another kind of server, which has no such path.
         ClientError::Refused { problem, .. } if problem.status == 404 => client.foreign(problem),
         other => other,
     })?;

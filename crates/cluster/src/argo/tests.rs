@@ -1,4 +1,4 @@
-//! What is decided about Argo Workflows, and its manifests as they are in the checkout.
+//! Tests of the plan for Argo Workflows, and of its manifests in the checkout.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ fn objects() -> Vec<Value> {
     objects
 }
 
-/// The object of a kind and a name.
+/// The object with this kind and name.
 fn named(kind: &str, name: &str) -> Value {
     let is_it = |object: &Value| object["kind"] == kind && object["metadata"]["name"] == name;
     let found = objects().into_iter().find(is_it);
@@ -136,7 +136,7 @@ fn a_kind_is_named_after_its_group_and_takes_what_is_written() {
         plurals.insert(plural.to_owned());
     }
     assert!(plurals.contains(resource_kinds::WORKFLOW.plural));
-    // What the controller may list must be there to be listed.
+    // The controller fails at the start if a kind that it may list does not exist.
     for right in named("Role", "argo")["rules"].as_array().unwrap() {
         if right["apiGroups"][0] == resource_kinds::WORKFLOW.group {
             let named = right["resources"].as_array().unwrap().iter().filter_map(Value::as_str);
@@ -188,7 +188,7 @@ fn nobody_gets_more_rights_than_a_workflow_needs() {
         match object["kind"].as_str() {
             Some("ServiceAccount") => assert_eq!(object["automountServiceAccountToken"], false, "{object}"),
             Some("RoleBinding") => {
-                // A role, its binding and its account go by one name; the driver's account is that of rbac.yaml.
+                // A role, its binding and its account share one name; the driver's account is that of rbac.yaml.
                 let (role, account) = (&object["roleRef"]["name"], &object["subjects"][0]["name"]);
                 assert_eq!(object["metadata"]["name"], *role);
                 assert!(role == account || *account == "hybrid-cache-driver", "{object}");

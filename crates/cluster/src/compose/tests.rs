@@ -1,4 +1,4 @@
-//! What is written for compose.yaml, and that compose.yaml asks for just that.
+//! Tests of the files for compose.yaml, and that compose.yaml asks for exactly these files.
 
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_tools::Silent;
@@ -34,7 +34,7 @@ fn files_are_written_once_and_a_token_is_kept() {
     let files = |image: &str| {
         let config = connection::config_with(image.into(), NetworkSettings::default());
         let mut files = ComposeFiles::new(&crate::tests::checkout(), &state, &config).unwrap();
-        // The checkout's own is not the test's to write.
+        // The test must not write the checkout's own file.
         files.wanted.retain(|(path, _)| path.starts_with(folder.path()));
         files
     };

@@ -7,10 +7,10 @@ use crate::doctor::finding::Finding;
 use crate::doctor::gather;
 use crate::options::DoctorOptions;
 
-/// Checks everything, in the order in which a person would mend things.
+/// Checks everything, in the order in which a person would fix things.
 ///
 /// # Errors
-/// The name cannot be a cluster's, or the checkout is not whole.
+/// The name cannot be a cluster's, or the checkout is incomplete.
 pub async fn examine(checkout: &Checkout, options: &DoctorOptions) -> Result<Vec<Finding>> {
     let facts = gather::facts(checkout, options).await?;
     Ok(judge(&facts))

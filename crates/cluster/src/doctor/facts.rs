@@ -1,20 +1,20 @@
-//! What the checks judge: plain data, so that a test can hand them any fault.
+//! The facts that the checks judge: plain data, so that a test can pass any fault.
 
 use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use crate::kind_cli::KindFound;
 
-/// What is known of one thing.
+/// A fact, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known<T> {
-    /// It was looked at.
+    /// The fact was read.
     Yes(T),
-    /// It could not be looked at, and why.
+    /// The fact could not be read, and why.
     No(String),
 }
 
-/// Everything that was found out.
+/// All facts.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// This machine.
@@ -27,60 +27,60 @@ pub struct Facts {
     pub image: Known<Image>,
     /// The cluster.
     pub cluster: Known<Cluster>,
-    /// What two runs of the same task did, the second one right after the first.
+    /// Two runs of the same task, one right after the other.
     pub smoke_test: Known<SmokeTest>,
-    /// System packages that a person asked about.
+    /// System packages that the user asked about.
     pub names: Vec<Name>,
 }
 
 /// This machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// 1 or 2.
+    /// Version of control groups, 1 or 2.
     pub cgroup_version: u8,
-    /// False where the capability bounding set lacks CAP_SYS_RESOURCE.
+    /// False if the capability bounding set lacks CAP_SYS_RESOURCE.
     pub sys_resource: bool,
-    /// Why an ordinary user gets no user namespace; `None` where he does.
+    /// Why an ordinary user gets no user namespace; `None` if the user gets one.
     pub user_namespaces_refused: Option<String>,
-    /// What the kernel has of Landlock.
+    /// What the kernel supports of Landlock.
     pub landlock: Landlock,
-    /// Why the local driver can bound no task's memory; `None` where it can.
+    /// Why the local driver cannot limit a task's memory; `None` if it can.
     pub memory_limit_lacking: Option<String>,
     /// Why tasks on this machine get no network of their own; `None` if they do.
     pub task_network_refused: Option<String>,
     /// A variable that names a proxy on this machine's loopback, which such tasks cannot reach.
     pub loopback_proxy: Option<String>,
-    /// File systems that fill up: what for, and what is left.
+    /// File systems that fill up: purpose, and free space.
     pub disks: Vec<Disk>,
-    /// Watches of files one user may have at a time; kind's nodes want more than the kernel's default.
+    /// How many inotify instances one user may have; kind's nodes need more than the kernel's default.
     pub inotify_instances: u64,
-    /// Ports of this machine that the cluster's definition asks for and something else listens on.
+    /// Ports of this machine that the cluster's definition asks for and another program uses.
     pub taken_ports: Vec<u16>,
 }
 
 /// A file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Its folder.
+    /// A folder on the file system.
     pub folder: String,
-    /// Bytes an ordinary user may still take.
+    /// Bytes that an ordinary user may still use.
     pub free_bytes: u64,
-    /// Inodes likewise; `None` where the file system does not count them.
+    /// Inodes that an ordinary user may still use; `None` if the file system does not count inodes.
     pub free_inodes: Option<u64>,
 }
 
 /// The Docker engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Docker {
-    /// It cannot be used.
+    /// The engine cannot be used.
     Unusable(EngineError),
-    /// It answers.
+    /// The engine answers.
     Running {
-        /// Its version.
+        /// Version of the engine.
         version: String,
-        /// The API version that is spoken with it.
+        /// Version of the API that is used.
         api: String,
-        /// Runtime of containers that name none.
+        /// Runtime for containers that do not name one.
         default_runtime: String,
     },
 }
@@ -88,94 +88,94 @@ pub enum Docker {
 /// The `kind` program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It was looked for.
+    /// The result of the search for the program.
     Looked(KindFound),
-    /// It is not needed: the cluster is somebody else's.
+    /// The program is not needed: the cluster is not a kind cluster of ours.
     NotNeeded,
 }
 
 /// The image that tasks run in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its reference.
+    /// Reference of the image.
     pub reference: String,
-    /// Its id in the engine; `None` where it is not there.
+    /// Id of the image in the engine; `None` if the engine does not have the image.
     pub id: Option<String>,
-    /// Which Nix it says it has.
+    /// The Nix that the image's record names.
     pub nix: Option<String>,
 }
 
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its context.
+    /// Context of the cluster.
     pub context: String,
-    /// Name and readiness of each node; `Err` is what the node says is wrong.
+    /// Name and readiness of each node; `Err` has the problem that the node reports.
     pub nodes: Vec<(String, Result<(), String>)>,
-    /// True where a node has the image.
+    /// True if a node has the image.
     pub image_on_node: Known<bool>,
-    /// True where the folder of the volumes is mounted into the node; not for clusters with dynamic volumes.
+    /// True if the folder of the volumes is mounted into the node; not for clusters with dynamic volumes.
     pub volumes_mounted: Known<bool>,
     /// Owner of each volume's folder on the node.
     pub owners: Known<Vec<(String, u32)>>,
-    /// The claims that should be there.
+    /// The claims that should exist.
     pub claims: Vec<Claim>,
     /// Seconds by which the cluster's clock is ahead of ours.
     pub clock_ahead_s: Known<i64>,
-    /// What the network policy closes.
+    /// The addresses that the network policy closes.
     pub addresses: Known<Addresses>,
-    /// What interrupted runs have left: `secret/task-abc`, `epoch first-1`.
+    /// Leftovers of interrupted runs: `secret/task-abc`, `epoch first-1`.
     pub leftovers: Vec<String>,
-    /// True where the kubelet was told to accept cgroup v1.
+    /// True if the kubelet is configured to accept cgroup v1.
     pub kubelet_accepts_cgroup_v1: Known<bool>,
 }
 
-/// Which addresses of the cluster tasks are kept from.
+/// Which addresses of the cluster are closed to tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// Ranges of the cluster that the policy leaves open: `10.96.0.0/16`.
     pub left_open: Vec<String>,
-    /// What the cluster does not tell, for a person.
+    /// Which addresses the cluster does not state, as text for a person.
     pub unknown: Option<String>,
 }
 
 /// A PersistentVolumeClaim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Its name.
+    /// Name of the claim.
     pub name: String,
-    /// `Bound`, `Pending`, `Lost`; `None` where there is none.
+    /// `Bound`, `Pending`, `Lost`; `None` if there is no such claim.
     pub phase: Option<String>,
-    /// Bytes it has.
+    /// Capacity in bytes.
     pub capacity_bytes: u64,
-    /// Bytes the volume holds by now, where that is known.
+    /// Bytes that the volume holds now, if known.
     pub used_bytes: Option<u64>,
-    /// Latest event about it.
+    /// Latest event about the claim.
     pub event: Option<String>,
 }
 
 /// Two runs of the same task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmokeTest {
-    /// What the second run's caches said: (cache, status).
+    /// What each cache reported in the second run: (cache, status).
     pub second: Vec<(String, String)>,
-    /// True where every cache that was asked answered with a hit.
+    /// True if every cache that was used reported a hit.
     pub all_hit: bool,
     /// Why a run failed.
     pub failure: Option<String>,
-    /// Milliseconds the second run took.
+    /// Duration of the second run in milliseconds.
     pub second_ms: u64,
 }
 
-/// A system package that somebody asked about.
+/// A system package that the user asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// As it was written.
+    /// The name as the user wrote it.
     pub asked: String,
-    /// What it stands for; `None` where the package source has nothing of that name.
+    /// The attributes that the name stands for; `None` if the package source has nothing of that name.
     pub attributes: Option<Vec<String>>,
     /// The nearest known name.
     pub suggestion: Option<String>,
-    /// Which package source.
+    /// The package source that was searched.
     pub source: String,
 }

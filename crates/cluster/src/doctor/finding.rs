@@ -1,4 +1,4 @@
-//! What a check came to: a stable id, the fact, the verdict, and the fix.
+//! The result of a check: a stable id, the fact, the verdict, and the fix.
 
 use serde::Serialize;
 
@@ -6,32 +6,32 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it should be.
+    /// Everything is as it should be.
     Good,
-    /// It works, but not as well as it could, or not for long.
+    /// It works, but less well than it could, or not for long.
     Warning,
-    /// Something does not work because of it.
+    /// Something does not work because of this fact.
     Bad,
-    /// It could not be looked at, because of something that another check names.
+    /// The check was skipped, because of a problem that another check names.
     Skipped,
 }
 
-/// One check's result. The shape is what `--json` prints: ids stay the same from version to version.
+/// One check's result, in the shape that `--json` prints. Ids stay the same from version to version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was checked, `docker.running`.
+    /// What was checked, such as `docker.running`.
     pub id: &'static str,
-    /// How good it is.
+    /// How good the fact is.
     pub verdict: Verdict,
-    /// What was found, in lower case.
+    /// The fact, in lower case.
     pub fact: String,
-    /// What to do about it; absent where nothing is wrong.
+    /// What to do; absent if nothing is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
 
 impl Finding {
-    /// Nothing is wrong.
+    /// A finding that nothing is wrong.
     pub fn good(id: &'static str, fact: impl Into<String>) -> Finding {
         Finding {
             id,
@@ -41,7 +41,7 @@ impl Finding {
         }
     }
 
-    /// It works, with a reservation.
+    /// A finding that works with a reservation.
     pub fn warning(id: &'static str, fact: impl Into<String>, fix: impl Into<String>) -> Finding {
         Finding {
             id,
@@ -51,7 +51,7 @@ impl Finding {
         }
     }
 
-    /// Something is wrong.
+    /// A finding that something is wrong.
     pub fn bad(id: &'static str, fact: impl Into<String>, fix: impl Into<String>) -> Finding {
         Finding {
             id,
@@ -61,7 +61,7 @@ impl Finding {
         }
     }
 
-    /// It could not be looked at.
+    /// A finding that the check was skipped.
     pub fn skipped(id: &'static str, why: impl Into<String>) -> Finding {
         Finding {
             id,

@@ -1,4 +1,4 @@
-//! Finds the facts out. What cannot be found out is a fact, too, and never ends the search.
+//! Gathers the facts. A fact that cannot be read is recorded with its reason and never ends the search.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,13 +27,13 @@ use crate::setup_record::SetupRecord;
 use crate::state::StateFolder;
 use crate::{kind_cli, node, status};
 
-/// Longest that two runs of the smoke test may take, the first of which may install a package.
+/// Longest time for the two runs of the smoke test; the first may install a package.
 const SMOKE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
-/// Asks for one small package of each cache, and prints nothing.
+/// Needs one small package from each cache, and prints nothing.
 const SMOKE_TEST_PYTHON: &str = "six";
 const SMOKE_TEST_SYSTEM: &str = "gnused";
 
-/// Looks at everything.
+/// Gathers all facts.
 ///
 /// # Errors
 /// The command line names no cluster.
@@ -134,14 +134,14 @@ async fn image(engine: &Engine, reference: &str) -> Result<Image> {
     })
 }
 
-/// The image's record, out of the archive that Docker copies a file in.
+/// The image's record, from the archive in which Docker copies a file.
 fn record_in(archive: &[u8]) -> Option<ImageRecord> {
     let mut archive = tar::Archive::new(archive);
     let file = archive.entries().ok()?.next()?.ok()?;
     serde_json::from_reader(file).ok()
 }
 
-/// Adds what only pods can say; the smoke test if it was run.
+/// Adds the facts that need a pod, and the smoke test if it was run.
 async fn pods_say(
     checkout: &Checkout,
     api: ClusterApi,
@@ -213,7 +213,7 @@ async fn api_says(api: &ClusterApi, options: &DoctorOptions) -> Result<Cluster> 
     })
 }
 
-/// Compares the network policy, as it is in the cluster, with the cluster's addresses.
+/// Compares the network policy in the cluster with the cluster's addresses.
 async fn addresses(api: &ClusterApi) -> Result<Addresses> {
     let policy = ranges::policy();
     let (sources, record, policy) = tokio::try_join!(api.address_sources(), SetupRecord::read(api), api.get(&policy))?;
@@ -238,7 +238,7 @@ fn claim(name: &str, claims: &[ClaimFacts]) -> Claim {
     }
 }
 
-/// Adds what only the node's container can say.
+/// Adds the facts that need the node's container.
 async fn node_says(engine: &Engine, name: &str, reference: &str, image_id: Option<&str>, cluster: &mut Cluster) {
     let containers = node::containers(engine, name).await.unwrap_or_default();
     let Some(container) = containers.iter().find(|container| container.state == "running") else {
@@ -300,7 +300,7 @@ async fn smoke_test(driver: &KubeDriver) -> Result<SmokeTest> {
     Ok(smoke_test)
 }
 
-/// What a cache did.
+/// The status of a cache as a word.
 fn in_words(status: CacheStatus) -> String {
     match status {
         CacheStatus::Hit => "hit".to_owned(),
@@ -317,7 +317,7 @@ fn in_words(status: CacheStatus) -> String {
     }
 }
 
-/// Folders whose file systems fill up.
+/// Folders on the file systems that fill up.
 fn folders(options: &DoctorOptions) -> Result<Vec<PathBuf>> {
     let mut folders = vec![PathBuf::from("/var/lib/docker"), default_root()?];
     if options.cluster.context.is_none() {
@@ -330,7 +330,7 @@ fn folders(options: &DoctorOptions) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Ports of this machine that the cluster's definition asks for. A cluster that is there has them already.
+/// Ports of this machine that the cluster's definition asks for; none if the cluster exists, because it then uses them itself.
 fn ports(checkout: &Checkout, options: &DoctorOptions) -> Result<Vec<u16>> {
     let state = StateFolder::for_cluster(&options.cluster.name)?;
     if options.cluster.context.is_some() || state.kubeconfig().is_file() {
@@ -343,7 +343,7 @@ fn ports(checkout: &Checkout, options: &DoctorOptions) -> Result<Vec<u16>> {
     Ok(ports.filter_map(|port| u16::try_from(port).ok()).collect())
 }
 
-/// Looks names up where the package source can be asked without running anything: debnix is in the checkout.
+/// Looks names up if the package source can be searched without running a program: debnix is in the checkout.
 fn names(checkout: &Checkout, asked: &[String]) -> Vec<Name> {
     let text = std::fs::read(checkout.path("images/debnix/pins.json")).unwrap_or_default();
     let pins: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Finds out about this machine: nothing here starts a program or waits for anybody.
+//! Reads facts about this machine, without starting a program or waiting.
 
 use std::fs;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::doctor::facts::{Disk, Host, Name};
 /// Bit of CAP_SYS_RESOURCE in a capability set.
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// Looks at the machine. `folders` are those that fill up, `ports` those that the cluster asks for.
+/// Reads the facts. `folders` are on the file systems that fill up, `ports` are those that the cluster asks for.
 pub fn look(checkout: &Checkout, folders: &[PathBuf], ports: &[u16]) -> Host {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     Host {
@@ -41,7 +41,7 @@ fn number(file: &str) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// True where the bounding set in a `/proc/PID/status` has the capability, or says nothing.
+/// True if the bounding set in a `/proc/PID/status` has the capability, or if the file has no bounding set.
 fn has_capability(status: &str, bit: u32) -> bool {
     let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
@@ -62,7 +62,7 @@ fn user_namespaces_refused(read: impl Fn(&str) -> Option<String>) -> Option<Stri
     })
 }
 
-/// Why tasks of the local driver get no network of their own, as far as that shows without making one.
+/// Why tasks of the local driver get no network of their own, as far as this is visible without creating one.
 fn task_network_refused(checkout: &Checkout) -> Option<String> {
     const TUN: &str = "/dev/net/tun";
     let brought = fs::read_dir(checkout.path(".tools")).into_iter().flatten().flatten();
@@ -73,7 +73,7 @@ fn task_network_refused(checkout: &Checkout) -> Option<String> {
     if !fs::metadata(TUN).is_ok_and(|metadata| metadata.file_type().is_char_device()) {
         return Some(format!("there is no {TUN}"));
     }
-    // Root makes a device file of its own.
+    // Root creates its own device file.
     let may =
         rustix::process::geteuid().is_root() || rustix::fs::access(TUN, Access::READ_OK | Access::WRITE_OK).is_ok();
     (!may).then(|| format!("{TUN} is not for everyone"))
@@ -100,7 +100,7 @@ fn loopback_proxy(read: impl Fn(&str) -> Option<String>) -> Option<String> {
     })
 }
 
-/// What is left below the nearest folder that exists.
+/// Free space on the file system of a folder, or of its nearest ancestor that exists.
 fn disk(folder: &Path) -> Option<Disk> {
     let (found, stat) = folder
         .ancestors()
@@ -117,7 +117,7 @@ fn is_taken(port: u16) -> bool {
     bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
-/// Looks a system package up in the names a package source has (`None`: it cannot tell without being asked).
+/// Looks a system package up in the names of a package source (`None`: the source cannot be searched without running a program).
 pub fn look_up(asked: &str, source: &str, known: Option<&[String]>) -> Name {
     let mut spec = TaskSpec::new("pass");
     asked.clone_into(&mut spec.system_dependencies);

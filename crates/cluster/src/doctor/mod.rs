@@ -1,4 +1,4 @@
-//! Finds out what a cluster needs and lacks, judges it, and says how to mend it.
+//! Finds out what a cluster needs and lacks, judges it, and says how to fix it.
 
 mod checks;
 mod examine;

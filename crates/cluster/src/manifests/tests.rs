@@ -1,4 +1,4 @@
-//! The manifests as they are in the checkout: each parses, and they fit each other.
+//! Tests of the manifests in the checkout: each file parses, and the files fit each other.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Every state that `up` can meet, and what it decides.
+//! Tests of every state that `up` can meet, and of what it decides.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Addresses that clusters of several kinds tell, and the policies that come of them.
+//! Tests of the addresses that several kinds of clusters state, and of the resulting policies.
 
 use super::*;
 use crate::manifests::{self, VolumeSource};
@@ -103,7 +103,7 @@ fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
         assert!(!fourth.contains(&of_kind) && !sixth.contains(&of_kind), "{of_kind}");
     }
     assert_eq!(ranges.left_open(&outside), []);
-    // A policy from before a node came, and before Services got another range.
+    // The policy is older than a node and than another range of Services.
     let mut before = told();
     before.nodes.pop();
     before.kubeadm = Some(kubeadm("10.0.0.0/8,fd00:1::/56", "10.1.0.0/16"));
@@ -153,7 +153,7 @@ fn what_a_cluster_does_not_tell_is_said_until_a_person_names_it() {
     let named = Ranges::from_sources(&bare, ["10.8.0.0/14".parse().unwrap()].into());
     assert_eq!(named.unknown(), None);
     assert!(excepts(&policy(&named, OUTSIDE), 0).contains(&"10.8.0.0/14"));
-    // A managed cluster gives its pods' ranges out itself, and tells Services' since Kubernetes 1.33.
+    // A managed cluster assigns its pods' ranges itself, and states the Services' ranges since Kubernetes 1.33.
     let managed = AddressSources {
         service_ranges: vec![json!({"spec": {"cidrs": ["10.30.0.0/20"]}})],
         nodes: vec![

@@ -1,4 +1,4 @@
-//! What is decided about the service, and its manifest as it is in the checkout.
+//! Tests of the plan for the service, and of its manifest in the checkout.
 
 use std::collections::BTreeSet;
 
@@ -199,7 +199,7 @@ fn what_the_file_tells_the_driver_is_what_up_tells_it() {
         .unwrap();
     let told: KubeConfig = serde_json::from_str(told).unwrap();
     let mut ours = connection::config_with("nix-portable-base:latest".into(), NetworkSettings::default());
-    // `up` brings this machine's.
+    // `up` adds the certificates of this machine.
     ours.certificates = None;
     ours.network.index = "default".into();
     assert_eq!(told, ours);

@@ -1,4 +1,4 @@
-//! What `status` says of what `up` can bring beside the place for tasks: Argo Workflows and the task service.
+//! The optional parts that `up` can install, as `status` shows them: Argo Workflows and the task service.
 
 use serde::Serialize;
 
@@ -9,18 +9,18 @@ use crate::service;
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArgoStatus {
-    /// `ready` or `notReady`; `elsewhere` where the cluster knows Workflows and their controller is in another namespace.
+    /// `ready` or `notReady`; `elsewhere` if the cluster knows Workflows and their controller is in another namespace.
     pub state: &'static str,
-    /// What its controller waits for.
+    /// What the controller waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The controller's image, where that is ready.
+    /// The controller's image, if the controller is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
 
 impl ArgoStatus {
-    /// Of the controller in our namespace, and whether the API server knows Workflows.
+    /// Combines the controller in our namespace with whether the API server knows Workflows.
     pub fn from_rollout(controller: Rollout, knows_it: bool) -> Option<ArgoStatus> {
         let (state, reason, image) = match (controller, knows_it) {
             (Rollout::Absent, false) => return None,
@@ -37,18 +37,18 @@ impl ArgoStatus {
 pub struct ServiceStatus {
     /// `ready` or `notReady`.
     pub state: &'static str,
-    /// What it waits for.
+    /// What the service waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its image, where it is ready.
+    /// The service's image, if the service is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Where it is within the cluster.
+    /// Address of the service within the cluster.
     pub address: String,
 }
 
 impl ServiceStatus {
-    /// None where there is none.
+    /// `None` if there is no service.
     pub fn from_rollout(rollout: Rollout, namespace: &str) -> Option<ServiceStatus> {
         if rollout == Rollout::Absent {
             return None;

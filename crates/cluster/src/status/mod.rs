@@ -1,4 +1,4 @@
-//! How a cluster is: its nodes, its volumes and what they hold, and what its tasks found in the caches.
+//! Reads the state of a cluster: its nodes, its volumes and their contents, and what its tasks found in the caches.
 
 mod deployed;
 mod observe;

@@ -1,4 +1,4 @@
-//! Finds out how a cluster is.
+//! Gathers the status of a cluster.
 
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::task_image as image;
@@ -18,7 +18,7 @@ use crate::status::usage::usage;
 use crate::trace::{self, VolumeGrowth};
 use crate::{argo, connection, node, resource_kinds, service};
 
-/// Finds out everything that can be found out.
+/// Gathers everything that can be read.
 ///
 /// # Errors
 /// The machine's own settings cannot be read.
@@ -84,7 +84,7 @@ pub async fn observe(checkout: &Checkout, choice: &ClusterChoice) -> Result<Stat
     Ok(status)
 }
 
-/// What the volumes hold, and how they fill.
+/// Measures what the volumes hold and how they fill.
 async fn look_at_volumes(
     status: &mut Status,
     claims: &[ClaimFacts],
@@ -113,11 +113,11 @@ async fn look_at_volumes(
     });
 }
 
-/// Whether there is a node to look into.
+/// Whether there is a node that can be read.
 enum Node {
-    /// There may be one.
+    /// There may be a node.
     There,
-    /// The kind cluster has none, so it is gone.
+    /// The kind cluster has no node, so the cluster does not exist.
     Absent,
 }
 
@@ -142,7 +142,7 @@ async fn look_at_node(status: &mut Status, choice: &ClusterChoice) -> Result<Nod
     Ok(Node::There)
 }
 
-/// How the volumes fill, from what was recorded of the cluster; or why that is not known.
+/// How the volumes fill, computed from the recorded requests of the cluster; or why that is not known.
 fn growth(usage: &UsageReport, claims: &[ClaimFacts], choice: &ClusterChoice) -> Result<Vec<VolumeGrowth>, String> {
     let size = |name: &str| {
         let claim = claims.iter().find(|claim| claim.name == name);
@@ -186,7 +186,7 @@ fn count(pods: &[TaskPod]) -> Tasks {
     }
 }
 
-/// Only what a runner reported counts, and only once a task: a pod that missed is followed by one that was prepared.
+/// Counts only what a runner reported, and each task once: a pod that missed is followed by one with a preparing container.
 fn hits(pods: &[TaskPod]) -> Hits {
     let mut hits = Hits::default();
     for report in pods.iter().filter_map(TaskPod::report) {

@@ -1,4 +1,4 @@
-//! What `status` reports of a cluster.
+//! The report of `status` on a cluster.
 
 use hybrid_cache_model::CacheStatus;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use crate::facts::NodeFacts;
 use crate::status::deployed::{ArgoStatus, ServiceStatus};
 use crate::trace::VolumeGrowth;
 
-/// What `--json` prints. Fields may be added; none changes its meaning or goes.
+/// The document that `--json` prints. Fields may be added; no field is removed or changes its meaning.
 ///
 /// ```json
 /// {
@@ -30,25 +30,25 @@ use crate::trace::VolumeGrowth;
 pub struct Status {
     /// The cluster itself.
     pub cluster: ClusterStatus,
-    /// Its nodes.
+    /// Nodes of the cluster.
     pub nodes: Vec<NodeFacts>,
     /// The image that tasks run in.
     pub image: ImageStatus,
     /// Both volumes.
     pub volumes: Vec<VolumeStatus>,
-    /// What they hold; none where they could not be measured.
+    /// What the volumes hold; `None` if they could not be measured.
     pub caches: Option<CachesStatus>,
-    /// What the tasks that the cluster still knows found in the caches.
+    /// What the tasks that the cluster still lists found in the caches.
     pub hits: Hits,
-    /// Argo Workflows; none where the cluster does not know it.
+    /// Argo Workflows; `None` if the cluster does not know it.
     pub argo: Option<ArgoStatus>,
-    /// The task service in the cluster; none where it was not asked for.
+    /// The task service in the cluster; `None` if it was not requested.
     pub service: Option<ServiceStatus>,
-    /// How the volumes fill, as `cache usage --json` has it; empty where nothing is recorded or measured.
+    /// How the volumes fill, as in `cache usage --json`; empty if nothing is recorded or measured.
     pub growth: Vec<VolumeGrowth>,
-    /// The tasks that the cluster still knows.
+    /// The tasks that the cluster still lists.
     pub tasks: Tasks,
-    /// Why something could not be found out.
+    /// Why something could not be read.
     pub notes: Vec<String>,
 }
 
@@ -56,33 +56,33 @@ pub struct Status {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStatus {
-    /// Its name or context.
+    /// Name or context of the cluster.
     pub name: String,
-    /// How far it is.
+    /// State of the cluster.
     pub state: ClusterState,
-    /// Its API server.
+    /// Address of the API server.
     pub address: Option<String>,
-    /// Kubernetes' version.
+    /// Version of Kubernetes.
     pub version: Option<String>,
 }
 
-/// How far a cluster is.
+/// State of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ClusterState {
-    /// There is none.
+    /// There is no such cluster.
     #[default]
     Absent,
-    /// Its API server does not answer.
+    /// The API server does not answer.
     Unreachable,
-    /// No node takes pods.
+    /// No node accepts pods.
     NotReady,
-    /// A node takes pods.
+    /// A node accepts pods.
     Ready,
 }
 
 impl ClusterState {
-    /// As JSON has it.
+    /// The state's name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             ClusterState::Absent => "absent",
@@ -97,11 +97,11 @@ impl ClusterState {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageStatus {
-    /// Its reference; none where it was never built.
+    /// Reference of the image; `None` if it was never built.
     pub reference: Option<String>,
-    /// Its id in the Docker engine.
+    /// Id of the image in the Docker engine.
     pub engine_id: Option<String>,
-    /// Whether the node has that same image; none where the node cannot be looked into.
+    /// True if the node has the same image; `None` if the node cannot be read.
     pub on_node: Option<bool>,
 }
 
@@ -111,21 +111,21 @@ pub struct ImageStatus {
 pub struct VolumeStatus {
     /// `python` or `system`.
     pub volume: String,
-    /// Its claim.
+    /// Claim of the volume.
     pub claim: String,
     /// `Bound`, `Pending`, `Lost`, or `absent`.
     pub phase: String,
-    /// What the claim has.
+    /// Capacity of the claim in bytes.
     pub capacity_bytes: Option<u64>,
-    /// What the caches take of it.
+    /// Bytes that the caches use.
     pub used_bytes: Option<u64>,
-    /// Their inodes.
+    /// Inodes that the caches use.
     pub used_inodes: Option<u64>,
-    /// Bytes of it that no environment needs.
+    /// Bytes in the volume that no environment needs.
     pub garbage_bytes: Option<u64>,
-    /// What its file system has left.
+    /// Free bytes of the file system.
     pub free_bytes: Option<u64>,
-    /// Likewise in inodes.
+    /// Free inodes of the file system.
     pub free_inodes: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ pub struct VolumeStatus {
 pub struct CachesStatus {
     /// Warm Python environments.
     pub environments: u64,
-    /// Requests that lead to them.
+    /// Requests that resolve to these environments.
     pub requests: u64,
     /// Warm sets of system packages.
     pub system_sets: u64,
@@ -155,23 +155,23 @@ pub struct Hits {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HitRate {
-    /// Tasks that asked it.
+    /// Tasks that used the cache.
     pub asked: u64,
-    /// Tasks that found what they asked for.
+    /// Tasks that found what they needed.
     pub hit: u64,
 }
 
-/// Tasks by how far they are.
+/// Tasks by state.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tasks {
-    /// They wait for room on a node, or are prepared.
+    /// Tasks that wait for room on a node, or are being prepared.
     pub queued: u64,
-    /// They run.
+    /// Tasks that are running.
     pub running: u64,
-    /// They ended well.
+    /// Tasks that succeeded.
     pub succeeded: u64,
-    /// They did not.
+    /// Tasks that failed.
     pub failed: u64,
 }
 

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use crate::api::ClusterApi;
 use crate::connection::{self, ClusterConnection};
 
-/// Longest that measuring the volumes may take; without it the rest is shown.
+/// Longest time for measuring the volumes; after it, the rest is shown without the measurement.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Has a pod measure the volumes.
+/// Measures the volumes in a pod.
 ///
 /// # Errors
 /// No pod can run, or it takes too long.
@@ -25,7 +25,7 @@ pub async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> 
     measure(&ClusterConnection { api, config }.driver().await?).await
 }
 
-/// The same through a driver that is open.
+/// Measures the volumes through an open driver.
 ///
 /// # Errors
 /// No pod can run, or it takes too long.

@@ -1,4 +1,4 @@
-//! Writes all files of a recorded trace as one.
+//! Writes all files of a recorded trace to one file.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -10,12 +10,12 @@ use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result};
 
 use crate::trace::file;
 
-/// How many requests an export wrote.
+/// What an export wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportCount {
     /// Requests that were written.
     pub requests: u64,
-    /// Lines that were left out: they are torn, or not of this version of the format.
+    /// Lines that were left out because they are truncated or of another version of the format.
     pub left_out: u64,
 }
 
@@ -49,7 +49,7 @@ pub fn export(folder: &Path, anonymise: bool, to: &mut impl Write) -> Result<Exp
     let mut count = ExportCount::default();
     for path in files_in(folder).with_context(|| format!("reading {}", folder.display()))? {
         let file = match File::open(&path) {
-            // Rotation has taken it since.
+            // Rotation has deleted the file since it was listed.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             opened => opened.with_context(|| format!("opening {}", path.display()))?,
         };
@@ -66,7 +66,7 @@ pub fn export(folder: &Path, anonymise: bool, to: &mut impl Write) -> Result<Exp
     Ok(count)
 }
 
-/// A line as it is exported; `None` for one that is none.
+/// A line as it is exported; `None` if it is not a line of a trace.
 fn exported(line: &[u8], anonymiser: &mut Option<Anonymiser>, count: &mut ExportCount) -> Option<String> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return None;

@@ -1,4 +1,4 @@
-//! A trace in a file, read again from its beginning for each pass: what is in memory is the catalog, not the requests.
+//! A trace in a file, read from the beginning in each pass: memory holds the catalog, not the requests.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -8,10 +8,10 @@ use hybrid_cache_sizing::trace::{Faults, Reader, TraceError};
 use hybrid_cache_sizing::{Catalog, Event, Source};
 use hybrid_cache_tools::{Error, ErrorContext, Result};
 
-/// A line that is longer is no line of a trace: a header lists what is resident, which is megabytes at most.
+/// Longest line of a trace: a header lists what is resident, which is a few megabytes at most.
 const MAX_LINE_BYTES: u64 = 256 << 20;
 
-/// A trace, and what is known of it after its first reading.
+/// A trace, with the facts from its first pass.
 pub struct TraceFile {
     file: File,
     catalog: Catalog,
@@ -19,10 +19,10 @@ pub struct TraceFile {
 }
 
 impl TraceFile {
-    /// Reads the trace once. `-` is standard input, which goes to a temporary file, since it is read several times.
+    /// Reads the trace once. `-` is standard input, which is copied to a temporary file because it is read several times.
     ///
     /// # Errors
-    /// It cannot be read, or is no trace.
+    /// The trace cannot be read, or is not a trace.
     pub fn open(path: &Path) -> Result<TraceFile> {
         let file = if path == Path::new("-") {
             let mut spool = tempfile::tempfile().context("making a temporary file")?;
@@ -43,7 +43,7 @@ impl TraceFile {
         Ok(TraceFile { file, catalog, faults })
     }
 
-    /// What is wrong with single lines.
+    /// Warnings about single lines.
     pub fn warnings(&self) -> Vec<String> {
         describe_faults(&self.faults)
     }
@@ -78,7 +78,7 @@ fn read(file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Faults), 
     reader.finish()
 }
 
-/// Takes a line without its line break; the second value is false for a last one that has none.
+/// Receives a line without its line break; the second value is false for a last line without one.
 type EachLine<'a> = dyn FnMut(&[u8], bool) -> Result<(), TraceError> + 'a;
 
 /// Calls `each` with every line of a file, from its beginning.

@@ -1,4 +1,4 @@
-//! Where requests are recorded.
+//! Finds where requests are recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ use crate::options::{BackendKind, ClusterChoice};
 use crate::state::StateFolder;
 use crate::trace::recorded::Recorded;
 
-/// Recorded requests, and where they are.
+/// Recorded requests and their folder.
 pub struct Found {
-    /// Their folder.
+    /// Folder of the requests.
     pub folder: PathBuf,
     /// The requests.
     pub recorded: Recorded,
@@ -32,7 +32,7 @@ pub fn folder(kind: BackendKind, cache_dir: Option<&Path>, cluster: &ClusterChoi
     }
     let folder = trace_folder(cluster)?;
     if is_empty(&folder) && cluster.context.is_none() {
-        // The service beside a kind cluster keeps its own.
+        // The service beside a kind cluster records its own requests.
         let of_service = StateFolder::for_cluster(&cluster.name)?
             .service()
             .join("data")
@@ -44,10 +44,11 @@ pub fn folder(kind: BackendKind, cache_dir: Option<&Path>, cluster: &ClusterChoi
     Ok(folder)
 }
 
-/// What was recorded of one backend, or, without a `kind`, of a cluster or else of this machine's caches; `None` if nothing was.
+/// Finds the recorded requests of one backend; without a `kind`, those of a cluster, otherwise those of this machine's caches.
+/// Returns `None` if nothing was recorded.
 ///
 /// # Errors
-/// It cannot be read.
+/// The recorded requests cannot be read.
 pub fn find(kind: Option<BackendKind>, cache_dir: Option<&Path>, cluster: &ClusterChoice) -> Result<Option<Found>> {
     let kinds: &[BackendKind] = match &kind {
         Some(kind) => std::slice::from_ref(kind),

@@ -1,4 +1,4 @@
-//! How fast the volumes fill, from what was recorded.
+//! How fast the volumes fill, computed from the recorded requests.
 
 use std::fmt;
 use std::path::Path;
@@ -13,26 +13,26 @@ use serde::Serialize;
 
 use crate::trace::recorded::Recorded;
 
-/// How one volume fills.
+/// How fast one volume fills.
 #[derive(Clone, Debug, Serialize)]
 pub struct VolumeGrowth {
-    /// Which one.
+    /// Which volume.
     pub volume: Volume,
-    /// What new environments add, and how fast they come.
+    /// Size of new environments, and how fast they arrive.
     #[serde(flatten)]
     pub pace: Pace,
-    /// Bytes that it may hold before environments are evicted.
+    /// Bytes that the volume may hold before environments are evicted.
     pub budget_bytes: u64,
-    /// Inodes likewise; absent if its file system counts none.
+    /// Inodes that the volume may hold before environments are evicted; absent if its file system counts none.
     pub budget_inodes: Option<u64>,
-    /// When it holds as much at this rate; absent if the trace is too short to tell.
+    /// When the volume reaches its budget at this rate; absent if the trace is too short to tell.
     pub full: Option<Full>,
 }
 
 /// How fast both volumes fill; `None` if no requests are recorded in the folder.
 ///
 /// # Errors
-/// What was recorded cannot be read.
+/// The recorded requests cannot be read.
 pub fn growth(usage: &UsageReport, budgets: &Budgets, folder: &Path) -> Result<Option<Vec<VolumeGrowth>>> {
     let Some(recorded) = Recorded::open(folder)? else {
         return Ok(None);
@@ -44,12 +44,12 @@ pub fn growth(usage: &UsageReport, budgets: &Budgets, folder: &Path) -> Result<O
     Ok(Some(known.into_iter().flatten().collect()))
 }
 
-/// Why [`growth`] knows nothing.
+/// Why [`growth`] returned nothing.
 pub fn nothing_recorded(folder: &Path) -> String {
     format!("growth is not known: no requests are recorded in {}", folder.display())
 }
 
-/// `None` if nothing is known of the volume's file system.
+/// `None` if nothing is known about the volume's file system.
 fn of_volume(
     usage: &UsageReport,
     budgets: &Budgets,
@@ -66,7 +66,7 @@ fn of_volume(
     };
     let held = Weight::new(usage.volume_bytes(name), usage.volume_inodes(name));
     let (bytes, inodes) = asked.limits(system, held.bytes, held.inodes);
-    // What no environment needs goes before any environment does.
+    // Data that no environment needs is evicted before any environment.
     let garbage = usage
         .garbage_of(name)
         .map_or(Weight::default(), |garbage| Weight::new(garbage.bytes, garbage.inodes));
@@ -83,7 +83,7 @@ fn of_volume(
 }
 
 impl fmt::Display for VolumeGrowth {
-    /// In a sentence.
+    /// Writes the result as a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.in_words())
     }
@@ -139,7 +139,7 @@ impl VolumeGrowth {
     }
 }
 
-/// A time in days, or what a person reads more easily.
+/// Formats a number of days in a unit that is easy to read.
 fn span(days: f64) -> String {
     match days {
         days if days >= 1.0 => format!("{days:.1} days"),

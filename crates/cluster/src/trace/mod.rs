@@ -1,5 +1,5 @@
-//! Requests that were recorded of this machine's caches or of a cluster's: where they are, reading and exporting them, and how fast
-//! the volumes fill by them.
+//! Recorded requests of this machine's caches or of a cluster's: finds, reads and exports them, and computes how fast the volumes
+//! fill.
 
 mod export;
 mod file;

@@ -1,4 +1,4 @@
-//! A recorded trace: files one behind the other, read again for each pass.
+//! A recorded trace: several files read as one, again in each pass.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -11,25 +11,25 @@ use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 use crate::trace::file;
 
-/// What was recorded in a folder, and what is known of it after its first reading.
+/// The recorded requests of a folder, with the facts from the first pass.
 pub struct Recorded {
-    /// Oldest first. Open, so that rotation takes none away while they are read.
+    /// The files, oldest first. They stay open, so that rotation cannot remove one while it is read.
     files: Vec<File>,
     catalog: Catalog,
     faults: Faults,
 }
 
 impl Recorded {
-    /// Reads what was recorded once; `None` if there are no requests.
+    /// Reads the recorded requests once; `None` if there are none.
     ///
     /// # Errors
-    /// It cannot be read, or is of another version.
+    /// The files cannot be read, or are of another version.
     pub fn open(folder: &Path) -> Result<Option<Recorded>> {
         let told = || format!("reading the requests recorded in {}", folder.display());
         let mut files = Vec::new();
         for path in files_in(folder).with_context(told)? {
             match File::open(&path) {
-                // Rotation has taken it since.
+                // Rotation has deleted the file since it was listed.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 opened => files.push(opened.with_context(told)?),
             }
@@ -41,17 +41,17 @@ impl Recorded {
         }
     }
 
-    /// What is wrong with single lines.
+    /// Faults of single lines.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// How many files there are.
+    /// Number of files.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
-    /// Bytes of all files.
+    /// Size of all files in bytes.
     pub fn bytes(&self) -> u64 {
         let sizes = self
             .files

@@ -1,4 +1,4 @@
-//! What `up` brings beside the place for tasks, where it is asked for: compose's files, Argo Workflows, the task service.
+//! The optional parts that `up` installs if requested: compose's files, Argo Workflows, the task service.
 
 use hybrid_cache_tools::{Checkout, Result, Steps};
 
@@ -12,7 +12,7 @@ use crate::service::Service;
 use crate::task_setup::TaskSetup;
 use crate::up::context::UpContext;
 
-/// As it is in the cluster and on this machine.
+/// State of the optional parts in the cluster and on this machine.
 pub struct AddOns {
     compose: Option<ComposeFiles>,
     argo: Option<Argo>,
@@ -20,7 +20,7 @@ pub struct AddOns {
 }
 
 impl AddOns {
-    /// Looks. Changes nothing.
+    /// Reads the state. Changes nothing.
     ///
     /// # Errors
     /// The cluster or its node does not answer, or a file of the checkout is missing.
@@ -63,10 +63,10 @@ impl AddOns {
         todo
     }
 
-    /// Does a step. False where it is none of these.
+    /// Carries a step out. Returns false if the step is not one of these.
     ///
     /// # Errors
-    /// Something stands in the way, or does not come up.
+    /// Something blocks the step, or a part does not become Ready.
     pub async fn act(&self, step: &str, up: &UpContext<'_>, steps: &Steps<'_>) -> Result<bool> {
         match (step, &self.compose, &self.argo, &self.service) {
             ("compose", Some(files), ..) => files.write(steps)?,

@@ -1,4 +1,4 @@
-//! A cluster that answers, on its way to what `up` was asked for.
+//! The context of `up`: what its steps share once the cluster answers.
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_tools::Result;
@@ -10,15 +10,15 @@ use crate::options::UpOptions;
 
 /// What all steps of `up` share.
 pub struct UpContext<'a> {
-    /// Its API server.
+    /// Client of the API server.
     pub api: ClusterApi,
-    /// What the driver on it is told.
+    /// Settings of the driver.
     pub config: KubeConfig,
-    /// What was asked for.
+    /// Options of `up`.
     pub options: &'a UpOptions,
-    /// The kind cluster; `None` if it is somebody else's cluster.
+    /// The kind cluster; `None` if the cluster is not a kind cluster of ours.
     pub kind: Option<&'a KindCluster>,
-    /// The image of the service, if the service was asked for.
+    /// The image of the service, if the service was requested.
     pub service: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl UpContext<'_> {
     /// The node of the kind cluster.
     ///
     /// # Errors
-    /// It is not there.
+    /// The node does not exist.
     pub fn node(&self) -> Result<Option<Node<'_>>> {
         let Some(cluster) = self.kind else { return Ok(None) };
         let (engine, container) = (&cluster.engine, cluster.node()?);

@@ -1,11 +1,12 @@
-//! What the claims of both volumes are divided into: the same division as `size` makes.
+//! How the claims of both volumes are divided: the same division as that of `size`.
 
 use hybrid_cache_report::units;
 use hybrid_cache_sizing::claim::{Claim, FileSystem};
 use hybrid_cache_sizing::recommend::building_bytes;
 use hybrid_cache_sizing::{Source, Volume, Weight};
 
-/// One line for a volume. `file_system` is `None` for a folder of the node; `recorded` has the requests of the cluster, if any are.
+/// The line for one volume. `file_system` is `None` for a folder of the node; `recorded` has the requests of the cluster, if any
+/// are recorded.
 pub fn line(volume: Volume, bytes: u64, file_system: Option<FileSystem>, recorded: Option<&dyn Source>) -> String {
     let division = |building| Claim::with_default_budget(bytes, file_system, building);
     let budget = division(0).budget;
@@ -47,7 +48,7 @@ pub fn line(volume: Volume, bytes: u64, file_system: Option<FileSystem>, recorde
     )
 }
 
-/// `None` where nothing was asked of the volume.
+/// The peak use of a volume; `None` if no request used the volume.
 fn peak(source: &dyn Source, volume: Volume, budget: Weight) -> Option<u64> {
     let peak = building_bytes(source, volume, budget).ok()?;
     (peak > 0).then_some(peak)

@@ -1,4 +1,4 @@
-//! From nothing to a cluster with its image, its volumes and a first task; a second time, nothing is left to do.
+//! Brings a cluster up with its image, its volumes and a first task; a second run has nothing left to do.
 
 mod add_ons;
 mod context;

@@ -1,4 +1,4 @@
-//! Plans all steps of `up` and does them.
+//! Plans all steps of `up` and carries them out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::{connection, service, task_image};
 /// Brings a cluster up, or says what that would change.
 ///
 /// # Errors
-/// Something is missing, stands in the way or does not come up; the message ends with the next step.
+/// Something is missing, blocks a step or does not become Ready; the message ends with the next step.
 pub async fn up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Progress>) -> Result<UpReport> {
     match &options.cluster.context {
         Some(_) => other_up(checkout, options, &Steps::new(progress.as_ref())).await,
@@ -28,7 +28,7 @@ pub async fn up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pro
     }
 }
 
-/// On a cluster that exists already: it pulls the image itself, and provides the volumes.
+/// Brings up a cluster that exists already: it pulls the image itself and provides the volumes.
 async fn other_up(checkout: &Checkout, options: &UpOptions, steps: &Steps<'_>) -> Result<UpReport> {
     let (api, mut config) = tokio::try_join!(connection::api(&options.cluster), connection::config(checkout))?;
     config.namespace.clone_from(&api.namespace);
@@ -59,7 +59,7 @@ async fn other_up(checkout: &Checkout, options: &UpOptions, steps: &Steps<'_>) -
 
 async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Progress>) -> Result<UpReport> {
     let steps = &Steps::new(progress.as_ref());
-    // Begun on the side: none of the three waits for another if there is nothing to do.
+    // Run all three concurrently: none of them waits for another if there is nothing to do.
     let image = match options.plan_only {
         true => None,
         false => task_image::start(checkout, progress),
@@ -117,7 +117,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     })
 }
 
-/// What is to be done in a cluster that is not there yet: everything.
+/// The plan for a cluster that does not exist yet: every step.
 fn after_cluster(config: &KubeConfig, options: &UpOptions) -> Vec<Planned> {
     let create = |step, what: &str| Planned::new(step, Decision::Create, what);
     let mut todo = vec![
@@ -146,8 +146,7 @@ fn after_cluster(config: &KubeConfig, options: &UpOptions) -> Vec<Planned> {
     todo
 }
 
-/// Plans what is to be done in a cluster that answers, and does it unless only the plan is wanted. `before` are the steps that
-/// brought it so far.
+/// Plans the steps in a cluster that answers, and carries them out unless only the plan is wanted. `before` are the earlier steps.
 async fn go_on(
     up: &mut UpContext<'_>,
     checkout: &Checkout,
@@ -197,7 +196,7 @@ async fn act(
     }
     let mut done = HashSet::new();
     for step in planned {
-        // Several lines of a plan may be one step; it is done as a whole.
+        // Several lines of a plan may belong to one step, which is carried out as a whole.
         let acts = planned.iter().any(|other| other.step == step.step && other.acts());
         match (acts, done.insert(step.step)) {
             (_, false) => {}

@@ -9,13 +9,13 @@ use hybrid_cache_model::{End, FailureKind, Outcome, Phase, TaskSpec};
 use hybrid_cache_tools::{Error, Result, failed};
 use tokio::time::timeout;
 
-/// Longest that the first task may take, packages and all.
+/// Longest time for the first task, including its packages.
 const TASK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Runs a task that prints a line; what it printed and how long it took, in words.
+/// Runs a task that prints a line. Returns its output and its duration, as text.
 ///
 /// # Errors
-/// It cannot run, or does not end well.
+/// The task cannot run, or fails.
 pub async fn run(driver: &KubeDriver) -> Result<String> {
     let spec = TaskSpec::new("print('hello from the cluster')");
     let options = SubmitOptions {

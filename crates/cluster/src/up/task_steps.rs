@@ -15,13 +15,13 @@ use crate::up::context::UpContext;
 use crate::up::{division, smoke_test};
 use crate::{plan, trace};
 
-/// Longest that the inner folders of the volumes may take: a pod has to be scheduled and start.
+/// Longest time for creating the inner folders of the volumes: a pod has to be scheduled and start.
 const INITIALISE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Does one step.
+/// Carries one step out.
 ///
 /// # Errors
-/// Something stands in the way, or the cluster refuses.
+/// Something blocks the step, or the cluster refuses.
 pub async fn act(step: &str, up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
     match step {
         "load" => load(up, steps).await,
@@ -38,10 +38,10 @@ pub async fn act(step: &str, up: &UpContext<'_>, setup: &TaskSetup, steps: &Step
     }
 }
 
-/// What each claim is divided into, one line for each. `in_folders` is true if the volumes are folders of the node.
+/// How each claim is divided, one line for each. `in_folders` is true if the volumes are folders of the node.
 pub fn divided(up: &UpContext<'_>, in_folders: bool) -> Vec<String> {
     let found = trace::find(Some(BackendKind::Kube), None, &up.options.cluster);
-    // What cannot be read is no reason to stop: `size` reports it.
+    // A trace that cannot be read must not stop `up`: `size` reports it.
     let found = found.ok().flatten();
     let recorded = found.as_ref().map(|found| &found.recorded as &dyn Source);
     let sizes = [up.config.python_claim_bytes, up.config.nix_claim_bytes];

@@ -1,14 +1,13 @@
-//! The effect of placement in a fleet: nodes with one volume each, compared with one volume that all nodes share.
+//! Simulates placement in a fleet: nodes with one volume each, compared with one volume that all nodes share.
 //!
-//! Each node is a cache of whole environments, least recently used evicted first, as one volume is. A trace of one
-//! volume is played at the fleet's rate: with each of its requests come as many tasks as the rate needs, drawn from the
-//! last [`RECENT`] requests, as if other users of the same environments were a little behind. The first tasks fill
-//! the nodes and do not count.
+//! Each node is a cache of whole environments that evicts the least recently used first, as one volume does. A trace of one volume
+//! is replayed at the fleet's rate: each of its requests brings as many tasks as the rate needs, drawn from the last [`RECENT`]
+//! requests, as if other users of the same environments were slightly behind. The first tasks fill the nodes and do not count.
 //!
-//! **Bounds.** The trace is streamed once for each placement. A hit costs a look and a note, a miss the groups of the
-//! environment's parts, independent of the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
-//! requests. Nodes that tasks are spread over by chance or in turn are all alike: at most [`ALIKE`] of them are played,
-//! and sums are taken for all. No more than [`MOST_TASKS`] tasks are played for each placement.
+//! **Bounds.** The trace is streamed once for each placement. A hit costs one lookup and one update, a miss costs the groups of
+//! the environment's parts, independent of the number of nodes. The memory is what the nodes hold, so it is bounded by budgets,
+//! not by requests. Nodes that get their tasks at random or in turn are all alike: at most [`ALIKE`] of them are simulated, and
+//! sums are extrapolated to all. At most [`MOST_TASKS`] tasks are simulated for each placement.
 
 mod node;
 
@@ -22,32 +21,32 @@ use crate::number::{Random, float, index, narrow, share, whole};
 use crate::trace::{Event, Source, TraceError, Use, Volume};
 use node::Node;
 
-/// Nodes that are played of those that are all alike.
+/// Maximum number of simulated nodes, if all nodes are alike.
 pub const ALIKE: usize = 256;
-/// Tasks that are played for each placement.
+/// Maximum number of simulated tasks for each placement.
 pub const MOST_TASKS: u64 = 5_000_000;
-/// Requests from which the tasks that accompany a request are drawn.
+/// Number of last requests from which the tasks that accompany a request are drawn.
 pub const RECENT: usize = 1000;
-/// A node takes no more than so much of the mean load for the sake of an environment that it has.
+/// Largest load of a node, relative to the mean, at which it gets further tasks because it has their environment.
 const MOST_LOAD: f64 = 1.25;
 
-/// Where a task goes.
+/// How a node is chosen for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// To any node.
+    /// A random node.
     Random,
-    /// To the nodes in turn.
+    /// The nodes in turn.
     RoundRobin,
-    /// To the less loaded of two nodes that have its environment; to the less loaded of any two if none has it or those that
-    /// have it are loaded.
+    /// The less loaded of two nodes that have the task's environment; the less loaded of any two nodes if none has it or those
+    /// that have it are overloaded.
     Affinity,
-    /// To any node, and all nodes share one volume of the same size.
+    /// A random node, and all nodes share one volume of the same size.
     Shared,
 }
 
 impl Placement {
-    /// All of them.
+    /// All placements.
     pub const ALL: [Placement; 4] = [
         Placement::Random,
         Placement::RoundRobin,
@@ -55,7 +54,7 @@ impl Placement {
         Placement::Shared,
     ];
 
-    /// What people call it.
+    /// Name for a person.
     pub fn name(self) -> &'static str {
         match self {
             Placement::Random => "random",
@@ -74,21 +73,21 @@ impl Placement {
     }
 }
 
-/// A fleet.
+/// The fleet to simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fleet {
-    /// Nodes.
+    /// Number of nodes.
     pub nodes: usize,
-    /// What environments may take of each node's volume, or of the shared one.
+    /// Bytes and inodes that environments may use on each node's volume, or on the shared one.
     pub budget: Weight,
-    /// Tasks of the volume that come with each request of the trace, itself included.
+    /// Tasks of the volume for each request of the trace, including the request itself.
     pub tasks_per_request: u64,
     /// Tasks that only fill the nodes.
     pub warm_up_tasks: u64,
 }
 
 impl Fleet {
-    /// A fleet for a trace of so many requests in so many hours, with so many tasks an hour; `None`: as many as requests. The
+    /// A fleet for a trace of this many requests and hours, with this many tasks an hour; `None` means as many as requests. The
     /// first half of the tasks fills the nodes.
     pub fn at_rate(nodes: usize, budget: Weight, (requests, hours): (u64, f64), tasks_per_hour: Option<f64>) -> Fleet {
         let tasks = tasks_per_hour.unwrap_or(0.0) * hours;
@@ -102,41 +101,41 @@ impl Fleet {
     }
 }
 
-/// What a placement gives.
+/// The result of a placement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Placed {
-    /// Which one.
+    /// Which placement.
     pub placement: Placement,
-    /// Tasks that it was found out with.
+    /// Simulated tasks that count.
     pub tasks: u64,
-    /// Share of tasks whose environment was where they went.
+    /// Share of tasks whose environment was on their node.
     pub hit_rate: f64,
-    /// Bytes that were fetched and unpacked, for each thousand tasks.
+    /// Bytes that were fetched and unpacked per thousand tasks.
     pub fetched_per_1000_bytes: f64,
-    /// Environments that were evicted, for each thousand tasks.
+    /// Environments that were evicted per thousand tasks.
     pub evicted_per_1000: f64,
-    /// What all volumes held together at the end, in bytes.
+    /// Bytes that all volumes held together at the end.
     pub held_bytes: u64,
-    /// The highest load of a node over the mean one, or over one task where the mean is less, while a task was placed; absent if
-    /// nodes are chosen without a look at their load.
+    /// The highest load of a node when it got a task, relative to the mean load, or to one task if the mean is less; absent if
+    /// nodes are chosen without regard to load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_load: Option<f64>,
 }
 
-/// A volume's fleet.
+/// The results for one volume.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FleetAdvice {
     /// Which volume.
     pub volume: Volume,
     /// The fleet.
     pub fleet: Fleet,
-    /// Hours of the trace that were played; less than it has if there are too many tasks.
+    /// Simulated hours of the trace; less than the trace has if there are too many tasks.
     pub hours: f64,
-    /// One for each placement.
+    /// The results, one for each placement.
     pub placed: Vec<Placed>,
 }
 
-/// Plays all placements for one volume; `None` if nothing is asked of it.
+/// Simulates all placements for one volume; `None` if no request uses the volume.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -186,25 +185,25 @@ pub fn rate(source: &dyn Source, volume: Volume) -> Result<(u64, f64), TraceErro
     Ok((requests, float(last - first) / 3600e6))
 }
 
-/// One placement in the making.
+/// The state of a running simulation.
 struct Play<'a> {
     groups: &'a Groups,
     fleet: &'a Fleet,
     placement: Placement,
     nodes: Vec<Node>,
-    /// For each environment the nodes that have it, where that counts.
+    /// For each environment the nodes that have it, if the placement needs this.
     holders: Vec<Vec<u32>>,
     random: Random,
-    /// Load of all nodes.
+    /// Load of all nodes together.
     all_load: Node,
     most_load: f64,
-    /// When the first request came, and the last one that was played.
+    /// Time of the first request, and of the last simulated one.
     first_us: Option<u64>,
     last_us: u64,
     before_us: u64,
     /// Environments of the last requests.
     recent: VecDeque<u32>,
-    /// Tasks, and those that were played and count.
+    /// All tasks, and the simulated ones that count.
     all: u64,
     played: u64,
     hits: u64,
@@ -242,7 +241,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// A request and the tasks that come with it, spread over the time since the request before.
+    /// A request and the tasks that come with it, spread over the time since the previous request.
     fn request(&mut self, at_us: u64, on: &Use) {
         let tasks = self.fleet.tasks_per_request.max(1);
         if self.all + tasks > MOST_TASKS && self.all > 0 {
@@ -299,7 +298,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// The volume that a task uses; `None` for a node that is not played.
+    /// The volume that a task uses; `None` for a node that is not simulated.
     fn place(&mut self, now_s: f64, environment: u32) -> Option<usize> {
         let nodes = self.fleet.nodes.max(1);
         let any = match self.placement {
@@ -315,7 +314,7 @@ impl<'a> Play<'a> {
         let nodes = self.nodes.len();
         self.all_load.add_load(now_s);
         let mean = self.all_load.load(now_s) / float(nodes as u64);
-        // A node that has next to nothing to do may always take one.
+        // A node with almost no load may always take a task.
         let most = (mean * MOST_LOAD).max(1.0);
         let holders = self.holders[environment as usize].len();
         let drawn = [self.random.below(holders), self.random.below(holders)];
@@ -331,7 +330,7 @@ impl<'a> Play<'a> {
         };
         self.nodes[chosen].add_load(now_s);
         if self.all > self.fleet.warm_up_tasks {
-            // Where nodes have less than one task each, one task is many times the mean and says nothing.
+            // If nodes have less than one task each, one task is many times the mean, which says nothing.
             self.most_load = self.most_load.max(self.nodes[chosen].load(now_s) / mean.max(1.0));
         }
         chosen

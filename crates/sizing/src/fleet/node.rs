@@ -10,7 +10,7 @@ use crate::number::mix;
 /// Seconds for which a task counts as load.
 const LOAD_S: f64 = 60.0;
 
-/// Tables with small numbers as keys.
+/// Hash tables with small numbers as keys.
 #[derive(Clone, Debug, Default)]
 struct Mixed(u64);
 
@@ -33,26 +33,26 @@ type Table<T> = HashMap<u32, T, BuildHasherDefault<Mixed>>;
 /// One node's volume.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    /// Environments, and the number of their last use.
+    /// Resident environments, and the number of their last use.
     resident: Table<u64>,
-    /// How many of them have each group of parts.
+    /// For each group of parts, the number of resident environments that have it.
     users: Table<u32>,
     pub held: Weight,
-    /// Uses, the oldest first. Those that were followed by another one of the same environment are passed over.
+    /// Uses, oldest first. A use that was followed by another one of the same environment is skipped.
     uses: VecDeque<(u32, u64)>,
-    /// Load at `load_at_s`; it halves and halves again with time.
+    /// Load at `load_at_s`; it decays exponentially with time.
     load: f64,
     load_at_s: f64,
 }
 
-/// What a task met.
+/// The result of a request.
 pub(super) struct NodeAnswer {
     pub was_there: bool,
     pub fetched_bytes: u64,
 }
 
 impl Node {
-    /// Uses an environment; what had to go is appended to `evicted`.
+    /// Uses an environment; the evicted environments are appended to `evicted`.
     pub fn request(
         &mut self,
         groups: &Groups,

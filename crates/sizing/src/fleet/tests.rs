@@ -1,4 +1,4 @@
-//! Fleets against one plain cache, and against what must not happen.
+//! Tests that compare fleets with one plain cache, and tests of forbidden states.
 
 use super::*;
 use crate::simulate::Cache;

@@ -1,4 +1,4 @@
-//! The size of one volume: candidates, the smallest that suffices, and a closer look at its neighbours.
+//! Computes the size of one volume: candidates, the smallest that is enough, and details of its neighbours.
 
 use super::growth::Growth;
 use super::recommendation::{Advice, Alternative, Decided, Holder, Less, Point, Targets, Waits};
@@ -12,18 +12,18 @@ use crate::stats::{Durations, Interval, central, resamples};
 use crate::trace::{Source, TraceError, Volume};
 use crate::weight::Weight;
 
-/// Sizes on a curve.
+/// Number of sizes on a curve.
 const SIZES: u64 = 64;
-/// Environments that are named.
+/// Maximum number of environments that are named.
 const HOLDERS: usize = 6;
-/// A size counts as the best there is if its hit rate is this near to it.
+/// Largest difference from the best hit rate at which a size counts as the best.
 const NEARLY_BEST: f64 = 0.001;
-/// What is taken away must be so many bytes, or it says nothing about size.
+/// Smallest reduction, in bytes, that says something about the size.
 const LEAST_STEP: u64 = 16 << 20;
-/// Fewer requests than this in the trace give no interval.
+/// Smallest number of requests in the trace that gives an interval.
 const FEWEST_REQUESTS: u64 = 100;
 
-/// The advice for one volume; `None` if nothing was asked of it.
+/// The advice for one volume; `None` if no request uses the volume.
 pub(super) fn advise(
     source: &dyn Source,
     volume: Volume,
@@ -97,12 +97,13 @@ pub(super) fn advise(
     }))
 }
 
-/// What reaches the hit rate, bytes and inodes each for itself.
+/// The bytes and the inodes that reach the hit rate, each without a limit of the other.
 fn alone(curve: &Curve, hit: f64) -> Option<Weight> {
     Some(Weight::new(curve.smallest(hit, 0)?, curve.fewest_inodes(hit)?))
 }
 
-/// What environments take that were given so many bytes: on ext4 the inodes that come with them, on XFS those they have.
+/// Usage of environments with this budget in bytes: on ext4 with the inodes that belong to it, on XFS with those that the
+/// environments have.
 fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
     match file_system {
         FileSystem::Ext4 => budget(bytes, file_system),
@@ -113,14 +114,14 @@ fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
     }
 }
 
-/// What environments may take of a claim under the budget that hybrid-cache keeps to by default.
+/// Bytes of a claim that environments may use under the default budget.
 fn kept_bytes(gib: u64, file_system: FileSystem, rest: Weight) -> u64 {
     default_budget(file_system.room_of(gib * GIB))
         .saturating_sub(rest)
         .bytes
 }
 
-/// The size that was chosen, and what its claim needs in addition.
+/// The chosen size, and what its claim needs in addition.
 struct Settled {
     decided_by: Decided,
     bytes: u64,
@@ -129,7 +130,7 @@ struct Settled {
     grid: Vec<u64>,
 }
 
-/// Looks at sizes all over, and settles on one.
+/// Examines sizes across the whole range, and chooses one.
 fn settle(
     source: &dyn Source,
     volume: Volume,
@@ -164,26 +165,26 @@ fn settle(
     })
 }
 
-/// Bytes of budget for each inode of it.
+/// Bytes of budget for each inode of the budget.
 fn inode_bytes(file_system: FileSystem) -> u64 {
     match file_system {
         FileSystem::Ext4 => file_system.bytes_per_inode(),
-        // They are made as they are needed, and the claim has room for them.
+        // XFS creates inodes when needed, and the claim has space for them.
         FileSystem::Xfs => 0,
     }
 }
 
-/// Both budgets that a volume has which is that large in bytes.
+/// The budget in bytes and inodes of a volume with this many bytes.
 pub(super) fn budget(bytes: u64, file_system: FileSystem) -> Weight {
     Weight::new(bytes, bytes.checked_div(inode_bytes(file_system)).unwrap_or(u64::MAX))
 }
 
-/// The least budget in bytes at which both numbers fit.
+/// The smallest budget in bytes at which both numbers fit.
 fn least_bytes(weight: Weight, file_system: FileSystem) -> u64 {
     weight.bytes.max(weight.inodes.saturating_mul(inode_bytes(file_system)))
 }
 
-/// Sizes from the largest environment to everything, evenly.
+/// Sizes from the largest environment to the sum of all, evenly spaced.
 fn grid(largest: u64, everything: u64) -> Vec<u64> {
     let width = everything.saturating_sub(largest);
     (0..=SIZES)
@@ -205,7 +206,7 @@ fn look(
     detail(source, volume, &budgets, between, latency)
 }
 
-/// The smallest size that meets the targets, and what decides it.
+/// The smallest size that meets the targets, and which target decides it.
 fn choose(
     rough: &Detail,
     by_hit: Option<u64>,
@@ -220,7 +221,7 @@ fn choose(
             .p95_us
             .is_none_or(|most_us| waits(&size.waits).p95_us <= most_us)
     };
-    // A percentile is known at the sizes that were looked at; the hit rate at every size.
+    // A percentile is known only at the examined sizes; the hit rate is known at every size.
     let mut enough = rough
         .sizes
         .iter()
@@ -243,7 +244,7 @@ pub(super) fn waits(durations: &Durations) -> Waits {
     }
 }
 
-/// Everything that is known of a volume's sizes.
+/// Everything that is known about a volume's sizes.
 struct Around<'a> {
     curve: &'a Curve,
     close: &'a Detail,
@@ -256,7 +257,7 @@ impl Around<'_> {
         self.close.sizes.iter().find(|size| size.budget.bytes == bytes)
     }
 
-    /// The curve up to a size; larger ones that were looked at give nothing more.
+    /// The curve up to a size; larger examined sizes give no better result.
     fn points(&self, most: u64) -> Vec<Point> {
         let sizes = self.close.sizes.iter().map(|size| size.budget.bytes);
         sizes
@@ -269,7 +270,7 @@ impl Around<'_> {
         per_day(float(self.size(bytes)?.fetched_bytes), self.close.days())
     }
 
-    /// What tasks wait longer if some is taken away; `None` if that is hardly anything.
+    /// The additional waiting time of tasks if the budget is reduced; `None` if the reduction is too small.
     fn cost(&self, less: u64, chosen: u64) -> Option<Less> {
         let bytes = chosen - less;
         let wait_s = |bytes| self.size(bytes).map_or(0.0, |size| size.wait_s);
@@ -317,7 +318,7 @@ impl Around<'_> {
     }
 }
 
-/// The hit rate of one size in times like those of the trace.
+/// The interval of the hit rate of one size, resampled from blocks of the trace.
 fn hit_interval(close: &Detail, size: &AtSize) -> Option<Interval> {
     let rates = resamples(close.block_requests.len()).map(|drawn| {
         let sum = |of: &[u64]| drawn.iter().map(|block| of[*block]).sum::<u64>();
@@ -326,7 +327,7 @@ fn hit_interval(close: &Detail, size: &AtSize) -> Option<Interval> {
     central(rates.collect())
 }
 
-/// The budget that meets the hit rate in times like those of the trace: to the next size that was looked at.
+/// The interval of the budget that meets the hit rate, resampled from blocks of the trace, up to the next examined size.
 fn budget_interval(close: &Detail, hit: f64, everything: u64) -> Option<Interval> {
     let needed = resamples(close.block_requests.len()).map(|drawn| {
         let sum = |of: &[u64]| drawn.iter().map(|block| of[*block]).sum::<u64>();

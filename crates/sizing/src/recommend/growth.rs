@@ -1,11 +1,11 @@
-//! How the working set grows, from what each block of time uses.
+//! Estimates how the working set grows, from what each block of time uses.
 
 use serde::Serialize;
 
 use crate::number::float;
 use crate::stats::Interval;
 
-/// Fewer days than this show no trend.
+/// Smallest number of days that shows a trend.
 const FEWEST_DAYS: f64 = 7.0;
 /// Half the width of a 95 % interval in standard errors.
 const WIDTH: f64 = 2.0;
@@ -13,18 +13,18 @@ const WIDTH: f64 = 2.0;
 /// How the working set grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Growth {
-    /// Growth for each day as a share of what the end of the trace uses; `None` if the trace is too short.
+    /// Growth per day as a share of the usage at the end of the trace; `None` if the trace is too short.
     pub per_day: Option<f64>,
-    /// Its interval.
+    /// The interval of the growth.
     pub interval: Option<Interval>,
-    /// Days that are provided for.
+    /// Days of growth that the size includes.
     pub days: f64,
-    /// The factor that comes of it; 1 if growth is not distinguishable from chance.
+    /// The resulting factor; 1 if growth cannot be distinguished from chance.
     pub factor: f64,
 }
 
 impl Growth {
-    /// Growth from the bytes that each block of time uses. Blocks without requests are ignored.
+    /// Estimates growth from the bytes that each block of time uses. Blocks without requests are ignored.
     pub fn estimate(used_bytes: &[u64], trace_days: f64, provided_days: Option<f64>) -> Growth {
         let days = provided_days.unwrap_or(0.0);
         let none = Growth {

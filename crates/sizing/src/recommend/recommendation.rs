@@ -10,16 +10,16 @@ use crate::stats::Interval;
 use crate::trace::Volume;
 use crate::weight::Weight;
 
-/// What the sizes have to reach.
+/// The targets of the sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Targets {
     /// Share of requests that must hit, 0 to 1.
     pub hit: f64,
-    /// Longest 95th percentile of what requests wait, in microseconds; `None` if that does not count.
+    /// Longest allowed 95th percentile of waiting, in microseconds; `None` if there is no such target.
     pub p95_us: Option<f64>,
-    /// Days for which growth is provided for; `None`: none is.
+    /// Days of growth that the sizes include; `None` includes none.
     pub growth_days: Option<f64>,
-    /// Room that is left free, as a share of what is used.
+    /// Free space to keep, as a share of the used space.
     pub headroom: f64,
     /// The file system of the volumes.
     pub file_system: FileSystem,
@@ -37,10 +37,10 @@ impl Default for Targets {
     }
 }
 
-/// The answer: a size for each volume that the trace uses.
+/// The recommendation: a size for each volume that the trace uses.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recommendation {
-    /// What had to be reached.
+    /// The targets.
     pub targets: Targets,
     /// Requests in the trace.
     pub requests: u64,
@@ -48,24 +48,24 @@ pub struct Recommendation {
     pub days: f64,
     /// How long requests wait, and whether that was measured.
     pub latency: Latency,
-    /// One for each volume that was asked for anything.
+    /// One for each volume that the trace uses.
     pub volumes: Vec<Advice>,
     /// Both volumes at the recommended sizes.
     pub together: Joint,
 }
 
-/// What both volumes give together.
+/// The result of both volumes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Joint {
-    /// Share of requests for which every volume that they ask hits.
+    /// Share of requests that hit in every volume that they use.
     pub hit_rate: f64,
-    /// What requests wait.
+    /// How long requests wait.
     pub waits: Waits,
-    /// The sum of those, in seconds a day; as all rates `None` if the trace is shorter than an hour.
+    /// The sum of the waits, in seconds per day; like all rates, `None` if the trace is shorter than an hour.
     pub wait_s_per_day: Option<f64>,
 }
 
-/// Percentiles of what requests wait, in microseconds.
+/// Percentiles of how long requests wait, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Waits {
     /// Median.
@@ -81,7 +81,7 @@ pub struct Waits {
 pub struct Advice {
     /// Which volume.
     pub volume: Volume,
-    /// Requests for it.
+    /// Requests for the volume.
     pub requests: u64,
     /// First requests of an environment: no size makes them hit.
     pub first: u64,
@@ -89,44 +89,44 @@ pub struct Advice {
     pub due: u64,
     /// Distinct environments.
     pub environments: usize,
-    /// What the largest environment takes.
+    /// Usage of the largest environment.
     pub largest: Weight,
-    /// What everything that was ever used takes together.
+    /// Usage of all requested environments together.
     pub union: Weight,
-    /// What counts against the budget and belongs to no environment.
+    /// Usage that counts against the budget and belongs to no environment.
     pub rest: Weight,
     /// False if no size reaches the targets.
     pub is_reached: bool,
     /// What decides the size.
     pub decided_by: Decided,
-    /// The best hit rate that any size gives.
+    /// The best hit rate of any size.
     pub best_hit_rate: f64,
-    /// What the least size gives that meets the targets.
+    /// The result of the smallest budget that meets the targets.
     pub at: Point,
-    /// What the claim gives, whose default budget is larger than that.
+    /// The result of the claim, whose default budget is larger than that.
     pub on_claim: Point,
-    /// Interval of the claim's hit rate, over blocks of time; `None` if there are too few.
+    /// Interval of the claim's hit rate, resampled from blocks of time; `None` if there are too few.
     pub hit_interval: Option<Interval>,
-    /// Interval of the budget that meets the target, in bytes, over blocks of time.
+    /// Interval of the budget that meets the target, in bytes, resampled from blocks of time.
     pub budget_interval: Option<Interval>,
-    /// Bytes that are fetched and unpacked a day, on the claim.
+    /// Bytes that are fetched and unpacked per day, on the claim.
     pub fetched_bytes_per_day: Option<f64>,
     /// The claim to order.
     pub claim: Claim,
     /// How the working set grows.
     pub growth: Growth,
-    /// The environments that keep the volume from being smaller, by as much as `less` says: most requests first.
+    /// The environments that would no longer fit if the volume were smaller by what `less` says: most requests first.
     pub held_up_by: Vec<Holder>,
-    /// What a little less costs; `None` if the largest environment needs it.
+    /// The cost of a slightly smaller budget; `None` if the largest environment needs it.
     pub less: Option<Less>,
-    /// The least bytes, and the fewest inodes, that reach the hit rate with as much as is wanted of the other; `None` if
-    /// none do.
+    /// The smallest number of bytes and the smallest number of inodes that reach the hit rate without a limit of the other; `None`
+    /// if none do.
     pub alone: Option<Weight>,
-    /// True if inodes decide the size: the file system has so few that bytes would need less.
+    /// True if inodes decide the size: the file system has so few that the bytes alone would need less.
     pub is_for_inodes: bool,
-    /// The next smaller claim that people order.
+    /// The next smaller common claim.
     pub smaller: Option<Alternative>,
-    /// The next larger one.
+    /// The next larger common claim.
     pub larger: Option<Alternative>,
     /// The curve, smallest budget first.
     pub curve: Vec<Point>,
@@ -140,37 +140,37 @@ pub struct Advice {
 pub enum Decided {
     /// The share of requests that must hit.
     Hit,
-    /// The 95th percentile of what requests wait.
+    /// The 95th percentile of how long requests wait.
     P95,
-    /// The largest environment: the volume must hold at least that one.
+    /// The largest environment: the volume must hold at least this one.
     Largest,
-    /// No size reaches the targets; this one gives nearly the best that there is.
+    /// No size reaches the targets; this one gives almost the best possible result.
     Best,
 }
 
-/// What a budget gives.
+/// The result of a budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Point {
-    /// Bytes that environments may take.
+    /// Bytes that environments may use.
     pub budget_bytes: u64,
     /// Share of requests that hit.
     pub hit_rate: f64,
-    /// The same, each request weighted by the bytes of its environment.
+    /// The hit rate with each request weighted by the bytes of its environment.
     pub byte_hit_rate: f64,
-    /// Interval of the hit rate over blocks of time.
+    /// Lower end of the hit rate's interval, resampled from blocks of time.
     pub hit_low: f64,
-    /// Its upper end.
+    /// Upper end of the hit rate's interval.
     pub hit_high: f64,
-    /// What requests wait.
+    /// How long requests wait.
     pub waits: Waits,
-    /// The sum of those, in seconds a day.
+    /// The sum of the waits, in seconds per day.
     pub wait_s_per_day: Option<f64>,
-    /// Environments that were evicted in the time of the trace.
+    /// Environments that were evicted during the trace.
     pub evictions: u64,
-    /// The same, a day.
+    /// Environments that were evicted per day.
     pub evictions_per_day: Option<f64>,
-    /// Of those, how many had to wait for the end of a task that used the environment; `None` if no request of the trace records how
-    /// long its program ran.
+    /// Evictions among these that had to wait for the end of a task that used the environment; `None` if no request of the trace
+    /// records how long its program ran.
     pub delayed_evictions: Option<u64>,
 }
 
@@ -179,18 +179,18 @@ pub struct Point {
 pub struct Holder {
     /// Its label, or its key.
     pub name: String,
-    /// Requests a day that would miss.
+    /// Requests per day that would miss.
     pub requests_per_day: Option<f64>,
-    /// What it takes with all its parts.
+    /// Usage of the environment with all its parts.
     pub weight: Weight,
 }
 
-/// What a smaller budget costs.
+/// The cost of a smaller budget.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Less {
-    /// How much smaller: one GiB, or what lies above the largest environment.
+    /// The reduction: one GiB, or what exceeds the largest environment.
     pub bytes: u64,
-    /// Seconds a day that tasks wait longer.
+    /// Seconds per day that tasks wait longer.
     pub s_per_day: Option<f64>,
 }
 
@@ -199,7 +199,7 @@ pub struct Less {
 pub struct Alternative {
     /// The claim in GiB.
     pub gib: u64,
-    /// What it gives.
+    /// The result of the claim.
     pub at: Point,
 }
 
@@ -214,7 +214,7 @@ impl Recommendation {
         self.volumes.iter().all(|advice| advice.is_reached)
     }
 
-    /// The advice for one volume; `None` if nothing was asked of it.
+    /// The advice for one volume; `None` if no request uses the volume.
     pub fn advice_for(&self, volume: Volume) -> Option<&Advice> {
         self.volumes.iter().find(|advice| advice.volume == volume)
     }

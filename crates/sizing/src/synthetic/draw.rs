@@ -12,20 +12,20 @@ use crate::trace::{Environment, Event, Met, Recorded, Request, Use, VolumeCatalo
 
 /// Seconds after which a request is resolved again.
 const MAX_AGE_S: u64 = 7 * 86_400;
-/// When each trace begins: an arbitrary Monday, in microseconds since 1970.
+/// Beginning of every synthetic trace: an arbitrary Monday, in microseconds since 1970.
 const BEGIN_US: u64 = 1_767_571_200_000_000;
 const DAY_US: f64 = 86_400e6;
-/// Uses of a program that comes in one burst, on average.
+/// Average number of uses of a program in one burst.
 const BURST: f64 = 6.0;
-/// Bursts that go on at one time.
+/// Number of simultaneous bursts.
 const BURSTS: usize = 12;
 
-/// A trace of one of the ready profiles, with real packages and their sizes.
+/// Generates a trace from a preset, with real packages and their sizes.
 pub fn generate(profile: &Profile) -> Recorded {
     draw(profile, &Packages::measured())
 }
 
-/// A trace that looks as the fitted one did, with its environments and variations of them.
+/// Generates a trace that resembles the fitted one, with its environments and variations of them.
 pub fn generate_like(fitted: &Fitted) -> Recorded {
     draw(&fitted.profile, fitted)
 }
@@ -38,7 +38,7 @@ struct Program {
     resolved: [Option<(f64, u32)>; 2],
 }
 
-/// A trace in the making.
+/// The state of a trace that is being generated.
 struct Drawing<'a, M: Maker> {
     profile: &'a Profile,
     maker: &'a M,
@@ -47,7 +47,7 @@ struct Drawing<'a, M: Maker> {
     programs: Vec<Program>,
     bursts: Vec<(Program, u32)>,
     made: u64,
-    /// Environments that are there, as a volume that never evicts has them.
+    /// Environments that are resident in a volume that never evicts.
     present: [HashMap<u32, ()>; 2],
 }
 
@@ -81,7 +81,7 @@ fn draw<M: Maker>(profile: &Profile, maker: &M) -> Recorded {
     drawing.recorded
 }
 
-/// Sums of the weights of all ranks up to each.
+/// For each rank, the sum of the weights up to it.
 fn cumulative(count: usize, exponent: f64) -> Vec<f64> {
     let mut sum = 0.0;
     (1..=count)
@@ -103,7 +103,7 @@ impl<M: Maker> Drawing<'_, M> {
         }
     }
 
-    /// All requests of a day: gaps of independent arrivals, thinned out at night.
+    /// Generates all requests of a day: intervals of independent arrivals, thinned out at night.
     fn day(&mut self, day: f64, weights: &[f64]) {
         let night = self.profile.night.clamp(0.0, 1.0);
         let busiest = self.profile.requests_per_day * (1.0 + night);
@@ -139,7 +139,7 @@ impl<M: Maker> Drawing<'_, M> {
         }
     }
 
-    /// A program that comes in a burst, with the uses that it has left: one that goes on, or a new one.
+    /// A program of a burst, with its remaining uses: of a running burst, or of a new one.
     fn burst(&mut self) -> (Program, u32) {
         let goes_on =
             self.bursts.len() >= BURSTS || (!self.bursts.is_empty() && self.random.unit() < 1.0 - 1.0 / BURST);
@@ -206,7 +206,7 @@ impl<M: Maker> Drawing<'_, M> {
         })
     }
 
-    /// Exchanges some ranks.
+    /// Swaps some ranks.
     fn drift(&mut self) {
         let count = self.programs.len();
         let changes = whole(float(count as u64) * self.profile.drift_per_day / 2.0);
@@ -216,7 +216,7 @@ impl<M: Maker> Drawing<'_, M> {
         }
     }
 
-    /// A new program takes a rank, and the least popular one retires.
+    /// Gives a rank to a new program; the least popular program retires.
     fn arrive(&mut self) {
         let program = self.program();
         let share = self.random.unit();

@@ -1,4 +1,4 @@
-//! A profile that looks like a recorded trace, and its environments as patterns for new ones.
+//! Fits a profile to a recorded trace, and uses its environments as patterns for new ones.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,22 +9,22 @@ use crate::stats::line;
 use crate::trace::{Catalog, Event, Source, TraceError};
 use crate::{Volume, detail};
 
-/// Share of the parts that a variation has again.
+/// New parts of a variation: `NEW_PARTS` of every `OF_PARTS`.
 const NEW_PARTS: u64 = 3;
 const OF_PARTS: u64 = 10;
 const HOUR_US: u64 = 3_600_000_000;
 
-/// What was found out about a trace.
+/// The result of fitting a trace.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// How it looks.
+    /// Profile of the trace.
     pub profile: Profile,
     catalog: Catalog,
-    /// Requests that ask for each pair of environments, as a pool to draw new programs from.
+    /// Pairs of environments of all requests, a pool from which new programs are drawn.
     pairs: Vec<[Option<u32>; 2]>,
 }
 
-/// What a program is known by: the requests that it makes of both volumes.
+/// Identifies a program: its requests on both volumes.
 type Key = [Option<u64>; 2];
 
 /// What one pass over a trace counts.
@@ -35,7 +35,7 @@ struct Counts {
     hours: [u64; 24],
 }
 
-/// What is known of a program.
+/// The history of a program.
 #[derive(Clone, Copy, Default)]
 struct ProgramHistory {
     uses: u64,
@@ -46,13 +46,13 @@ struct ProgramHistory {
 }
 
 impl ProgramHistory {
-    /// True for a program that came within a day, and was not seen again for at least a day.
+    /// True for a program whose uses lie within a day, and that was not used again for at least a day.
     fn is_one_off(&self, end_us: u64) -> bool {
         self.last_us - self.first_us < 24 * HOUR_US && self.last_us + 24 * HOUR_US < end_us
     }
 }
 
-/// Finds a profile that gives traces like this one.
+/// Fits a profile that generates traces like this one.
 ///
 /// # Errors
 /// The trace cannot be read, or has no requests.
@@ -99,7 +99,7 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
         zipf: exponent(&lasting),
         drift_per_day: drift(&lasting) / (days / 2.0).max(1.0),
         one_off: share(once, counts.requests),
-        // Each environment belongs to a tenant already.
+        // Each environment already belongs to a tenant.
         tenants: 1,
         night: share(busiest - quietest, busiest + quietest),
         seed,
@@ -111,8 +111,8 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
     })
 }
 
-/// The exponent of the Zipf law: the slope of uses over rank, both as logarithms, at ranks that double. All ranks would
-/// weigh the rarely used ones most, which are few uses and much chance.
+/// The exponent of the Zipf law: the slope of uses over rank, both as logarithms, at ranks that double. With all ranks, the rarely
+/// used ones would have the most weight, although they have few uses and depend on chance.
 fn exponent(ranked: &[(Key, ProgramHistory)]) -> f64 {
     let ranks = std::iter::successors(Some(1usize), |rank| Some(rank * 2)).take_while(|rank| *rank <= ranked.len());
     let points: Vec<(f64, f64)> = ranks
@@ -124,7 +124,7 @@ fn exponent(ranked: &[(Key, ProgramHistory)]) -> f64 {
     line(&moved).1.clamp(0.0, 2.5)
 }
 
-/// Share of the tenth that is used most in the first half and no longer is in the second.
+/// Share of the most used tenth of the first half that is no longer in the most used tenth of the second.
 fn drift(ranked: &[(Key, ProgramHistory)]) -> f64 {
     let top = |uses: fn(&ProgramHistory) -> u64| -> HashSet<Key> {
         let mut by_uses: Vec<(u64, Key)> = ranked.iter().map(|(key, seen)| (uses(seen), *key)).collect();
@@ -149,7 +149,7 @@ impl Maker for Fitted {
             .get(random.below(self.pairs.len()))
             .copied()
             .unwrap_or_default();
-        // The upper half tells variations of the same environment apart.
+        // The upper half distinguishes variations of the same environment.
         let variation = random.next() << 32;
         pair.map(|environment| environment.map(|environment| variation | u64::from(environment)))
     }

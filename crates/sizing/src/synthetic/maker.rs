@@ -1,25 +1,25 @@
-//! Where the programs of a synthetic trace come from.
+//! The source of the programs of a synthetic trace.
 
 use crate::number::Random;
 use crate::{Volume, Weight};
 
-/// An environment as a program has it on one volume.
+/// A program's environment on one volume.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Template {
-    /// Its key, without the tenant.
+    /// Key of the environment, without the tenant.
     pub key: String,
-    /// What people call it.
+    /// Name for a person.
     pub label: String,
-    /// Usage outside of its parts.
+    /// Usage outside the parts.
     pub own: Weight,
-    /// Its parts.
+    /// Parts of the environment.
     pub parts: Vec<(String, Weight)>,
 }
 
-/// Where programs come from.
+/// A source of programs.
 pub(crate) trait Maker {
-    /// What a new program asks for: a number for each volume that it uses, by which it can be resolved.
+    /// A new program: a number for each volume that it uses, from which its environment is resolved.
     fn program(&self, random: &mut Random) -> [Option<u64>; 2];
-    /// The environment that such a number stands for on a day.
+    /// The environment of such a number on a given day.
     fn resolve(&self, volume: Volume, asked: u64, day: f64) -> Template;
 }

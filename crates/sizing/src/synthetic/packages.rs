@@ -1,4 +1,4 @@
-//! Real packages and their real sizes, measured once: `data/measure.py` and `data/README.md` say how.
+//! Real packages and their measured sizes; `data/measure.py` and `data/README.md` show how they were measured.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::number::{Random, float, index, mix, whole};
 use crate::{Volume, Weight};
 
 const PACKAGES: &str = include_str!("../../data/packages.json");
-/// What an environment has in addition to its packages: folders, links to the interpreter, its own notes.
+/// Usage of an environment in addition to its packages: folders, links to the interpreter, its own records.
 const EMPTY_ENVIRONMENT: Weight = Weight::new(57_344, 24);
-/// Days between two versions of a package: between these two.
+/// Shortest and longest time in days between two versions of a package.
 const RELEASE_DAYS: (f64, f64) = (20.0, 120.0);
-/// Share of programs that ask for system packages as well, and of those that ask for nothing else.
+/// Share of programs that use system packages too, and of those the share that uses nothing else.
 const WITH_SYSTEM: f64 = 0.3;
 const SYSTEM_ALONE: f64 = 0.15;
-/// Packages of one program: one to so many.
+/// Largest number of packages that a program names; the smallest is one.
 const MOST_ROOTS: usize = 5;
 
 /// Measured packages.
@@ -54,7 +54,7 @@ impl Packages {
             .unwrap_or_else(|error| unreachable!("data/packages.json is of this crate: {error}"))
     }
 
-    /// Names of the Python packages that programs are made of.
+    /// Names of the Python packages that programs name.
     pub fn roots(&self) -> &[String] {
         &self.python.popular
     }
@@ -93,7 +93,7 @@ impl Packages {
         template
     }
 
-    /// The packages of a program: popular ones more often, never one twice.
+    /// The packages of a program: popular ones more often, none twice.
     fn picked(&self, asked: u64) -> Vec<&str> {
         let mut random = Random::seeded(asked);
         let count = 1 + random.below(MOST_ROOTS);
@@ -127,7 +127,7 @@ impl Maker for Packages {
     fn program(&self, random: &mut Random) -> [Option<u64>; 2] {
         let with_system = random.unit() < WITH_SYSTEM;
         let alone = with_system && random.unit() < SYSTEM_ALONE;
-        // The sets are in the order of their popularity as well.
+        // The sets are ordered by popularity too.
         let share = random.unit();
         let set = whole((share * share * float(self.system.sets.len() as u64)).floor());
         let python = random.next();
@@ -142,7 +142,7 @@ impl Maker for Packages {
     }
 }
 
-/// The version of a package on a day: each one is released at intervals of its own.
+/// The version of a package on a day: each package has its own release interval.
 fn version(name: &str, day: f64) -> u64 {
     let mut random = Random::seeded(name.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte))));
     let (shortest, longest) = RELEASE_DAYS;
@@ -150,7 +150,7 @@ fn version(name: &str, day: f64) -> u64 {
     whole(((day + every * random.unit()) / every).floor())
 }
 
-/// Another version takes a little more or less: up to four percent, in whole blocks.
+/// The size of another version: up to four percent larger or smaller, in whole blocks.
 fn resized(weight: Weight, name: &str, version: u64) -> Weight {
     let mut random = Random::seeded(name.bytes().fold(version, |seed, byte| mix(seed ^ u64::from(byte))));
     let factor = if version == 0 { 1.0 } else { 0.96 + 0.08 * random.unit() };

@@ -1,31 +1,31 @@
-//! How a synthetic trace looks, and the profiles that are ready.
+//! Profiles of synthetic traces, and the presets.
 
-/// How a trace looks.
+/// The parameters of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Profile {
-    /// Days that it covers.
+    /// Days that the trace covers.
     pub days: u32,
-    /// Requests a day.
+    /// Requests per day.
     pub requests_per_day: f64,
-    /// Programs that are in use at one time.
+    /// Programs in use at one time.
     pub programs: usize,
-    /// New programs a day.
+    /// New programs per day.
     pub new_per_day: f64,
-    /// Exponent of the Zipf law: 0 is even, 1 is usual.
+    /// Exponent of the Zipf law: 0 is uniform, 1 is common.
     pub zipf: f64,
-    /// Share of the ranks that change a day.
+    /// Share of the ranks that change per day.
     pub drift_per_day: f64,
-    /// Share of requests that come in bursts from programs that are never seen again.
+    /// Share of requests that come in bursts from programs that are never used again.
     pub one_off: f64,
-    /// Tenants: each has programs, and so environments, of its own. Parts are shared.
+    /// Tenants: each has its own programs, and therefore its own environments. Parts are shared.
     pub tenants: usize,
-    /// How much the nights are quieter: 0 not at all, 1 silent.
+    /// How much quieter nights are: 0 not at all, 1 silent.
     pub night: f64,
-    /// Where the random numbers begin.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// The traces that are ready, with what they stand for.
+/// The presets, with what they represent.
 pub const PRESETS: [(&str, &str, Profile); 3] = [
     (
         "team",
@@ -77,7 +77,7 @@ pub const PRESETS: [(&str, &str, Profile); 3] = [
     ),
 ];
 
-/// The preset of that name.
+/// The preset with this name.
 pub fn preset(name: &str) -> Option<Profile> {
     PRESETS
         .iter()

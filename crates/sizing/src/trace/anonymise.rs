@@ -1,12 +1,13 @@
-//! A trace without names: keys, parts and tenants become numbers in the order in which they appear, labels go.
+//! Removes the names from a trace: keys, parts and tenants become numbers in the order in which they appear, and labels are
+//! removed.
 //!
-//! Sizes, times and results stay, so the recommendation is the same. Numbers, unlike hashes, cannot be guessed backwards.
+//! Sizes, times and results stay, so the recommendation is the same. Unlike a hash, a number cannot be reversed by guessing.
 
 use std::collections::HashMap;
 
 use super::{Definition, Header, PartLine, RequestLine, UseLine, Volume};
 
-/// Replaces the names of one trace. The same name becomes the same number.
+/// Replaces the names of one trace. The same name always becomes the same number.
 #[derive(Debug, Default)]
 pub struct Anonymiser {
     numbers: HashMap<(&'static str, String), usize>,

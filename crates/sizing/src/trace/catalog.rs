@@ -1,4 +1,4 @@
-//! Every environment and every part of a trace, once.
+//! The catalog of a trace: every environment and every part, once.
 
 use std::collections::HashMap;
 
@@ -15,12 +15,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// What is known of one volume.
+    /// The catalog of one volume.
     pub fn volume(&self, volume: Volume) -> &VolumeCatalog {
         &self.volumes[volume.index()]
     }
 
-    /// The same, to add to it.
+    /// The catalog of one volume, to add to it.
     pub fn volume_mut(&mut self, volume: Volume) -> &mut VolumeCatalog {
         &mut self.volumes[volume.index()]
     }
@@ -29,7 +29,7 @@ impl Catalog {
 /// The environments and parts of one volume.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeCatalog {
-    /// What counts against the budget and belongs to no environment.
+    /// Usage that counts against the budget and belongs to no environment.
     pub rest: Weight,
     parts: Vec<Weight>,
     part_ids: HashMap<String, u32>,
@@ -40,13 +40,13 @@ pub struct VolumeCatalog {
 /// One environment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Environment {
-    /// Its key.
+    /// Key of the environment.
     pub key: String,
     /// A name that people recognise; may be empty.
     pub label: String,
-    /// Usage outside of its parts.
+    /// Usage outside the parts.
     pub own: Weight,
-    /// Its parts, each once, as indices.
+    /// Indices of the parts, each once.
     pub parts: Vec<u32>,
 }
 
@@ -62,7 +62,7 @@ impl Environment {
 }
 
 impl VolumeCatalog {
-    /// What each part takes.
+    /// Usage of each part.
     pub fn parts(&self) -> &[Weight] {
         &self.parts
     }
@@ -72,7 +72,7 @@ impl VolumeCatalog {
         &self.environments
     }
 
-    /// What an environment takes with all its parts.
+    /// Usage of an environment with all its parts.
     pub fn weight(&self, environment: u32) -> Weight {
         let Some(environment) = self.environments.get(environment as usize) else {
             return Weight::default();
@@ -81,30 +81,30 @@ impl VolumeCatalog {
         parts.sum::<Weight>() + environment.own
     }
 
-    /// What the largest environment takes, bytes and inodes each for itself.
+    /// The most bytes and the most inodes of any environment, each taken separately.
     pub fn largest(&self) -> Weight {
         let all = 0..narrow(self.environments.len());
         all.map(|environment| self.weight(environment))
             .fold(Weight::default(), Weight::max)
     }
 
-    /// What all of it takes together: a volume of this size never evicts.
+    /// Usage of all environments together: a volume of this size never evicts.
     pub fn union(&self) -> Weight {
         let parts: Weight = self.parts.iter().copied().sum();
         parts + self.environments.iter().map(|environment| environment.own).sum()
     }
 
-    /// The environment of that key.
+    /// The environment with this key.
     pub fn find(&self, key: &str) -> Option<u32> {
         self.keys.get(key).copied()
     }
 
-    /// The part of that id.
+    /// The part with this id.
     pub fn find_part(&self, id: &str) -> Option<u32> {
         self.part_ids.get(id).copied()
     }
 
-    /// Adds a part, or finds it.
+    /// Finds a part, or adds it.
     pub fn part(&mut self, id: &str, weight: Weight) -> u32 {
         if let Some(known) = self.part_ids.get(id) {
             return *known;
@@ -115,7 +115,7 @@ impl VolumeCatalog {
         number
     }
 
-    /// Adds an environment, or finds it. One that was made again of other parts is another environment from then on.
+    /// Finds an environment, or adds it. An environment that was built again from other parts is a new environment from then on.
     pub fn environment(&mut self, environment: Environment) -> u32 {
         if let Some(known) = self.find(&environment.key)
             && self.environments[known as usize].parts == environment.parts
@@ -128,7 +128,7 @@ impl VolumeCatalog {
         number
     }
 
-    /// Adds an environment as a line defines it. The second value counts parts that no line gave a size for.
+    /// Adds an environment as a line defines it. The second value counts the parts without a size in any line.
     pub fn define(&mut self, key: &str, definition: &Definition) -> (u32, u32) {
         let mut unknown = 0;
         let mut parts = Vec::with_capacity(definition.parts.len());

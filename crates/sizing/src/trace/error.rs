@@ -1,14 +1,14 @@
-//! Why a trace cannot be used at all.
+//! Errors that make a whole trace unusable.
 
 use super::lines::VERSION;
 
-/// Why a trace cannot be used at all. Everything less is a [`super::Fault`] of one line.
+/// Why a whole trace is unusable. A smaller problem is a [`super::Fault`] of one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
-    /// There is no line in it.
+    /// The trace has no line.
     #[error("the trace is empty\nhint: record one, or use `--synthetic NAME`")]
     Empty,
-    /// The first line is no header.
+    /// The first line is not a header.
     #[error("line 1 is not the header of a trace\nhint: the first line begins with {{\"hybrid_cache_trace\":{VERSION}")]
     NoHeader,
     /// The trace has another version of the format.

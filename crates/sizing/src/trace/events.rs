@@ -4,7 +4,7 @@ use super::catalog::Catalog;
 use super::error::TraceError;
 use super::lines::{Met, Volume};
 
-/// What happens in a trace, in its order.
+/// An event of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// An environment was there before the first request; least recently used first.
@@ -18,29 +18,29 @@ pub enum Event {
 pub struct Request {
     /// Microseconds since 1970; never less than that of the request before.
     pub at_us: u64,
-    /// What it asked of each volume.
+    /// Use of each volume.
     pub uses: [Option<Use>; 2],
     /// Microseconds that the client waited, without the user's program; `None` if they were not measured.
     pub wait_us: Option<u64>,
-    /// Microseconds that the user's program took, until `at_us`; 0 if that is not known.
+    /// Microseconds that the user's program ran, until `at_us`; 0 if unknown.
     pub held_us: u64,
 }
 
 impl Request {
-    /// What it asked of one volume.
+    /// The request's use of one volume.
     pub fn on(&self, volume: Volume) -> Option<&Use> {
         self.uses[volume.index()].as_ref()
     }
 }
 
-/// What a request asked of one volume.
+/// A request's use of one volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Use {
     /// The environment, as an index into the volume's catalog.
     pub environment: u32,
     /// A hash of the request's key.
     pub request: u64,
-    /// What the cache answered.
+    /// Result of the cache.
     pub met: Met,
     /// True if the request is resolved again at any size of the volume, because it is older than its maximum age.
     pub is_due: bool,
@@ -50,7 +50,7 @@ pub struct Use {
     pub prepare_us: Option<u64>,
 }
 
-/// A trace that can be gone through as often as needed.
+/// A trace that can be read as often as needed.
 pub trait Source {
     /// All environments and parts of the whole trace.
     fn catalog(&self) -> &Catalog;
@@ -67,7 +67,7 @@ pub trait Source {
 pub struct Recorded {
     /// All environments and parts.
     pub catalog: Catalog,
-    /// What happened.
+    /// All events.
     pub events: Vec<Event>,
 }
 

@@ -31,7 +31,7 @@ impl Volume {
         }
     }
 
-    /// Its place in arrays of two.
+    /// Index in arrays of two.
     pub fn index(self) -> usize {
         match self {
             Volume::Python => 0,
@@ -51,19 +51,19 @@ pub struct Header {
     /// Age in seconds from which a request is resolved again; absent if requests do not age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u64>,
-    /// What the Python volume held; absent if it was empty or is not known.
+    /// Contents of the Python volume; absent if it was empty or is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<ResidentVolume>,
-    /// What the system volume held.
+    /// Contents of the system volume; absent if it was empty or is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<ResidentVolume>,
 }
 
-/// What a volume held when recording began.
+/// Contents of a volume when recording began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResidentVolume {
-    /// What counts against the budget and belongs to no environment, such as uv's index cache.
+    /// Usage that counts against the budget and belongs to no environment, such as uv's index cache.
     #[serde(default)]
     pub rest: Weight,
     /// The environments.
@@ -75,25 +75,25 @@ pub struct ResidentVolume {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResidentEnvironment {
-    /// Its key.
+    /// Key of the environment.
     pub environment: String,
-    /// Its last use, in microseconds since 1970.
+    /// Time of the last use, in microseconds since 1970.
     pub used_us: u64,
-    /// What it is made of.
+    /// Parts of the environment.
     pub made_of: Definition,
 }
 
-/// What an environment is made of.
+/// The definition of an environment by its parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
-    /// A name that people recognise, such as its packages; empty if it was taken out.
+    /// A name that people recognise, such as the packages; empty if it was removed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// Usage outside of its parts.
+    /// Usage outside the parts.
     #[serde(default)]
     pub own: Weight,
-    /// Its parts.
+    /// The parts.
     #[serde(default)]
     pub parts: Vec<PartLine>,
 }
@@ -121,15 +121,15 @@ impl PartLine {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestLine {
-    /// When the task had ended, in microseconds since 1970: until then it used its environment.
+    /// Time of the task's end, in microseconds since 1970: until then it used its environment.
     pub at_us: u64,
-    /// Whose task it is.
+    /// Tenant of the task.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tenant: String,
-    /// What it asked of the Python volume; absent if nothing.
+    /// Use of the Python volume; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<UseLine>,
-    /// What it asked of the system volume; absent if nothing.
+    /// Use of the system volume; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<UseLine>,
     /// Microseconds that the client waited, without the time of the user's program; absent if they were not measured.
@@ -140,20 +140,20 @@ pub struct RequestLine {
     pub phases_us: BTreeMap<String, u64>,
 }
 
-/// What a request asked of one volume.
+/// A request's use of one volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UseLine {
-    /// Key of the request: the same text of requirements has the same one.
+    /// Key of the request: the same requirements text has the same key.
     pub request: String,
     /// Key of the environment that the task ran in.
     pub environment: String,
-    /// What the cache answered.
+    /// Result of the cache.
     pub result: Met,
-    /// Bytes that were fetched and unpacked for it.
+    /// Bytes that were fetched and unpacked for the request.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub downloaded_bytes: u64,
-    /// What the environment is made of, in the first line that names it.
+    /// Definition of the environment, in the first line that names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_of: Option<Definition>,
 }
@@ -163,14 +163,14 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
-/// What a cache answered.
+/// The result of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Met {
     /// The environment was there.
     #[default]
     Hit,
-    /// It was not.
+    /// The environment was not there.
     Miss,
     /// The request was known, but older than its maximum age, and was resolved again.
     Expired,

@@ -1,9 +1,8 @@
-//! The trace of a cache: what each request asked for, what it met, and what that cost.
+//! The trace of a cache: each request, its result, and its cost.
 //!
-//! A trace is a text of JSON objects, one a line. The first line is a [`Header`], every other one a [`RequestLine`]. What
-//! an environment is made of stands in the first line that names the environment, and the size of a part in the first
-//! line that names the part, so that a line is short once its environment is known. Each file stands alone: rotation
-//! begins a new one with a header that lists what is resident.
+//! A trace is a text of JSON objects, one per line. The first line is a [`Header`], every other line a [`RequestLine`]. The first
+//! line that names an environment defines it, and the first line that names a part has its size, so a line is short once its
+//! environment is known. Each file is complete by itself: rotation begins a new one with a header that lists what is resident.
 //!
 //! ```text
 //! {"hybrid_cache_trace":1,"begun_us":…,"max_age_s":604800,"python":{"rest":[4096,1],"environments":[…]}}

@@ -1,4 +1,4 @@
-//! Reading a trace line by line. The caller brings the lines, so nothing here touches a file.
+//! Reads a trace line by line. The caller provides the lines, so this module opens no file.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,35 +10,36 @@ use super::{
     Catalog, Event, Header, Met, Request, RequestLine, ResidentVolume, TraceError, Use, UseLine, VERSION, Volume,
 };
 
-/// Faults that are kept with their lines; the others are only counted.
+/// Number of faults that are kept with their lines; further ones are only counted.
 const KEPT_FAULTS: usize = 20;
-/// A time that lies before the last one by less comes from writers side by side; by more, from a clock that was set back.
+/// Largest step back in time between two lines that counts as concurrent writers; a larger one counts as a clock that was set
+/// back.
 const DISORDER_US: u64 = 60_000_000;
-/// A longer gap between two requests is reported, because a clock that was set forward looks like it.
+/// Longest gap between two requests that is not reported; a clock that was set forward looks like a longer gap.
 const GAP_US: u64 = 30 * 86_400 * 1_000_000;
 /// The phase of a request in which the user's program runs, as reports name it.
 const USER_CODE: &str = "user_code";
 
-/// What is wrong with a line.
+/// The problem of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The last line ends in the middle; it was left out.
+    /// The last line is incomplete; it was skipped.
     Truncated,
-    /// The line is not a line of a trace; it was left out.
+    /// The line is not a line of a trace; it was skipped.
     Malformed(String),
-    /// The line has fields that this version does not know; they were left out.
+    /// The line has fields that this version does not know; they were ignored.
     UnknownFields(String),
-    /// The line names an environment that no line defines; its use was left out.
+    /// The line names an environment that no line defines; its use was ignored.
     UnknownEnvironment(String),
-    /// The line names parts that no line gives a size for; they count nothing.
+    /// The line names parts without a size in any line; they count as empty.
     UnknownParts(u32),
-    /// The request is older than the one before it, by so many microseconds; it counts at its place in the file.
+    /// The request is older than the previous one, by this many microseconds; it counts at its place in the file.
     OutOfOrder(u64),
-    /// The clock was set back by so many microseconds; time goes on from the line before.
+    /// The clock was set back by this many microseconds; time continues from the previous line.
     ClockStep(u64),
-    /// No request for so many microseconds: a pause, or a clock that was set forward.
+    /// No request for this many microseconds: a pause, or a clock that was set forward.
     Gap(u64),
-    /// A header of another version; the lines behind it were left out.
+    /// A header of another version; the lines after it were skipped.
     OtherVersion(u32),
 }
 
@@ -63,32 +64,32 @@ impl std::fmt::Display for FaultKind {
     }
 }
 
-/// What is wrong with which line.
+/// A fault and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The line, counted from 1.
+    /// Number of the line, counted from 1.
     pub line: u64,
-    /// What is wrong.
+    /// The problem.
     pub kind: FaultKind,
 }
 
-/// The faults of a trace: the first ones in full, and how many there are.
+/// The faults of a trace: the first ones in full, and the total number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// The first ones.
+    /// The first faults.
     pub first: Vec<Fault>,
-    /// All of them.
+    /// Number of all faults.
     pub count: u64,
 }
 
-/// Takes a trace apart, line by line.
+/// Parses a trace line by line.
 #[derive(Debug, Default)]
 pub struct Reader {
     catalog: Catalog,
     faults: Faults,
     line: u64,
     last_us: u64,
-    /// What the clock was set back by, in all.
+    /// Total time by which the clock was set back.
     behind_us: u64,
     requests: u64,
     is_other_version: bool,
@@ -96,16 +97,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader at the beginning of a trace.
+    /// Creates a reader at the beginning of a trace.
     pub fn new() -> Reader {
         Reader::default()
     }
 
-    /// Takes the next line, without its line break, and calls `each` with what it says. `is_whole` is false for a last
-    /// line that has no line break.
+    /// Parses the next line, without its line break, and calls `each` with its event. `is_whole` is false for a last line that has
+    /// no line break.
     ///
     /// # Errors
-    /// The trace is none, or of another version.
+    /// The text is not a trace, or is of another version.
     pub fn line(&mut self, text: &[u8], is_whole: bool, each: &mut dyn FnMut(&Event)) -> Result<(), TraceError> {
         self.line += 1;
         if text.iter().all(u8::is_ascii_whitespace) {
@@ -132,7 +133,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The catalog and the faults, after the last line.
+    /// Returns the catalog and the faults, after the last line.
     ///
     /// # Errors
     /// There were no lines, or no requests.
@@ -270,7 +271,7 @@ impl Reader {
         })
     }
 
-    /// True if the request was too old, or would have been, had the environment not been missing as well.
+    /// True if the request was too old, or would have been if its environment had not been missing as well.
     fn is_due(&mut self, request: u64, met: Met, at_us: u64) -> bool {
         if met == Met::Hit {
             return false;
@@ -281,7 +282,7 @@ impl Reader {
         met == Met::Expired || max_us.is_some_and(|max_us| age_us > max_us)
     }
 
-    /// The time of a line, made to never run backwards.
+    /// The time of a line, adjusted so that time never runs backwards.
     fn time(&mut self, at_us: u64) -> u64 {
         let told_us = at_us.saturating_add(self.behind_us);
         let back_us = self.last_us.saturating_sub(told_us);
@@ -304,7 +305,7 @@ impl Reader {
     }
 }
 
-/// A line, and the names of its unknown fields.
+/// Parses a line and returns the names of its unknown fields.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<(T, Vec<String>), serde_json::Error> {
     let error = match serde_json::from_slice(text) {
         Ok(line) => return Ok((line, Vec::new())),
@@ -313,7 +314,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<(T, Vec<String>), serde_jso
     let mut value: Value = serde_json::from_slice(text)?;
     let mut names = Vec::new();
     let mut error = error;
-    // Each round takes one name out, so it ends with the last one.
+    // Each round removes one name, so the loop ends after the last one.
     while let Some(name) = unknown_field(&error).filter(|name| remove(&mut value, name)) {
         names.push(name);
         match serde_json::from_value(value.clone()) {
@@ -324,7 +325,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<(T, Vec<String>), serde_jso
     Err(error)
 }
 
-/// The name in serde's message about a field that is none of those expected.
+/// The name in serde's message about an unexpected field.
 fn unknown_field(error: &serde_json::Error) -> Option<String> {
     let message = error.to_string();
     let name = message.strip_prefix("unknown field `")?.split('`').next()?;
@@ -336,7 +337,7 @@ fn remove(value: &mut Value, name: &str) -> bool {
     match value {
         Value::Object(fields) => {
             let removed = fields.remove(name).is_some();
-            // `fold` looks at every field, where `any` would stop at the first.
+            // `fold` visits every field; `any` would stop at the first.
             fields
                 .values_mut()
                 .fold(removed, |removed, field| remove(field, name) || removed)
@@ -349,7 +350,7 @@ fn remove(value: &mut Value, name: &str) -> bool {
     }
 }
 
-/// What was done for one volume before the program could start.
+/// Time of the preparation for one volume before the program could start.
 fn prepare_us(volume: Volume, line: &RequestLine) -> Option<u64> {
     let prefix = format!("{}_", volume.name());
     let waited = line

@@ -1,10 +1,10 @@
-//! Writes a trace. What a line has described, later lines only name.
+//! Writes a trace. Later lines only name what an earlier line has described.
 
 use std::collections::HashSet;
 
 use super::{Definition, Header, PartLine, RequestLine, Volume};
 
-/// Turns requests into lines. The caller appends them to a file and begins a new writer with each new file.
+/// Converts requests to lines. The caller appends them to a file and creates a new writer for each new file.
 #[derive(Debug, Default)]
 pub struct Writer {
     environments: [HashSet<String>; 2],
@@ -15,7 +15,7 @@ impl Writer {
     /// The first line of a file, without its line break.
     ///
     /// # Errors
-    /// Never: the types have no form that JSON lacks.
+    /// Never: the types can always be written as JSON.
     pub fn header(&mut self, mut header: Header) -> Result<String, serde_json::Error> {
         for (volume, resident) in [
             (Volume::Python, &mut header.python),
@@ -29,15 +29,15 @@ impl Writer {
         serde_json::to_string(&header)
     }
 
-    /// True if a line of this file says what the environment is made of, so that the next one may leave it out.
+    /// True if a line of this file defines the environment, so that the next line may omit the definition.
     pub fn knows(&self, volume: Volume, environment: &str) -> bool {
         self.environments[volume.index()].contains(environment)
     }
 
-    /// A line for a request, without its line break. What earlier lines defined is left out.
+    /// A line for a request, without its line break. Definitions from earlier lines are omitted.
     ///
     /// # Errors
-    /// Never: the types have no form that JSON lacks.
+    /// Never: the types can always be written as JSON.
     pub fn request(&mut self, mut line: RequestLine) -> Result<String, serde_json::Error> {
         for (volume, asked) in [(Volume::Python, &mut line.python), (Volume::System, &mut line.system)] {
             let Some(asked) = asked else { continue };

@@ -1,4 +1,4 @@
-//! Control of a cluster that only the caller has: it knows Kubernetes' client and Docker, this library does not.
+//! Control of a cluster, provided by the caller: it knows Kubernetes' client and Docker, this library does not.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use hybrid_cache_model::maintain::VerifyReport;
 
 use crate::error::TrialError;
 
-/// Control of a cluster that the driver does not know of.
+/// Control of a cluster without the driver's knowledge.
 #[async_trait]
 pub trait ClusterControl: Send + Sync {
-    /// Another driver on the same cluster, as another process would open it.
+    /// Opens another driver on the same cluster, as another process would.
     ///
     /// # Errors
     /// The cluster does not answer.
     async fn driver(&self) -> Result<Arc<dyn Driver>, TrialError>;
 
-    /// Deletes the pods of a task; how many there were.
+    /// Deletes the pods of a task. Returns their number.
     ///
     /// # Errors
     /// The cluster does not answer.
@@ -36,13 +36,13 @@ pub trait ClusterControl: Send + Sync {
 /// Control of a node that is a container.
 #[async_trait]
 pub trait NodeControl: Send + Sync {
-    /// Stops every process of the node, the API server among them, until [`NodeControl::resume`].
+    /// Stops every process of the node, including the API server, until [`NodeControl::resume`].
     ///
     /// # Errors
     /// The container cannot be stopped.
     async fn pause(&self) -> Result<(), TrialError>;
 
-    /// Lets them go on. A node that is not paused stays as it is.
+    /// Resumes the processes. A node that is not paused does not change.
     ///
     /// # Errors
     /// The container is unknown.
@@ -51,6 +51,6 @@ pub trait NodeControl: Send + Sync {
     /// Restarts the node and waits until its API server answers again.
     ///
     /// # Errors
-    /// It does not come back in time.
+    /// The API server does not answer in time.
     async fn restart(&self) -> Result<(), TrialError>;
 }

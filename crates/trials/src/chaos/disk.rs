@@ -1,4 +1,5 @@
-//! File systems of a trial's own: in memory with a size, and on a loop device that can be copied as a power cut leaves it.
+//! File systems for a trial: one in memory with a size limit, and one on a loop device that can be copied in the state that a
+//! power cut leaves.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +16,7 @@ use crate::error::TrialError;
 
 /// Deadline for creating or mounting a file system.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a copy is tried that nothing may be written into meanwhile.
+/// Number of attempts to copy without a write in between.
 const ATTEMPTS: u32 = 40;
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -27,7 +28,7 @@ pub struct Mounted {
     image: Option<PathBuf>,
 }
 
-/// What a file system has left for an ordinary user.
+/// Free space of a file system for an ordinary user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Free {
     /// Bytes.
@@ -38,12 +39,12 @@ pub struct Free {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // It may be unmounted already; what is in use goes when it is not any more.
+        // The file system may be unmounted already; the kernel unmounts one in use as soon as it is free.
         let _ = unmount(&self.at, UnmountFlags::DETACH);
     }
 }
 
-/// Mounts a file system in memory that holds so many bytes and inodes.
+/// Mounts a file system in memory that holds this many bytes and inodes.
 ///
 /// # Errors
 /// This process may not mount.
@@ -66,18 +67,18 @@ pub fn in_memory(at: &Path, bytes: u64, inodes: u64) -> Result<Mounted, TrialErr
     })
 }
 
-/// Makes a file with an ext4 file system of this size.
+/// Creates a file with an ext4 file system of this size.
 ///
 /// # Errors
-/// It cannot be made.
+/// The file cannot be created.
 pub async fn make_image(file: &Path, bytes: u64) -> Result<(), TrialError> {
     make_image_with(file, bytes, &[]).await
 }
 
-/// The same with options for `mkfs.ext4`.
+/// Creates such a file with options for `mkfs.ext4`.
 ///
 /// # Errors
-/// It cannot be made.
+/// The file cannot be created.
 pub async fn make_image_with(file: &Path, bytes: u64, options: &[&str]) -> Result<(), TrialError> {
     let failed = TrialError::io(format!("making {}", file.display()));
     File::create(file)
@@ -86,10 +87,10 @@ pub async fn make_image_with(file: &Path, bytes: u64, options: &[&str]) -> Resul
     ran(Command::new("mkfs.ext4").args(["-q", "-F"]).args(options).arg(file)).await
 }
 
-/// Mounts such a file through a loop device, which goes with it. A journal that holds anything is replayed.
+/// Mounts such a file through a loop device, which is removed at unmount. A journal with entries is replayed.
 ///
 /// # Errors
-/// It cannot be mounted.
+/// The file cannot be mounted.
 pub async fn attach(image: &Path, at: &Path, options: &str) -> Result<Mounted, TrialError> {
     fs::create_dir_all(at).map_err(TrialError::io(format!("making {}", at.display())))?;
     let options = format!("loop,{options}");
@@ -118,15 +119,15 @@ async fn ran(command: &mut Command) -> Result<(), TrialError> {
 }
 
 impl Mounted {
-    /// Where it is mounted.
+    /// The mount point.
     pub fn at(&self) -> &Path {
         &self.at
     }
 
-    /// What is left on it.
+    /// Reads the free space.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The file system cannot be queried.
     pub fn free(&self) -> Result<Free, TrialError> {
         let found = statvfs(&self.at).map_err(|error| TrialError::io("asking for free space")(error.into()))?;
         Ok(Free {
@@ -135,10 +136,10 @@ impl Mounted {
         })
     }
 
-    /// Makes it read-only or writable. Files that are open for writing keep it writable for a moment.
+    /// Makes the file system read-only or writable. Files that are open for writing keep it writable for a moment.
     ///
     /// # Errors
-    /// Some stay open.
+    /// Files stay open for too long.
     pub async fn read_only(&self, wanted: bool) -> Result<(), TrialError> {
         let flags = if wanted {
             MountFlags::RDONLY | MountFlags::NOSUID
@@ -159,11 +160,11 @@ impl Mounted {
         }
     }
 
-    /// Copies the image as a power cut would leave it: what is not on the device yet is not in the copy. Nothing is
-    /// written to the device between the copy's first and last byte; a copy during which something was is made again.
+    /// Copies the image in the state that a power cut would leave: without data that is not on the device yet. Nothing may be
+    /// written to the device during the copy; if something is, the copy is repeated.
     ///
     /// # Errors
-    /// The device is never quiet for that long, or the copy cannot be written.
+    /// The device is never quiet long enough, or the copy cannot be written.
     pub async fn cut(&self, to: &Path) -> Result<(), TrialError> {
         let image = self.image.as_deref().unwrap_or(&self.at);
         let device = device(image).ok_or_else(|| TrialError::Other("the loop device is not there".to_owned()))?;
@@ -181,14 +182,14 @@ impl Mounted {
         ))
     }
 
-    /// Unmounts it and waits until its loop device is gone as well.
+    /// Unmounts the file system and waits until its loop device is gone as well.
     ///
     /// # Errors
-    /// A process keeps it.
+    /// A process keeps the file system in use.
     pub async fn unmount(self) -> Result<(), TrialError> {
         let image = self.image.clone();
         let until = Instant::now() + Duration::from_secs(5);
-        // In order first, so that everything is written; then by force.
+        // Unmount normally first, so that everything is written; then by force.
         while unmount(&self.at, UnmountFlags::empty()) == Err(rustix::io::Errno::BUSY) && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -213,7 +214,7 @@ fn device(image: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Writes that the device has finished, and requests that are under way.
+/// Writes that the device has finished, and requests in progress.
 fn writes(device: &Path) -> Result<(u64, u64), TrialError> {
     let text = fs::read_to_string(device.join("stat")).map_err(TrialError::io("asking for the device's writes"))?;
     let fields: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
@@ -251,14 +252,14 @@ fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Unmounts everything below a folder, the last mounted first: what a killed trial left.
+/// Unmounts everything below a folder, the last mount first, to remove what a killed trial left.
 pub fn unmount_below(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
     let mut ours: Vec<&Path> = places.filter(|place| place.starts_with(folder)).collect();
     ours.reverse();
     for place in ours {
-        // A later one finds it again.
+        // A later trial finds what stays mounted.
         let _ = unmount(place, UnmountFlags::DETACH);
     }
 }
@@ -273,7 +274,7 @@ pub fn cannot_mount() -> Option<&'static str> {
     (!may).then_some("it mounts file systems, which needs root: run it as root to try it")
 }
 
-/// Why no file system can be made in a file here; `None` if it can.
+/// Why no file system can be created in a file here; `None` if one can.
 pub fn cannot_loop() -> Option<&'static str> {
     let is_there = |program: &str| {
         let folders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];

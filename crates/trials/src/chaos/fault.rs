@@ -1,4 +1,4 @@
-//! A fault as data, what is promised despite it, and its result.
+//! A fault as data, the promise that must hold despite it, and its result.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,40 +17,40 @@ pub struct Fault {
     pub id: &'static str,
     /// The promise that must still hold.
     pub promise: Pledge,
-    /// What is done, in one sentence.
+    /// What the fault does, in one sentence.
     pub tries: &'static str,
-    /// Where it can be tried.
+    /// The sites where the fault can be tried.
     pub sites: &'static [Site],
-    /// What it needs there.
+    /// What the fault needs there.
     pub needs: &'static [FaultNeed],
-    /// How it is done.
+    /// The function that carries the fault out.
     pub work: for<'a> fn(&'a FaultContext) -> FaultWork<'a>,
 }
 
-/// A fault being tried.
+/// The future of a fault that is being tried.
 pub type FaultWork<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
 
 /// What is promised despite faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pledge {
-    /// Kills and caches.
+    /// After a kill: an environment is complete or missing.
     WholeOrMissed,
-    /// Kills and the space they leave taken.
+    /// After a kill: leftovers have a bound and are removed later.
     LeftOversGo,
-    /// Power cuts and caches.
+    /// After a power cut: an environment is complete or missing.
     SyncedFirst,
-    /// Kills and tasks.
+    /// After a kill: each acknowledged task ends once and runs at most once.
     ExactlyOnce,
-    /// Full disks.
+    /// Full disks: tasks fail with that reason only, and work again once there is space.
     FullIsTold,
-    /// Read-only disks.
+    /// Read-only disks: the cache still serves what it holds.
     ReadOnlyServes,
-    /// Wrong clocks.
+    /// Wrong clocks: hits and the order of eviction do not change for long.
     AnyClock,
-    /// Crowds.
+    /// Many tasks at once: one build for all of them.
     OneBuild,
-    /// Clusters that are away.
+    /// Unreachable clusters: tasks wait, and none fails or runs twice.
     OutagesWait,
 }
 
@@ -130,9 +130,9 @@ pub struct Finding {
     pub tried: String,
     /// What was seen, with numbers, whether the promise held or not.
     pub seen: String,
-    /// What else is true if there is no problem; may be empty.
+    /// What else is true if there are no problems; may be empty.
     pub held: &'static str,
-    /// Where the promise did not hold; empty if it did.
+    /// How the promise was broken; empty if it held.
     pub problems: Vec<String>,
 }
 
@@ -142,7 +142,7 @@ impl Finding {
         Verdict::held_if_none(&self.problems)
     }
 
-    /// Everything that was seen, in one line.
+    /// All observations in one line.
     pub fn told(&self) -> String {
         let end = match self.problems.len() {
             0 => self.held.to_owned(),
@@ -159,7 +159,7 @@ impl Finding {
 }
 
 impl Fault {
-    /// True if it can be tried at a site.
+    /// True if the fault can be tried at a site.
     pub fn runs_at(&self, site: Site) -> bool {
         self.sites.contains(&site)
     }

@@ -15,7 +15,7 @@ use crate::chaos::stock::{self, Stock};
 use crate::error::TrialError;
 use crate::local_caches::LocalCaches;
 
-/// Caches of a fault's own.
+/// Caches that belong to one fault.
 #[derive(Clone)]
 pub struct FaultCaches {
     local: LocalCaches,
@@ -31,10 +31,10 @@ impl Deref for FaultCaches {
 }
 
 impl FaultCaches {
-    /// The standing caches below `root`; uv asks no other machine.
+    /// Opens the standing caches below `root`; uv contacts no other machine.
     ///
     /// # Errors
-    /// The driver cannot be opened there.
+    /// The driver cannot be opened.
     pub fn open(
         mut config: LocalConfig,
         root: &Path,
@@ -66,7 +66,7 @@ impl FaultCaches {
         Ok(FaultCaches { local, stock })
     }
 
-    /// The same caches under a driver that is opened now, as another process would.
+    /// The same caches with a newly opened driver, as another process would open it.
     ///
     /// # Errors
     /// The driver cannot be opened.
@@ -76,18 +76,18 @@ impl FaultCaches {
         Ok(other)
     }
 
-    /// The task that asks for one version of the stock.
+    /// The task that needs one version of the stock.
     ///
     /// # Errors
-    /// Its wheel cannot be written.
+    /// The version's wheel cannot be written.
     pub fn task(&self, number: u32) -> Result<TaskSpec, TrialError> {
         self.stock.task(number)
     }
 
-    /// Runs that task, which must end well and print what it should.
+    /// Runs that task, which must succeed and print the expected output.
     ///
     /// # Errors
-    /// It does not.
+    /// The task fails, or prints something else.
     pub async fn good(&self, number: u32) -> Result<Ran, TrialError> {
         let ran = self.caches.run_well("asks for the stock", &self.task(number)?).await?;
         match ran.stdout.trim() == stock::printed(number) {
@@ -96,7 +96,7 @@ impl FaultCaches {
         }
     }
 
-    /// The same, with what is wrong as a problem of the promise instead of the trial.
+    /// Runs that task, and reports an error as a problem of the promise instead of one of the trial.
     pub async fn works(&self, number: u32, when: &str, problems: &mut Vec<String>) -> Option<CacheStatus> {
         match self.good(number).await {
             Ok(ran) => Some(ran.outcome.cache.python),
@@ -107,10 +107,10 @@ impl FaultCaches {
         }
     }
 
-    /// What the volumes hold.
+    /// Measures what the volumes hold.
     ///
     /// # Errors
-    /// They cannot be measured.
+    /// The volumes cannot be measured.
     pub async fn usage(&self) -> Result<UsageReport, TrialError> {
         match self.asked(Maintenance::Usage).await? {
             MaintainReport::Usage(report) => Ok(report),
@@ -118,10 +118,10 @@ impl FaultCaches {
         }
     }
 
-    /// `cache gc` with a budget in bytes; `None` removes only what nothing refers to.
+    /// Runs `cache gc` with a budget in bytes; `None` removes only what nothing refers to.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The driver does not answer.
     pub async fn gc(&self, budget_bytes: Option<u64>) -> Result<GcReport, TrialError> {
         let what = Maintenance::Gc {
             budget_bytes,

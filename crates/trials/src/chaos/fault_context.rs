@@ -20,21 +20,21 @@ use crate::chaos::stock::Stock;
 use crate::error::TrialError;
 use crate::site::Site;
 
-/// The locked file in a trial's folder: unlocked means that its process is gone.
+/// Name of the locked file in a trial's folder: if the file is unlocked, the trial's process has ended.
 const OWNER: &str = ".owner";
 
-/// How faults are tried.
+/// Settings for faults.
 #[derive(Clone)]
 pub struct Settings {
     /// Seed of all random numbers.
     pub seed: u64,
-    /// How often each fault happens, for those that can be repeated.
+    /// Number of repetitions, for faults that can be repeated.
     pub rounds: u32,
-    /// How the caller starts a task service as a process of its own; `None` if it cannot.
+    /// Starts a task service as a separate process; `None` if the caller cannot.
     pub serve: Option<Serve>,
 }
 
-/// What faults are tried with.
+/// The context in which faults are tried.
 pub struct FaultContext {
     site: Site,
     settings: Settings,
@@ -54,18 +54,18 @@ impl Drop for FaultContext {
 }
 
 impl FaultContext {
-    /// This machine. Everything is made below `config.root`; what killed trials left there is removed.
+    /// A context on this machine. Everything is created below `config.root`; leftovers of killed trials there are removed.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn local(mut config: LocalConfig, settings: Settings) -> Result<FaultContext, TrialError> {
-        // Tasks of faults need no network, and a network kept for later ones would outlive the trial.
+        // The faults' tasks need no network, and a network that is kept for later tasks would outlive the trial.
         config.network = Network::None;
         let root = config.root.clone();
         FaultContext::open(Site::Local, &root, settings, Some(config), None)
     }
 
-    /// A folder of this machine for what is made, without caches: what killed trials left there is removed.
+    /// A context with a folder of this machine and no caches; leftovers of killed trials in the folder are removed.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -73,7 +73,7 @@ impl FaultContext {
         FaultContext::open(Site::Local, folder, settings, None, None)
     }
 
-    /// A cluster; `folder` holds what is needed on this machine.
+    /// A context on a cluster; `folder` holds the files that are needed on this machine.
     ///
     /// # Errors
     /// The folder cannot be written, or the cluster does not answer.
@@ -101,7 +101,8 @@ impl FaultContext {
         let folder = root.join(format!("chaos-{}-{}", std::process::id(), unique()));
         fs::create_dir(&folder).map_err(failed())?;
         let owner = File::create(folder.join(OWNER)).map_err(failed())?;
-        // Only a sweep of another trial could be quicker, and it deletes the folder: then nothing works, and says so.
+        // Only another trial's sweep could take the lock first. It deletes the folder, and every later step fails with a clear
+        // error.
         owner
             .try_lock()
             .map_err(|error| TrialError::Other(format!("locking {}: {error}", folder.display())))?;
@@ -118,24 +119,24 @@ impl FaultContext {
         })
     }
 
-    /// The same, where each fault also does the damage that its promise excludes: its judge must notice.
+    /// Returns a context in which each fault also does the damage that its promise excludes, so that its judge must notice.
     #[must_use]
     pub fn with_damage(mut self) -> FaultContext {
         self.makes_damage = true;
         self
     }
 
-    /// True if the fault is to do its damage itself.
+    /// True if the fault should do its damage itself.
     pub fn makes_damage(&self) -> bool {
         self.makes_damage
     }
 
-    /// Which kind of place it is.
+    /// The kind of site.
     pub fn site(&self) -> Site {
         self.site
     }
 
-    /// How often a fault happens here.
+    /// Number of repetitions of a fault here.
     pub fn rounds(&self) -> u32 {
         self.settings.rounds.max(1)
     }
@@ -145,12 +146,12 @@ impl FaultContext {
         self.settings.seed
     }
 
-    /// Chance for one fault.
+    /// Random numbers for one fault.
     pub fn dice(&self, fault: &str) -> Dice {
         Dice::new(self.settings.seed, fault)
     }
 
-    /// How long one step may take here.
+    /// Time limit for one step.
     pub fn patience(&self) -> Duration {
         match self.site {
             Site::Local => Duration::from_secs(120),
@@ -158,10 +159,10 @@ impl FaultContext {
         }
     }
 
-    /// How the caller starts a service.
+    /// The function that starts a service.
     ///
     /// # Errors
-    /// It cannot: the list says of such a fault that it needs one.
+    /// The caller cannot start one: the list says that such a fault needs one.
     pub fn serve(&self) -> Result<&Serve, TrialError> {
         let lacking = || TrialError::Other("this fault needs a service".to_owned());
         self.settings.serve.as_ref().ok_or_else(lacking)
@@ -188,7 +189,7 @@ impl FaultContext {
     /// The cluster's node.
     ///
     /// # Errors
-    /// The caller did not name one: the list says of such a fault that it needs one.
+    /// The caller did not name a node: the list says that such a fault needs one.
     pub fn node(&self) -> Result<&dyn NodeControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs the name of the node's container".to_owned());
         self.hands()?.node().ok_or_else(wrong)
@@ -210,10 +211,10 @@ impl FaultContext {
         }
     }
 
-    /// A new folder of the fault's own.
+    /// Creates a folder for the fault.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn new_folder(&self, name: &str) -> Result<PathBuf, TrialError> {
         let number = self.places.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.join(format!("{name}-{number}"));
@@ -224,40 +225,40 @@ impl FaultContext {
     /// The packages of all faults.
     ///
     /// # Errors
-    /// Their folder cannot be made.
+    /// The packages' folder cannot be created.
     pub fn stock(&self) -> Result<Stock, TrialError> {
         Stock::open(&self.folder.join("stock"))
     }
 
-    /// Caches of a fault's own in a new folder.
+    /// Creates caches for the fault in a new folder.
     ///
     /// # Errors
-    /// They cannot be made, or this is a cluster.
+    /// The caches cannot be created, or this is a cluster.
     pub fn place(&self, name: &str) -> Result<FaultCaches, TrialError> {
         self.place_in(&self.new_folder(name)?)
     }
 
-    /// Caches of a fault's own in this folder, such as a mount.
+    /// Creates caches for the fault in this folder, such as a mount.
     ///
     /// # Errors
-    /// They cannot be made, or this is a cluster.
+    /// The caches cannot be created, or this is a cluster.
     pub fn place_in(&self, root: &Path) -> Result<FaultCaches, TrialError> {
         let wrong = || TrialError::Other("this fault runs on the local driver alone".to_owned());
         let config = self.config.clone().ok_or_else(wrong)?;
         FaultCaches::open(config, root, self.stock()?, self.patience())
     }
 
-    /// Lets a node go on that a fault has stopped and could not set going again.
+    /// Resumes a node that a fault paused and could not resume.
     ///
     /// # Errors
-    /// The caller cannot reach it.
+    /// The caller cannot reach the node.
     pub async fn recover(&self) -> Result<(), TrialError> {
         let node = self.hands.as_deref().and_then(|hands| hands.node());
         let Some(node) = node else { return Ok(()) };
         within("letting the node go on", self.patience(), node.resume()).await?
     }
 
-    /// Removes what the fault before made.
+    /// Removes what the previous fault created.
     pub fn clear(&self) {
         disk::unmount_below(&self.folder);
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
@@ -273,7 +274,7 @@ fn unique() -> u64 {
     u64::from(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes the folders of trials whose process is gone, their mounts first.
+/// Removes the folders of trials whose process has ended, after unmounting everything below them.
 fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let folder = entry.path();
@@ -291,7 +292,7 @@ fn clear(folder: &Path) {
     remove(folder);
 }
 
-/// Deletes a folder, also one with read-only folders in it. What cannot be deleted is found by the next sweep.
+/// Deletes a folder, even with read-only folders in it. The next sweep finds what cannot be deleted.
 fn remove(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     if fs::remove_dir_all(folder).is_ok() {

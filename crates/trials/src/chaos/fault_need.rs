@@ -12,6 +12,6 @@ pub enum FaultNeed {
     Loop,
     /// A task service as a process of its own.
     Service,
-    /// The name of the container that a cluster's only node is.
+    /// The name of the container of a cluster's only node.
     Node,
 }

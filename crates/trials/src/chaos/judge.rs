@@ -1,4 +1,4 @@
-//! Checks that judge faults, apart from running tasks again.
+//! Checks that judge faults, in addition to running tasks again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::chaos::stock;
 use crate::error::TrialError;
 use crate::volume;
 
-/// Parts of the volumes that hold leftovers: they are counted, and no environment is there.
+/// Parts of the volumes that hold leftovers. Leftovers are counted, and these parts hold no environment.
 const LEFT_OVERS: [&str; 3] = ["staging/", "trash/", "uv/.tmp"];
 
 /// Findings of `verify`, without leftovers.
@@ -23,7 +23,7 @@ pub fn unclean(report: &VerifyReport) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with visible environments: by looking at every file, and by what `verify` says.
+/// The problems of visible environments: those found by reading every file, and those that `verify` reports.
 ///
 /// # Errors
 /// `verify` does not answer.
@@ -34,11 +34,11 @@ pub async fn environments(place: &FaultCaches) -> Result<Vec<String>, TrialError
     Ok(problems)
 }
 
-/// Empties one file of a visible environment: the damage that no kill and no power cut may do. The environment keeps a
-/// file of its own there, so that nothing else is damaged.
+/// Empties one file of a visible environment: damage that no kill and no power cut may cause. The environment gets its own copy of
+/// the file, so that nothing else is damaged.
 ///
 /// # Errors
-/// There is no environment, or it cannot be written.
+/// There is no environment, or the file cannot be written.
 pub fn damage(place: &FaultCaches) -> Result<(), TrialError> {
     let nothing = || TrialError::Other("there is no environment to damage".to_owned());
     let visible = volume::environments(&place.volumes.python);
@@ -53,8 +53,8 @@ pub fn damage(place: &FaultCaches) -> Result<(), TrialError> {
         .map_err(failed)
 }
 
-/// What is wrong with how a task ended whose preparation was killed: it may fail for that, and it may have got what it
-/// asked for. Nothing else.
+/// The problem with the end of a task whose preparation was killed. The task may fail because of the kill, or succeed with the
+/// expected output; any other end is a problem.
 pub fn end_after_kill(ran: &Ran, expected: &str) -> Option<String> {
     match &ran.outcome.end {
         End::Failed { .. } => None,
@@ -66,7 +66,7 @@ pub fn end_after_kill(ran: &Ran, expected: &str) -> Option<String> {
     }
 }
 
-/// True for a task that printed more than has come, and whose outcome says so.
+/// True for a task whose output was not received completely, if its outcome says so.
 pub fn has_lost_output(ran: &Ran) -> bool {
     let come = (ran.stdout.len() + ran.stderr.len()) as u64;
     let passed = ran.outcome.stdout.passed_bytes + ran.outcome.stderr.passed_bytes;
@@ -78,26 +78,26 @@ pub fn has_lost_output(ran: &Ran) -> bool {
             .any(|said| said.contains("output were lost"))
 }
 
-/// What is known of one task that a service has acknowledged.
+/// Facts about one task that a service has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// Its number in the trial.
+    /// Number of the task in the trial.
     pub number: u32,
-    /// Its state as the service reports it; empty if it does not know the task.
+    /// State that the service reports; empty if it does not know the task.
     pub state: String,
-    /// How it ended.
+    /// How the task ended.
     pub end: String,
-    /// The failure's class, for one that failed.
+    /// The failure's class, if the task failed.
     pub failure: String,
-    /// What that failure says.
+    /// The failure's message.
     pub said: String,
-    /// How often its mark is in its output.
+    /// How often the task's mark is in its output.
     pub marks: usize,
 }
 
-/// What is wrong with tasks that were told to run: each ended once, none ran twice, and what exited has printed its mark.
-/// `may_die` says whether one may be ended by the service's death; `runs` is how often each was seen running, if that
-/// is known.
+/// The problems of tasks that a service was asked to run. Each must end once and run at most once, and a task that exited must
+/// have printed its mark. `may_die` says whether the service's death may end a task; `runs` is how often each task was seen
+/// running, if known.
 pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: bool) -> Vec<String> {
     let mut problems = Vec::new();
     for task in tasks {

@@ -1,4 +1,4 @@
-//! What killed preparations leave on a Python volume: if it is, how much it is, and how to make it look old.
+//! Leftovers of killed preparations on a Python volume: finds them, measures them, and makes them look old.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -9,12 +9,12 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::volume;
 
-/// How much there is.
+/// The size of leftovers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOvers {
-    /// Allocated bytes of what has no other name elsewhere.
+    /// Allocated bytes of files without another hard link.
     pub bytes: u64,
-    /// Files, folders and links.
+    /// Number of files, folders and links.
     pub files: u64,
 }
 
@@ -25,8 +25,8 @@ impl std::fmt::Display for LeftOvers {
     }
 }
 
-/// Everything that is unneeded if no preparation is running: staging folders, trash, temporary folders of uv,
-/// and build locks of requests that are not there.
+/// Everything that is unneeded if no preparation is running: staging folders, trash, temporary folders of uv, and build locks of
+/// requests that do not exist.
 pub fn paths(python: &Path) -> Vec<PathBuf> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let entries = |folder: &Path| -> Vec<PathBuf> {
@@ -52,7 +52,7 @@ pub fn paths(python: &Path) -> Vec<PathBuf> {
         let inside = buckets.iter().flat_map(|bucket| entries(bucket));
         roots.extend(inside.filter(is_unfinished));
     }
-    // `<tenant>-<request>`, beside a few locks of the volume's own that have no such name.
+    // Locks are named `<tenant>-<request>`, except for a few of the volume's own.
     let is_dead = |path: &PathBuf| {
         let name = name(path);
         name.contains('-') && !requests.iter().any(|request| name.contains(request.as_str()))
@@ -61,7 +61,7 @@ pub fn paths(python: &Path) -> Vec<PathBuf> {
     roots
 }
 
-/// How much all of that is.
+/// Measures all leftovers.
 pub fn measure(python: &Path) -> LeftOvers {
     let mut total = LeftOvers::default();
     for root in paths(python) {
@@ -70,7 +70,7 @@ pub fn measure(python: &Path) -> LeftOvers {
         for path in all {
             let Ok(found) = path.symlink_metadata() else { continue };
             total.files += 1;
-            // A file of an environment or of uv's cache has its other names there, and is needed there.
+            // A file of an environment or of uv's cache has another hard link there, where it is needed.
             if found.is_dir() || found.nlink() == 1 {
                 total.bytes += found.blocks() * 512;
             }
@@ -79,7 +79,7 @@ pub fn measure(python: &Path) -> LeftOvers {
     total
 }
 
-/// Makes a file, folder or link itself look as if it was written at that time.
+/// Sets the time stamps of a file, folder or link itself to that time.
 pub fn stamp(path: &Path, at: SystemTime) {
     let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
@@ -93,11 +93,11 @@ pub fn stamp(path: &Path, at: SystemTime) {
         last_access: time,
         last_modification: time,
     };
-    // One that is gone meanwhile needs no time.
+    // A path that vanished meanwhile needs no time stamp.
     let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Makes all of it older than every time of grace.
+/// Makes all leftovers older than every grace period.
 pub fn make_old(python: &Path) {
     let long_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
     for root in paths(python) {
@@ -108,7 +108,7 @@ pub fn make_old(python: &Path) {
     }
 }
 
-/// Makes a leftover of each kind, so that a judge has something to notice.
+/// Creates a leftover of each kind, so that a judge has something to notice.
 pub fn make_up(python: &Path) {
     let folder = python.join("uv").join(".tmpMadeUp");
     // If it cannot be created, the check of the checker notices.

@@ -1,12 +1,12 @@
-//! Faults: what is killed, filled up, taken away or set wrong, which promise must still hold, and how to judge it.
+//! Faults: what is killed, filled up, taken away or set wrong, which promise must still hold, and how to judge the result.
 //!
-//! A [`Fault`] runs on a [`FaultContext`], which is one place (this machine or a cluster), a seed and a number of rounds. What
-//! is random comes from the seed ([`dice`]), so that the same seed makes the same moves. Packages are wheels built in
-//! memory ([`stock`]), so no network is needed. Everything that a fault makes (folders, mounts, processes) is gone when
-//! it ends, and what a killed trial left is removed by the next one ([`fault_context`]).
+//! A [`Fault`] runs on a [`FaultContext`], which holds one place (this machine or a cluster), a seed and a number of rounds. All
+//! random numbers come from the seed ([`dice`]), so the same seed makes the same moves. Packages are wheels built in memory
+//! ([`stock`]), so no network is needed. Everything that a fault creates (folders, mounts, processes) is removed when it ends, and
+//! the next trial removes what a killed trial left ([`fault_context`]).
 //!
-//! A fault that found nothing wrong proves little unless its judge can notice: [`FaultContext::with_damage`] makes every fault
-//! do the damage itself that its promise excludes, just before its judge looks.
+//! A fault without findings proves little unless its judge can notice damage: [`FaultContext::with_damage`] makes every fault do
+//! the damage that its promise excludes, just before its judge runs.
 
 pub mod control;
 mod dice;

@@ -1,4 +1,4 @@
-//! Tries the list, one fault after the other, each with a deadline, and records the result with its promise.
+//! Tries the list of faults, one after the other, each with a deadline, and records each result with its promise.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use crate::promise::Standing;
 use crate::site::Site;
 use crate::verdict::Verdict;
 
-/// Longest one fault may take beside its rounds.
+/// Time limit of a fault, in addition to its rounds.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Longest one round of a fault may take.
+/// Time limit of one round of a fault.
 const ROUND: Duration = Duration::from_secs(120);
 
-/// One fault that was tried.
+/// The record of a fault that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultTrial {
     /// The fault.
@@ -29,27 +29,27 @@ pub struct FaultTrial {
     pub tried: String,
     /// What was seen, with numbers; empty if nothing was done.
     pub seen: String,
-    /// Its result.
+    /// Result of the fault.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub took_ms: u64,
 }
 
-/// One line of the table: a promise and all that was tried.
+/// One row of the table: a promise and all of its trials.
 #[derive(Clone, Debug, Serialize)]
 pub struct PledgeRow {
     /// The promise.
     pub promise: Pledge,
-    /// The same in words.
+    /// The promise in one sentence.
     pub text: &'static str,
-    /// The worst that happened.
+    /// The worst result.
     pub standing: Standing,
     /// The faults.
     pub trials: Vec<FaultTrial>,
 }
 
-/// Tries those of the faults that can be tried at the field's site, and reports each as soon as it ends.
+/// Tries the faults that can be tried at the context's site, and reports each as soon as it ends.
 pub async fn run(faults: &[&Fault], field: &FaultContext, mut tell: impl FnMut(&FaultTrial)) -> Vec<FaultTrial> {
     let mut trials = Vec::new();
     for fault in faults.iter().filter(|fault| fault.runs_at(field.site())) {
@@ -60,7 +60,7 @@ pub async fn run(faults: &[&Fault], field: &FaultContext, mut tell: impl FnMut(&
     trials
 }
 
-/// Tries one fault, and removes what it made.
+/// Tries one fault, and removes what it created.
 pub async fn try_one(fault: &Fault, field: &FaultContext) -> FaultTrial {
     let began = Instant::now();
     let (finding, verdict) = match fault.needs.iter().find_map(|need| field.lacks(*need)) {
@@ -95,18 +95,18 @@ pub async fn try_one(fault: &Fault, field: &FaultContext) -> FaultTrial {
 }
 
 impl FaultTrial {
-    /// What it says of its promise.
+    /// The result for the fault's promise.
     pub fn standing(&self) -> Standing {
         self.verdict.standing()
     }
 
-    /// What went wrong, or why nothing was tried.
+    /// The problem, or why nothing was tried; `None` if the promise held.
     pub fn detail(&self) -> Option<&str> {
         self.verdict.detail()
     }
 }
 
-/// The table of the promises that were tested: the worst that happened decides.
+/// The table of the tested promises: the worst result decides.
 pub fn table(trials: &[FaultTrial]) -> Vec<PledgeRow> {
     let rows = Pledge::ALL.into_iter().map(|promise| {
         let trials: Vec<FaultTrial> = trials

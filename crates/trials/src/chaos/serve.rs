@@ -1,4 +1,4 @@
-//! A task service as a process of its own, which can be killed, and what its tasks have done.
+//! A task service in a separate process, which can be killed, and a record of what its tasks did.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,38 +19,38 @@ use crate::chaos::judge::Told;
 use crate::error::TrialError;
 use crate::service::{Response, ask_at};
 
-/// The token of a trial's service. It listens on loopback alone, and lives for seconds.
+/// The token of a trial's service, which listens on loopback only and lives for seconds.
 const TOKEN: &str = "chaos-trial-token-of-a-service-on-loopback";
 /// Deadline for the first answer of a service.
 const START: Duration = Duration::from_secs(120);
-/// How much of what it said an error shows, in characters.
+/// Number of characters of the service's output that an error shows.
 const SHOWN: usize = 400;
 
-/// Where a service of a trial is to be.
+/// The address and the folders of a trial's service.
 #[derive(Clone, Debug)]
 pub struct ServeAt {
-    /// Where it listens.
+    /// Address on which the service listens.
     pub listen: SocketAddr,
-    /// Folder of its tasks.
+    /// Folder of the service's tasks.
     pub data: PathBuf,
-    /// Folder of its caches, for one that runs tasks on this machine.
+    /// Folder of the service's caches, if it runs tasks on this machine.
     pub caches: PathBuf,
-    /// File with the token that it asks for.
+    /// File with the token that the service requires.
     pub token_file: PathBuf,
 }
 
-/// Makes the command that serves there, in this process's own environment. Its tasks can reach this machine's loopback
-/// if they run on this machine.
+/// Builds the command that starts the service there, in this process's own environment. Tasks on this machine can reach its
+/// loopback.
 pub type Serve = Arc<dyn Fn(&ServeAt) -> std::process::Command + Send + Sync>;
 
-/// A service that runs in a process of its own.
+/// A service that runs in a separate process.
 pub struct Served {
     at: ServeAt,
     child: Child,
 }
 
 impl ServeAt {
-    /// A place below `folder`, with a token.
+    /// Chooses a place below `folder`, with a token.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -82,14 +82,15 @@ impl ServeAt {
 }
 
 impl Served {
-    /// Starts the process; it may take a while to answer.
+    /// Starts the process, which may take a while to answer.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub fn start(serve: &Serve, at: &ServeAt) -> Result<Served, TrialError> {
         let mut at = at.clone();
         let failed = || TrialError::io("starting a service");
-        // Free a moment ago; who is not quick enough does not answer, and the trial says why.
+        // The port was free a moment ago. If another program takes it first, the service does not answer, and the trial reports
+        // why.
         at.listen = Listener::bind(at.listen)
             .and_then(|free| free.local_addr())
             .map_err(failed())?;
@@ -108,10 +109,10 @@ impl Served {
         Ok(Served { at, child })
     }
 
-    /// Waits until it answers.
+    /// Waits until the service answers.
     ///
     /// # Errors
-    /// It ends, or takes too long.
+    /// The process ends, or takes too long.
     pub async fn ready(&mut self) -> Result<(), TrialError> {
         let ready = async {
             loop {
@@ -135,10 +136,10 @@ impl Served {
         TrialError::Other(format!("the service ended with {how}: {}", said.trim()))
     }
 
-    /// Kills it with SIGKILL and waits for its end.
+    /// Kills the process with SIGKILL and waits for its end.
     ///
     /// # Errors
-    /// It does not end.
+    /// The process does not end.
     pub async fn kill(mut self) -> Result<(), TrialError> {
         within(
             "the end of a killed service",
@@ -152,13 +153,13 @@ impl Served {
     /// Sends a request.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The service does not answer.
     pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Response, TrialError> {
         let token = format!("Bearer {TOKEN}");
         ask_at(self.at.listen, method, path, &[("Authorization", &token)], body).await
     }
 
-    /// Submits a task; its id, if that was acknowledged.
+    /// Submits a task. Returns its id if the service acknowledged it.
     pub async fn submit(&self, code: &str) -> Option<String> {
         let body = serde_json::json!({"pythonCode": code}).to_string();
         let answer = self.ask("POST", "/api/v1/tasks/submit", &body).await.ok()?;
@@ -166,13 +167,13 @@ impl Served {
         id.filter(|_| answer.is_good())
     }
 
-    /// Tells it to run the task; true if that was acknowledged.
+    /// Asks the service to run the task; true if the service acknowledged it.
     pub async fn run(&self, id: &str) -> bool {
         let answer = self.ask("POST", &format!("/api/v1/tasks/{id}/run"), "").await;
         answer.is_ok_and(|answer| answer.is_good())
     }
 
-    /// Waits for the end of a task and returns what is known of it.
+    /// Waits for the end of a task and returns the facts about it.
     ///
     /// # Errors
     /// The service does not answer.
@@ -200,12 +201,12 @@ impl Served {
     }
 }
 
-/// What a task of this number prints.
+/// The text that a task of this number prints.
 pub fn mark(number: u32) -> String {
     format!("<task {number}>")
 }
 
-/// A task that reports its start to a [`Counter`], takes its time and prints its mark.
+/// The code of a task that reports its start to a [`Counter`], sleeps and prints its mark.
 pub fn code(number: u32, sleep: Duration, counter: Option<SocketAddr>) -> String {
     let tell = counter.map_or_else(String::new, |address| {
         format!(
@@ -220,7 +221,7 @@ pub fn code(number: u32, sleep: Duration, counter: Option<SocketAddr>) -> String
     )
 }
 
-/// Counts how often each task runs: every start of a program sends its number over loopback.
+/// Counts how often each task runs: at every start, a program sends its number over loopback.
 pub struct Counter {
     address: SocketAddr,
     runs: Arc<Mutex<BTreeMap<u32, u32>>>,
@@ -270,7 +271,7 @@ impl Counter {
         })
     }
 
-    /// Where it listens.
+    /// The address to send numbers to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

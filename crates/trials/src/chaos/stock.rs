@@ -15,17 +15,17 @@ const MODULES: u32 = 40;
 /// Bytes of padding in each module: more than one write.
 const PADDING: usize = 9000;
 
-/// A folder of wheels that uv installs from: versions of one package, made when they are asked for.
+/// A folder of wheels that uv installs from: versions of one package, built on request.
 #[derive(Clone, Debug)]
 pub struct Stock {
     folder: PathBuf,
 }
 
 impl Stock {
-    /// A stock in a folder that is made for it.
+    /// Opens a stock in a folder, which is created.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn open(folder: &Path) -> Result<Stock, TrialError> {
         let failed = TrialError::io(format!("making {}", folder.display()));
         fs::create_dir_all(folder.join("nothing")).map_err(failed)?;
@@ -39,12 +39,12 @@ impl Stock {
         &self.folder
     }
 
-    /// The folder of an index that has nothing: what is not in the stock is nowhere.
+    /// The folder of an empty index: a package that is not in the stock does not exist.
     pub fn nothing(&self) -> PathBuf {
         self.folder.join("nothing")
     }
 
-    /// A task that asks for one version alone, imports every module of it and prints [`printed`].
+    /// A task that needs one version, imports every module of it and prints [`printed`].
     ///
     /// # Errors
     /// The wheel cannot be written.
@@ -94,8 +94,8 @@ pub fn printed(number: u32) -> String {
         .to_string()
 }
 
-/// What is wrong with the files of an environment's folder: nothing if every file of its version is there with its
-/// content. The caches' own records are not asked.
+/// The problems of an environment's files: none if every file of its version exists with its content. The caches' own records are
+/// not used.
 pub fn problems(environment: &Path) -> Vec<String> {
     let shown = environment
         .file_name()
@@ -141,7 +141,7 @@ pub fn packages(environment: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Two folders that look like environments, of versions 3 and 4.
+    /// Creates two folders that look like environments, of versions 3 and 4.
     fn environment(root: &Path, number: u32) -> PathBuf {
         let environment = root.join(format!("env-{number}"));
         let packages = environment.join("venv/lib/python3/site-packages").join(NAME);

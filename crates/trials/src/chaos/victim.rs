@@ -1,7 +1,7 @@
-//! Processes of a preparation, found through /proc below our own children, and ended or held.
+//! Processes of a preparation: finds them through /proc below our own children, and kills or stops them.
 //!
-//! Nothing is ever found by its name alone: a sandbox is a child of this process whose arguments name the trial's own
-//! volume, and every other process is below it. A process is known by its number and its start time.
+//! A process is never found by its name alone: a sandbox is a child of this process whose arguments contain the trial's own
+//! volume, and every other process is below a sandbox. A process is identified by its number and its start time.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub enum Role {
     Uv,
     /// An interpreter.
     Python,
-    /// Something that one of them started.
+    /// A process that one of the others started.
     Other,
 }
 
@@ -38,11 +38,11 @@ pub struct Process {
     pid: Pid,
     /// Its start time, in ticks since the machine's start.
     began: u64,
-    /// What it is for.
+    /// Role of the process.
     pub role: Role,
 }
 
-/// The fields of `/proc/<pid>/stat` behind the name, and the name.
+/// The name in `/proc/<pid>/stat`, and the fields after it.
 fn stat(pid: Pid) -> Option<(String, Vec<String>)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (front, fields) = text.rsplit_once(')')?;
@@ -51,7 +51,7 @@ fn stat(pid: Pid) -> Option<(String, Vec<String>)> {
 }
 
 impl Process {
-    /// A living process; one that has ended and was not yet waited for is none.
+    /// Opens a running process; `None` for a zombie.
     fn open(pid: Pid) -> Option<Process> {
         let (name, fields) = stat(pid)?;
         if fields.first().is_none_or(|state| state == "Z" || state == "X") {
@@ -68,12 +68,12 @@ impl Process {
         Some(Process { pid, began, role })
     }
 
-    /// Sends a signal, if it is still this process that has the number; true if it was sent.
+    /// Sends a signal if the number still belongs to this process; true if it was sent.
     pub fn signal(&self, signal: Signal) -> bool {
         let Ok(handle) = pidfd_open(self.pid, PidfdFlags::empty()) else {
             return false;
         };
-        // Asked with the handle open: from now on the number cannot become another process's.
+        // Check with the handle open: from now on the number cannot become another process's.
         let is_same = Process::open(self.pid).is_some_and(|found| found.began == self.began);
         is_same && pidfd_send_signal(&handle, signal).is_ok()
     }
@@ -89,7 +89,7 @@ fn children(pid: &str) -> Vec<Pid> {
     lists.flatten().collect()
 }
 
-/// The processes of the preparation that fills this Python volume; none before it begins and after it has ended.
+/// The processes of the preparation that fills this Python volume; empty before its begin and after its end.
 pub fn preparation(volume: &Path) -> Vec<Process> {
     let is_wanted = |pid: &Pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -109,7 +109,7 @@ pub fn preparation(volume: &Path) -> Vec<Process> {
 /// Waits until a preparation is running on this Python volume.
 ///
 /// # Errors
-/// None begins in time.
+/// No preparation begins in time.
 pub async fn begun(volume: &Path) -> Result<(), TrialError> {
     let begun = async {
         while preparation(volume).is_empty() {
@@ -136,7 +136,7 @@ mod tests {
             command.spawn().unwrap()
         };
         let (mut wanted, mut other) = (start("/trial/volume-a"), start("/trial/volume-b"));
-        // The kernel shows a new program's arguments a moment after `spawn` has returned.
+        // The kernel shows a new program's arguments only a moment after `spawn` has returned.
         let deadline = Instant::now() + BEGIN;
         let mut found = Vec::new();
         while found.is_empty() && Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! What a task sees and reads of the volumes.
+//! Attacks on what a task can see and read of the volumes.
 
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 use serde_json::json;
@@ -45,7 +45,7 @@ pub const ATTACKS: &[Attack] = &[
         tries: "A task looks for uv's cache, locks, indexes and the Nix database among its mounts.",
         sites: ANYWHERE,
         needs: &[],
-        // A whole volume is not open for the user that runs user code, if that is another one.
+        // A whole volume is not accessible to the user that runs user code, if that user differs from the runner's.
         layers: &[Protection::PrivateFiles],
         work: Work::Steps(|ground| Box::pin(see_downloads(ground))),
     },
@@ -90,7 +90,7 @@ pub const ATTACKS: &[Attack] = &[
 async fn another_environment(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let (other, caches) = (ground.other(), ground.warm().await?);
     let code = format!("import {other} as other\nprint(other.__file__, other.__cached__)");
-    // From the caches: a task that has just prepared its environment sees it in another place.
+    // Run from the caches: a task that has just prepared its environment sees it in another place.
     let ran = caches
         .run_well("tells where its files are", &with_python(other, &code))
         .await?;

@@ -1,5 +1,4 @@
-//! Files of the caches that were changed from outside: `verify` finds them, and a lookup that can see the change never runs
-//! them.
+//! Damage to files of the caches from outside: `verify` must find it, and a lookup that can see it must never run the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +64,7 @@ async fn caches(ground: &AttackContext) -> Result<LocalCaches, TrialError> {
 /// A way to damage an environment.
 type Damage = fn(&LocalCaches) -> Result<(), TrialError>;
 
-/// The first file of this name in the environment.
+/// The first file with this name in the environment.
 fn file(caches: &LocalCaches, name: &str) -> Result<PathBuf, TrialError> {
     let environment = volume::only_environment(&caches.volumes.python)?;
     let missing = || TrialError::Other(format!("there is no {name} in {}", environment.display()));
@@ -141,7 +140,7 @@ async fn flip_in_store(ground: &AttackContext) -> Result<Verdict, TrialError> {
     })
 }
 
-/// Removes what the path leads to, a folder with all it holds.
+/// Removes a path, including everything in it if it is a folder.
 fn remove_any(path: &Path) -> Result<(), TrialError> {
     let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
     let removed = if is_folder {

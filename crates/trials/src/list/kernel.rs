@@ -1,4 +1,4 @@
-//! What user code asks of the kernel, and of the processes and devices around it.
+//! Attacks of user code on the kernel, and on the processes and devices around it.
 
 use hybrid_cache_model::Protection;
 
@@ -49,7 +49,7 @@ pub const ATTACKS: &[Attack] = &[
 
 async fn forge_report(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let failed = || TrialError::io("opening a file that is inherited");
-    // What whoever starts a runner forgot to close: every child of this process inherits it.
+    // A file that the process starting a runner forgot to close: every child of this process inherits it.
     let leaked = std::fs::File::options()
         .write(true)
         .open("/dev/null")

@@ -1,4 +1,4 @@
-//! Resources that a task takes from others: space, memory, processes, files, time and output.
+//! Attacks on resources that tasks share: space, memory, processes, files, time and output.
 
 use std::time::{Duration, Instant};
 
@@ -102,14 +102,14 @@ async fn fill(ground: &AttackContext) -> Result<Verdict, TrialError> {
 }
 
 async fn oom(ground: &AttackContext) -> Result<Verdict, TrialError> {
-    // The highest there is: the runner itself is at 500, so anything lower may only be inherited from it.
+    // This is the highest value. The runner itself is at 500, so a lower value may be inherited from it.
     ground.probe_with(&OOM, &json!({"least": 1000}), &json!({})).await
 }
 
 async fn memory(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let (limit, most) = match ground.site() {
         Site::Local => (128 * MIB, 256 * MIB),
-        // The pod's own limit, which a trial does not set.
+        // The pod has its own limit, which a trial does not set.
         Site::Pod => (0, 8192 * MIB),
     };
     let limits = json!({"limits": {"memory_bytes": limit}});
@@ -118,12 +118,12 @@ async fn memory(ground: &AttackContext) -> Result<Verdict, TrialError> {
     if let Ok(findings) = ran.findings("takes memory") {
         return Ok(Verdict::held_if_none(&findings.got));
     }
-    // However it ends, the user must learn why.
+    // However the task ends, its user must learn the reason.
     let told = ran.outcome.warnings.iter().any(|warning| warning.contains("memory"));
     match &ran.outcome.end {
         End::Failed { failure } if failure.to_string().to_lowercase().contains("memory") => Ok(Verdict::Held),
         End::Signaled { signal: 9 } if told => Ok(Verdict::Held),
-        // An allocation that fails is a limit too.
+        // A failed allocation is also an effect of the limit.
         End::Exited { .. } if ran.stderr.contains("MemoryError") || ran.stderr.contains("Cannot allocate memory") => {
             Ok(Verdict::Held)
         }
@@ -136,7 +136,7 @@ async fn memory(ground: &AttackContext) -> Result<Verdict, TrialError> {
 async fn processes(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let most = match ground.site() {
         Site::Local => 40,
-        // The kubelet's own limit for a pod.
+        // The kubelet has its own limit for a pod.
         Site::Pod => 4096,
     };
     let known = json!({"most": most});
@@ -152,7 +152,7 @@ async fn open_files(ground: &AttackContext) -> Result<Verdict, TrialError> {
         .await
 }
 
-/// How long a task may take to end after its time is over.
+/// Longest time that a task may take to end after its time limit.
 const LATE: Duration = Duration::from_secs(12);
 
 async fn resists(ground: &AttackContext) -> Result<Verdict, TrialError> {

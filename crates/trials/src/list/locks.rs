@@ -1,4 +1,4 @@
-//! Locks that are held against others, and environments that are deleted below a task.
+//! Attacks with locks that block others, and by deleting environments that a task uses.
 
 use std::fs::File;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::volume;
 use crate::wheel::Wheel;
 
 const HOLD: &str = include_str!("../probes/hold_locks.py");
-/// A task that waits for a lock waits for longer than this.
+/// A task that takes longer than this waits for a lock.
 const PROMPT: Duration = Duration::from_secs(8);
 
 pub const ATTACKS: &[Attack] = &[
@@ -86,7 +86,7 @@ async fn caches(ground: &AttackContext) -> Result<LocalCaches, TrialError> {
     Ok(caches)
 }
 
-/// What the holder may try to open by name, as a task sees it: where it cannot list folders, it can still guess.
+/// Paths that the lock holder may try to open by name, as a task sees them: it can guess names in folders that it cannot list.
 fn known(caches: &LocalCaches, kinds: &[&str]) -> Value {
     let python = &caches.volumes.python;
     let is_lock = |path: &std::path::Path| {
@@ -100,7 +100,7 @@ fn known(caches: &LocalCaches, kinds: &[&str]) -> Value {
     json!({"paths": seen, "kinds": kinds, "seconds": 15})
 }
 
-/// The same of a cluster's caches: a task tells where its environment is, and so where its lease must be.
+/// The paths in a cluster's caches: a task reports where its environment is, and this gives the place of its lease.
 async fn known_in_pod(caches: &Caches, packages: &[&str]) -> Result<Value, TrialError> {
     let mut paths = vec!["/cache/python/.lock".to_owned(), "/cache/python/uv/.lock".to_owned()];
     for package in packages {
@@ -140,7 +140,7 @@ async fn hold_every_lock(ground: &AttackContext) -> Result<Verdict, TrialError> 
     Ok(Verdict::held_if_none(&found?))
 }
 
-/// Which of the tasks, cached and cold, fails, misses or is not prompt.
+/// The tasks, cached and cold, that fail, miss or take too long.
 async fn disturbed(caches: &Caches, cached: &[&str], cold: &[String]) -> Result<Vec<String>, TrialError> {
     let cached = cached.iter().map(|packages| ("cached", *packages));
     let cold = cold.iter().map(|packages| ("cold", packages.as_str()));
@@ -211,7 +211,7 @@ async fn run_without_a_lease(ground: &AttackContext) -> Result<Verdict, TrialErr
     })
 }
 
-/// Takes a lock as an evictor does, whichever kind of lock it uses; `None` if it is held.
+/// Takes a lock like an evictor, whichever kind of lock the lease uses; `None` if it is held.
 fn take(lease: &Path) -> Option<File> {
     let file = File::options().read(true).write(true).open(lease).ok()?;
     let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)
@@ -221,7 +221,7 @@ fn take(lease: &Path) -> Option<File> {
 
 async fn take_a_new_lease(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
-    // A task that comes late: what it is prepared has long been published when it starts, also on a busy machine.
+    // This task comes late: its environment was published long before it starts, also on a busy machine.
     let tenants = caches.volumes.python.join("tenants");
     let there = |folder: &str| format!("ls -d {}/*/{folder}/*/ >/dev/null 2>&1", tenants.display());
     let script = format!(
@@ -239,17 +239,17 @@ async fn take_a_new_lease(ground: &AttackContext) -> Result<Verdict, TrialError>
     let evictor = tokio::task::spawn_blocking(move || {
         let mut taken: Vec<File> = Vec::new();
         while !has_started.load(Ordering::Relaxed) && !is_over.load(Ordering::Relaxed) && taken.is_empty() {
-            // An evictor leaves a staging folder alone whose maker lives.
+            // An evictor leaves a staging folder alone while the process that created it is alive.
             let found = volume::named(&python, ".lease")
                 .iter()
                 .filter(|lease| !lease.components().any(|part| part.as_os_str() == "staging"))
                 .filter_map(|lease| take(lease))
                 .collect::<Vec<_>>();
-            // What was free only because the task had ended shows nothing.
+            // A lock that was free only because the task had ended shows nothing.
             taken.extend(found.into_iter().filter(|_| !has_started.load(Ordering::Relaxed)));
             std::thread::sleep(Duration::from_millis(1));
         }
-        // Held until the task has ended.
+        // Hold the locks until the task has ended.
         while !is_over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -1,4 +1,4 @@
-//! What a task reaches on this machine, and who reaches the task.
+//! Attacks from a task on this machine's network, and access to the task from the network.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
@@ -94,7 +94,7 @@ fn addresses() -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> = found.into_iter().map(IpAddr::V4).collect();
     let text = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     for line in text.lines() {
-        // Address, index, prefix length, scope (00: global), flags, name.
+        // Fields: address, index, prefix length, scope (00: global), flags, name.
         let words: Vec<&str> = line.split_whitespace().collect();
         if let [digits, _, _, "00", ..] = words[..]
             && let Ok(bits) = u128::from_str_radix(digits, 16)
@@ -107,7 +107,7 @@ fn addresses() -> Vec<IpAddr> {
     all
 }
 
-/// Servers that greet every client.
+/// Starts servers that greet every client.
 async fn servers(which: Which, tasks: &mut JoinSet<()>) -> Vec<SocketAddr> {
     let hosts = match which {
         Which::Loopback => vec!["127.0.0.1".parse::<IpAddr>(), "::1".parse()]
@@ -118,14 +118,14 @@ async fn servers(which: Which, tasks: &mut JoinSet<()>) -> Vec<SocketAddr> {
     };
     let mut listening = Vec::new();
     for host in hosts {
-        // An address that cannot be listened on cannot be attacked either.
+        // An address that cannot be listened on cannot be attacked.
         let Ok(listener) = TcpListener::bind((host, 0)).await else {
             continue;
         };
         listening.extend(listener.local_addr());
         tasks.spawn(async move {
             while let Ok((mut connection, _)) = listener.accept().await {
-                // Whoever goes before the greeting has learned enough.
+                // A client that leaves before the greeting has already learned enough.
                 let _ = connection.write_all(b"trial").await;
             }
         });
@@ -173,7 +173,7 @@ async fn connect_to_abstract(ground: &AttackContext) -> Result<Verdict, TrialErr
 
 async fn be_reached(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.warm().await?;
-    // A port that is free at the moment.
+    // This port is free at the moment.
     let free = TcpListener::bind(("127.0.0.1", 0))
         .await
         .map_err(TrialError::io("looking for a free port"))?;
@@ -189,7 +189,7 @@ async fn be_reached(ground: &AttackContext) -> Result<Verdict, TrialError> {
     caches.until_printed(&ticket, "listening").await?;
     for host in [IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().chain(addresses()) {
         let limit = std::time::Duration::from_secs(1);
-        // Refused or not: the task says whether it was reached.
+        // The connection may be refused; the task reports whether it was reached.
         let _ = within("connecting", limit, TcpStream::connect((host, port))).await;
     }
     let ran = caches.finish(&ticket).await?;

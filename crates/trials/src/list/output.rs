@@ -1,4 +1,4 @@
-//! What a task prints: without end, imitating other lines, or with control sequences for a terminal.
+//! Attacks through a task's output: endless output, imitations of other lines, and terminal control sequences.
 
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// A log that is one word over and over, and one that begins like Argo's line and never ends.
+/// A log that repeats one word, and a log that begins like Argo's line and never ends.
 fn log(word: &str, size: usize) -> Vec<u8> {
     match word.strip_suffix('…') {
         Some(start) => [start.as_bytes(), &vec![b'x'; size]].concat(),
@@ -80,7 +80,7 @@ async fn like_argos(_ground: &AttackContext) -> Result<Verdict, TrialError> {
 }
 
 async fn with_escapes(_ground: &AttackContext) -> Result<Verdict, TrialError> {
-    // A title, the clipboard, a key that types, a cleared screen, C1 as one character, an override, a backspace.
+    // In order: a title, the clipboard, a key that types, a cleared screen, C1 as one character, an override, a backspace.
     let all = [
         "\u{1b}]0;title\u{7}",
         "\u{1b}]52;c;c2VjcmV0\u{7}",

@@ -1,4 +1,4 @@
-//! Wheels that reach for files outside their environment, and packages that want their code to run while they are installed.
+//! Attacks with wheels that contain paths outside their environment, and with packages that run code during installation.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::{Wheel, source};
 
-/// In every file that must not appear elsewhere.
+/// Text in every file that must not appear elsewhere.
 const MARK: &str = "trial-escape-mark";
 /// Our own names at the root of an environment.
 const OUR_NAMES: [&str; 6] = [".lease", "lock.txt", "manifest.json", "content", "pyvenv.cfg", ".ready"];
@@ -66,11 +66,11 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Whether anything of the wheel got out: into the shared parts of the volume, or into the caches of others.
+/// The places outside the environment that contain files of the wheel: shared parts of the volume, or caches of others.
 fn escaped(caches: &LocalCaches, names: &[&str]) -> Vec<String> {
     let allowed = |path: &Path| {
         let below = |name: &str| path.components().any(|part| part.as_os_str() == name);
-        // uv's cache holds the wheel as it is, and an environment what is in it.
+        // uv's cache holds the wheel itself, and an environment holds its contents.
         below("uv") || below("envs") || below("staging") || below("wheels") || below("bytecode")
     };
     let found = volume::find(&caches.folder, |path| {
@@ -85,9 +85,9 @@ fn escaped(caches: &LocalCaches, names: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Another task must work, and have nothing of the attacker in it.
+/// Checks that another task works, and has nothing of the attacker's in it.
 async fn others_work(caches: &LocalCaches) -> Result<Vec<String>, TrialError> {
-    // Links to bytecode that is just being published lead nowhere for a moment.
+    // Links to bytecode that is being published may lead nowhere for a moment.
     let code = format!(
         "import os, sys
 def holds(path):
@@ -132,7 +132,7 @@ async fn brings_our_names(ground: &AttackContext) -> Result<Verdict, TrialError>
             ));
         }
     }
-    // What uv keeps of the package is as it was shipped.
+    // The package in uv's cache is as it was shipped.
     let kept = volume::find(&caches.volumes.python, |path| {
         let below = |name: &str| path.components().any(|part| part.as_os_str() == name);
         let is_ours = path
@@ -169,7 +169,7 @@ async fn traverses(ground: &AttackContext) -> Result<Verdict, TrialError> {
         wheels.push(Wheel::module(&format!("trialrecord{number}"), "1.0", "").record_line(&line));
     }
     let caches = ground.local_caches(&wheels).await?;
-    // Each is refused or installs harmlessly; both are good.
+    // Each package may be refused or install harmlessly; both results are good.
     for kind in ["trialfile", "trialdata", "trialscript", "trialentry", "trialrecord"] {
         for number in [0, 2, 4] {
             caches
@@ -240,7 +240,7 @@ async fn builds_from_source(ground: &AttackContext) -> Result<Verdict, TrialErro
         .iter()
         .map(|path| format!("its code wrote {}", path.display()))
         .collect();
-    // A build that was tried and failed is no refusal.
+    // A build that was tried and failed is not a refusal.
     if let End::Failed { failure } = &tried.outcome.end
         && found.is_empty()
         && !matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::UnknownPackage)

@@ -1,4 +1,4 @@
-//! Wheels whose `RECORD` lies, or that pass for other packages.
+//! Attacks with wheels whose `RECORD` is false, or that imitate other packages.
 
 use hybrid_cache_model::{End, FailureKind, Protection};
 use serde_json::json;
@@ -74,7 +74,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// The mark that a victim's six has, asked twice: when it was just built, and from the caches.
+/// Runs a victim's task with six twice, just built and from the caches, and judges the mark that six has.
 async fn victim(caches: &LocalCaches) -> Result<Verdict, TrialError> {
     for when in ["its first run", "a cached run"] {
         let ran = caches.caches.run_well("uses the genuine six", &with_six(PRINT)).await?;
@@ -99,7 +99,7 @@ async fn claims_a_file(ground: &AttackContext) -> Result<Verdict, TrialError> {
 
 async fn claims_a_package(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let forged = Wheel::new("six", "1.16.0").lying_file("six.py", FORGED, GENUINE);
-    // A genuine wheel that leaves the size out too: then the two RECORDs are the same text.
+    // The genuine wheel leaves the size out too, so that the two RECORDs are the same text.
     let genuine = Wheel::new("six", "1.16.0").lying_file("six.py", GENUINE, GENUINE);
     let attacker = ground.local_caches(&[forged]).await?;
     attacker.caches.run(&with_six(PRINT)).await?;
@@ -111,7 +111,7 @@ async fn brings_bytecode(ground: &AttackContext) -> Result<Verdict, TrialError> 
         let site = ground.machine()?;
         site.config().interpreter.abi.clone()
     };
-    // What it holds is no bytecode of this interpreter: a task that loads it would fail or fall back to the source.
+    // The file is not bytecode of this interpreter: a task that loads it would fail or fall back to the source.
     let shipped = format!("__pycache__/six.{tag}.pyc");
     let attacker = Wheel::new("trialattacker", "1.0").file(&shipped, "forged byte-code");
     let caches = ground
@@ -150,12 +150,12 @@ async fn lays_decoys(ground: &AttackContext) -> Result<Verdict, TrialError> {
     victim(&caches).await
 }
 
-/// The task fails and nothing is published, or the attack worked.
+/// Held if the task fails and nothing is published; otherwise the attack worked.
 fn refused(caches: &LocalCaches, ran: &Ran) -> Verdict {
     let published = volume::environments(&caches.volumes.python);
     match (&ran.outcome.end, published.is_empty()) {
         (End::Failed { failure }, true) if failure.kind == FailureKind::CacheDamaged => Verdict::Held,
-        // Then the installer of the trial did not even come to its lie.
+        // In this case the trial's installer did not get as far as lying.
         (End::Failed { failure }, true) => Verdict::Failed {
             why: failure.to_string(),
         },
@@ -164,7 +164,7 @@ fn refused(caches: &LocalCaches, ran: &Ran) -> Verdict {
     }
 }
 
-/// An installer that does nothing of `uv pip install` and says that all went well.
+/// An installer that skips `uv pip install` and reports success.
 async fn leaves_out(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let uv = caches.config.python_tools.uv.clone();
@@ -181,7 +181,7 @@ async fn leaves_out(ground: &AttackContext) -> Result<Verdict, TrialError> {
 async fn lists_a_missing_file(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.16.0", GENUINE)]).await?;
     let uv = caches.config.python_tools.uv.clone();
-    // What a kill between two files leaves behind.
+    // This is the state that a kill between two files leaves.
     let script = format!(
         "#!/bin/sh\n'{uv}' \"$@\" || exit $?\ncase \"$1\" in pip) for a in \"$@\"; do case \"$a\" in */bin/python) \
          rm \"${{a%/bin/python}}\"/lib/python*/site-packages/six.py;; esac; done;; esac\n"

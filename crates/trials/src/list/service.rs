@@ -1,4 +1,4 @@
-//! The task service: who is let in, what it keeps, and what a page of another site can make it do.
+//! Attacks on the task service: who has access, what it keeps, and what a page of another site can make it do.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::site::LOCAL;
 use crate::verdict::Verdict;
 use crate::volume;
 
-/// A token of a trial; it opens nothing but a service that lives for some seconds.
+/// A token for trials; it is valid only for services that live for a few seconds.
 pub(super) const TOKEN: &str = "trial-0123456789abcdef0123456789abcdef";
 
 const ASK: &str = include_str!("../probes/service.py");
@@ -65,7 +65,7 @@ async fn task_uses_service(ground: &AttackContext) -> Result<Verdict, TrialError
     let empty = ground.local_caches(&[]).await?;
     for network in ["isolated", "shared"] {
         let caches = empty.with(&json!({"network": network}))?;
-        // `serve` without a token goes no further where this says no.
+        // `serve` without a token refuses to start if this is false.
         if !caches.driver.network().await.allows_service_without_token() {
             continue;
         }

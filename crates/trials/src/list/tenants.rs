@@ -1,4 +1,4 @@
-//! Tenants on one pair of volumes and at one service.
+//! Attacks between tenants that share a pair of volumes and a service.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ async fn use_anothers(ground: &AttackContext) -> Result<Verdict, TrialError> {
             .run_with(&spec, &json!({"tenant": "one"}))
             .await?
             .good("runs as tenant one")?;
-        // The second run's is the published one; the first one's file is in staging.
+        // The second run uses the published environment; the first run's file is in staging.
         paths = vec![ran.stdout.trim().to_owned()];
     }
     let known = json!({"paths": paths, "folders": ["/cache/python/tenants/one", "/cache/python/tenants/one/envs"]});
@@ -99,7 +99,7 @@ async fn see_tasks(ground: &AttackContext) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found?))
 }
 
-/// What the second client learns of the first one's task, or does to it.
+/// What the second client can learn about the first client's task, or do to it.
 async fn spy(service: &TrialService, one: &str, two: &str) -> Result<Vec<String>, TrialError> {
     const SECRET: &str = "secret-of-tenant-one";
     let (owner, spy) = ([("Authorization", one)], [("Authorization", two)]);
@@ -140,7 +140,7 @@ async fn spy(service: &TrialService, one: &str, two: &str) -> Result<Vec<String>
         }
     }
     if !found.is_empty() {
-        // It may be gone altogether.
+        // The folder may no longer exist.
         return Ok(found);
     }
     let view = service.ended(&owner, &id).await?;

@@ -4,18 +4,18 @@ use super::size::size;
 use crate::doctor::facts::{Claim, Cluster, Facts, Known, Name};
 use crate::doctor::finding::Finding;
 
-/// User that tasks and preparations run as.
+/// User that runs tasks and preparations.
 const OWNER: u32 = 10_001;
-/// Least size of a volume that holds more than one toolchain, in bytes.
+/// Smallest volume that holds more than one toolchain, in bytes.
 const MIN_CLAIM_BYTES: u64 = 2 << 30;
-/// Share of a volume, in percent, above which it will soon be full.
+/// Share of a volume, in percent, above which the volume will soon be full.
 const FULL_PERCENT: u64 = 90;
-/// A clock that is further off than this breaks certificates and tokens, in seconds.
+/// Largest difference between clocks, in seconds: a larger one breaks certificates and tokens.
 const MAX_SKEW_S: i64 = 30;
 
 const UP: &str = "cargo xtask up";
 
-/// Looks at the cluster, where there is one.
+/// Runs a check of the cluster, if there is a cluster.
 fn with(id: &'static str, facts: &Facts, look: impl FnOnce(&Cluster) -> Finding) -> Finding {
     match &facts.cluster {
         Known::Yes(cluster) => look(cluster),

@@ -8,13 +8,13 @@ use crate::doctor::facts::{Docker, Facts, Kind, Known};
 use crate::doctor::finding::Finding;
 use crate::kind_cli::KindFound;
 
-/// Below this nothing larger than an interpreter could be installed, in bytes.
+/// Free space, in bytes, below which nothing larger than an interpreter can be installed.
 const LOW_BYTES: u64 = 2 << 30;
-/// Several scenarios with a toolchain each, in bytes.
+/// Free space, in bytes, for several scenarios with a toolchain each.
 const TIGHT_BYTES: u64 = 10 << 30;
-/// An environment of a thousand files and a compiler of a few thousand.
+/// Inodes for an environment of a thousand files and a compiler of a few thousand.
 const LOW_INODES: u64 = 50_000;
-/// What kind's own documentation asks for.
+/// The value that kind's own documentation asks for.
 const MIN_INOTIFY_INSTANCES: u64 = 512;
 
 pub(super) fn docker_installed(facts: &Facts) -> Finding {

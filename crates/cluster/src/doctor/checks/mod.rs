@@ -1,4 +1,4 @@
-//! Judges the facts. Every check is a pure function; each fault it knows has a test that hands it just that.
+//! Judges the facts. Every check is a pure function. For each fault that a check knows, a test passes it exactly that fault.
 
 mod cluster;
 mod host;
@@ -9,7 +9,7 @@ mod tests;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 
-/// Every finding, in the order in which a person would mend things.
+/// Every finding, in the order in which a person would fix things.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![
         host::docker_installed(facts),

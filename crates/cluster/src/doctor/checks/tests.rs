@@ -1,4 +1,4 @@
-//! Each fault that a check knows, injected into a healthy machine.
+//! Tests that inject each fault that a check knows into a healthy machine.
 
 use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
@@ -77,7 +77,8 @@ fn cluster(facts: &mut Facts) -> &mut Cluster {
     }
 }
 
-/// Injects one fault; the check `id` must name it, say `says`, offer a fix, and be the only one that is `verdict`.
+/// Injects one fault. The check `id` must name the fault, its text must contain `says`, it must offer a fix, and it must be the
+/// only check with `verdict`.
 fn check(id: &str, verdict: Verdict, says: &str, inject: impl FnOnce(&mut Facts)) {
     let mut facts = healthy();
     inject(&mut facts);

@@ -1,4 +1,4 @@
-//! What `status` makes of the API server's answers.
+//! Tests of the status that is read from the API server's answers.
 
 use hybrid_cache_model::budget::FileSystemUsage;
 use hybrid_cache_model::maintain::LayerUsage;

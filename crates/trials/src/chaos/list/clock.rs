@@ -1,4 +1,4 @@
-//! Clocks that jump: time stamps in the far past and future on everything whose age matters.
+//! Faults of clocks that jump: time stamps in the far past and future on everything whose age matters.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::site::LOCAL;
 use crate::volume;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How far a stamp may be from now and still count as now.
+/// Largest difference from the current time at which a time stamp still counts as now.
 const NOW: Duration = Duration::from_secs(300);
 
 /// The faults.
@@ -30,7 +30,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     work: |field| Box::pin(stepped(field)),
 }];
 
-/// Some time in the years behind us, or ahead.
+/// A time some years in the past or in the future.
 fn far(dice: &mut Dice, ahead: bool) -> SystemTime {
     let days = DAY * u32::try_from(400 + dice.below(9000)).unwrap_or(400);
     match ahead {
@@ -51,7 +51,7 @@ fn lease(place: &FaultCaches, number: u32) -> Result<PathBuf, TrialError> {
     Ok(environment(place, number).ok_or_else(lacking)?.join(".lease"))
 }
 
-/// The links of the requests that lead to a version's environment.
+/// The links of the requests that resolve to a version's environment.
 fn requests(place: &FaultCaches, number: u32) -> Vec<PathBuf> {
     let Some(folder) = environment(place, number) else {
         return Vec::new();
@@ -65,7 +65,7 @@ fn requests(place: &FaultCaches, number: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// How far from now a file was stamped.
+/// Difference between the current time and a file's time stamp.
 fn off(path: &Path) -> Duration {
     let stamped = path.symlink_metadata().and_then(|found| found.modified());
     let now = SystemTime::now();
@@ -81,7 +81,7 @@ async fn hits(place: &FaultCaches, number: u32, when: &str, problems: &mut Vec<S
     }
 }
 
-/// A staging folder that a killed preparation handed out while the clock was ahead.
+/// Creates a staging folder as a killed preparation leaves it after handing it out while the clock was ahead.
 fn abandoned(place: &FaultCaches, at: SystemTime) -> Result<PathBuf, TrialError> {
     let tenants = volume::named(&place.volumes.python, "requests");
     let tenant = tenants.first().and_then(|requests| requests.parent());
@@ -117,8 +117,9 @@ async fn stepped(field: &FaultContext) -> Result<Finding, TrialError> {
     })
 }
 
-/// Four environments, the first of them idle since an hour: it goes first. The others were used in the future, in the past,
-/// and asked for in the future; of those the one of the future was used least recently in the end, and goes next.
+/// Four environments. The first one has been idle for an hour and is evicted first. The others have a use in the future, a use in
+/// the past, and a request in the future. Of those, the one with the use in the future was least recently used in the end, and is
+/// evicted next.
 async fn one(
     field: &FaultContext,
     place: &FaultCaches,
@@ -162,7 +163,7 @@ async fn one(
     left_are(place, &[future, past, asked], "after the first eviction", problems);
     evict_down_to(place, 2).await?;
     left_are(place, &[past, asked], "after the second eviction", problems);
-    // A request of the past is resolved again; what comes of it must be right.
+    // A request with a past time is resolved again; the result must be right.
     for request in requests(place, asked) {
         stamp(&request, far(dice, false));
     }
@@ -170,7 +171,7 @@ async fn one(
     Ok(())
 }
 
-/// Evicts until at most so many environments are left, in steps that are smaller than one.
+/// Evicts until at most `most` environments are left, in steps smaller than one environment.
 async fn evict_down_to(place: &FaultCaches, most: usize) -> Result<(), TrialError> {
     let bytes = place.usage().await?.volume_bytes("python");
     for step in 1..40 {

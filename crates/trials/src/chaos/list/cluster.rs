@@ -1,4 +1,4 @@
-//! A cluster that loses pods, goes away for a while, or restarts.
+//! Faults of a cluster that loses pods, is unreachable for a while, or restarts.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::chaos::serve::{code, mark};
 use crate::error::TrialError;
 use crate::site::Site;
 
-/// Clusters alone.
+/// Sites of these faults: clusters only.
 const PODS: &[Site] = &[Site::Pod];
-/// Tasks that are on their way when the cluster goes away.
+/// Active tasks when the cluster becomes unreachable.
 const TASKS: u32 = 8;
-/// How long a preparation's pod lives before it is deleted, at most.
+/// Longest time before a preparation's pod is deleted.
 const LIFE: Duration = Duration::from_secs(6);
-/// How long the cluster is away, at most, and at least.
+/// Longest and shortest time for which the cluster is unreachable.
 const AWAY: Duration = Duration::from_secs(30);
 const AWAY_LEAST: Duration = Duration::from_secs(10);
 
@@ -62,7 +62,7 @@ pub const FAULTS: &[Fault] = &[
     },
 ];
 
-/// A way to run tasks on the cluster's own standing caches, or on others.
+/// Returns the caches to run tasks on: the cluster's own standing caches, or others.
 fn caches(field: &FaultContext, driver: std::sync::Arc<dyn Driver>, epoch: Epoch) -> Caches {
     Caches {
         driver,
@@ -87,7 +87,7 @@ async fn pods_deleted(field: &FaultContext) -> Result<Finding, TrialError> {
         match &ran.outcome.end {
             End::Exited { code: 0 } if ran.stdout.trim() == "good" => {}
             End::Failed { failure } if failure.kind == FailureKind::Evicted => evicted += 1,
-            // The pod went after its program had ended and before its log was read, and the outcome says so.
+            // The pod was deleted after its program had ended and before its log was read, and the outcome says so.
             End::Exited { code: 0 } if judge::has_lost_output(&ran) => unread += 1,
             end => problems.push(format!(
                 "a task whose pod was deleted ended as {end:?} and printed {:?} {:?}, with warnings {:?}",
@@ -109,7 +109,7 @@ async fn pods_deleted(field: &FaultContext) -> Result<Finding, TrialError> {
     })
 }
 
-/// Nothing on a cluster is damaged to test the checker: its judges are the ones that the local faults test.
+/// Reports that the checker is not tested here: nothing on a cluster is damaged, and the local faults test the same judges.
 fn damage(field: &FaultContext, problems: &mut Vec<String>) {
     if field.makes_damage() {
         problems.push("damage was asked for".to_owned());
@@ -132,7 +132,7 @@ async fn submitted(
     Ok(tickets)
 }
 
-/// Waits for their ends with a driver that may be another one than they were submitted with.
+/// Waits for the tasks' ends, possibly with another driver than the one that submitted them.
 async fn told(
     field: &FaultContext,
     driver: std::sync::Arc<dyn Driver>,
@@ -187,7 +187,7 @@ async fn driver_replaced(field: &FaultContext) -> Result<Finding, TrialError> {
     })
 }
 
-/// Caches of a fault's own with one environment in them, to be looked at when the cluster is back.
+/// Creates caches for the fault with one environment, to be checked when the cluster is back.
 async fn filled(field: &FaultContext) -> Result<Caches, TrialError> {
     let driver = field.driver()?;
     let epoch = within("making caches", field.patience(), driver.fresh_epoch()).await??;
@@ -197,7 +197,7 @@ async fn filled(field: &FaultContext) -> Result<Caches, TrialError> {
     Ok(here)
 }
 
-/// What is wrong with them now; they are deleted.
+/// The problems of these caches now. Deletes the caches.
 async fn looked_at(field: &FaultContext, here: &Caches) -> Result<Vec<String>, TrialError> {
     let report = field.hands()?.verify(&here.epoch).await?;
     let mut problems = judge::unclean(&report);
@@ -249,7 +249,7 @@ async fn restarted(field: &FaultContext) -> Result<Finding, TrialError> {
     tokio::time::sleep(dice.within(LIFE)).await;
     field.node()?.restart().await?;
     let tasks = told(field, driver, &tickets).await?;
-    // What ran when the node went down is told to have been ended by it, and is not run again.
+    // A task that ran when the node stopped is reported as ended by that, and does not run again.
     let mut problems = judge::exactly_once(&tasks, None, true);
     problems.extend(looked_at(field, &here).await?);
     let exited = tasks.iter().filter(|task| task.end == "exited").count();

@@ -1,4 +1,4 @@
-//! Many tasks that ask at once for an environment that does not exist yet.
+//! Faults of many tasks that request the same missing environment at once.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::volume;
 
 /// Tasks at one time.
 const TASKS: usize = 32;
-/// Drivers that they are spread over, as over as many processes.
+/// Number of drivers, used as if they were separate processes.
 const DRIVERS: usize = 4;
 
 /// The faults.
@@ -28,7 +28,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     work: |field| Box::pin(crowd(field)),
 }];
 
-/// Runs that many tasks at once; how many of them were told to have built, and what was wrong.
+/// Runs that many tasks at once. Returns how many reported a build, and the problems.
 async fn at_once(
     drivers: &[FaultCaches],
     number: u32,

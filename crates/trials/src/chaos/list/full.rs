@@ -1,4 +1,4 @@
-//! File systems without room, for bytes and for files.
+//! Faults of file systems without free bytes or inodes.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,7 +19,7 @@ use crate::site::LOCAL;
 /// Size of the file system, in bytes and inodes.
 const BYTES: u64 = 96 << 20;
 const INODES: u64 = 8000;
-/// What is left free, at most: less than one environment needs.
+/// Largest free space that is left: less than one environment needs.
 const LEFT_BYTES: u64 = 600_000;
 const LEFT_INODES: u64 = 100;
 
@@ -43,7 +43,7 @@ pub const FAULTS: &[Fault] = &[
     },
 ];
 
-/// What there is too little of.
+/// Which resource runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lack {
     Bytes,
@@ -51,7 +51,7 @@ enum Lack {
 }
 
 impl Lack {
-    /// Fills a file system until at most `rest` is free; the folder that does it.
+    /// Fills a file system until at most `rest` is free. Returns the folder that holds the filling.
     fn fill(self, mounted: &Mounted, rest: u64) -> Result<PathBuf, TrialError> {
         let folder = mounted.at().join("ballast");
         let failed = || TrialError::io("filling the file system");
@@ -84,11 +84,11 @@ impl Lack {
     }
 }
 
-/// What is wrong with how a task ended on a full disk.
+/// The problem with the end of a task on a full disk; `None` if there is none.
 fn judged(ran: &Ran, number: u32) -> Option<String> {
     match &ran.outcome.end {
         End::Failed { failure } if failure.kind == FailureKind::DiskFull => None,
-        // An eviction may have made the room that it needed.
+        // An eviction may have freed the space that the task needed.
         End::Exited { code: 0 } if ran.stdout.trim() == stock::printed(number) => None,
         end => Some(format!("a task on a full disk ended as {end:?}: {}", ran.stderr)),
     }
@@ -101,7 +101,7 @@ async fn full(field: &FaultContext, lack: Lack) -> Result<Finding, TrialError> {
     let place = field.place_in(&root.join("caches"))?;
     let (mut refused, mut problems) = (0, Vec::new());
     for number in 1..=field.rounds() {
-        // Half of the time there is nothing to evict either.
+        // In half of the rounds there is nothing to evict either.
         if number % 2 == 1 {
             place.evict().await?;
         }
@@ -109,7 +109,7 @@ async fn full(field: &FaultContext, lack: Lack) -> Result<Finding, TrialError> {
         let ran = place.caches.run(&place.task(number)?).await?;
         refused += u32::from(matches!(ran.outcome.end, End::Failed { .. }));
         problems.extend(judged(&ran, number));
-        // Verifying writes nothing, but its sandbox is better made with room.
+        // Verifying writes nothing, but creating its sandbox is safer with free space.
         fs::remove_dir_all(&ballast).map_err(TrialError::io("making room"))?;
         problems.extend(judge::environments(&place).await?);
         place.works(number, "once there is room", &mut problems).await;

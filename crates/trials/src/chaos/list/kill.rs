@@ -1,4 +1,4 @@
-//! Processes of a preparation killed with SIGKILL: at random moments, at each phase, and what that leaves.
+//! Faults of preparations that are killed with SIGKILL, at random moments and in each phase; also checks the leftovers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,23 +20,23 @@ use crate::chaos::{judge, stock};
 use crate::error::TrialError;
 use crate::site::LOCAL;
 
-/// How long a preparation may take to come to a phase.
+/// Longest time until a preparation reaches a phase.
 const BEGIN: Duration = Duration::from_secs(30);
-/// How far into a phase a kill comes, at most.
+/// Longest time between the begin of a phase and the kill.
 const INTO_PHASE: Duration = Duration::from_millis(10);
-/// After so many rounds everything is evicted, so that the rounds stay equally long.
+/// Number of rounds after which everything is evicted, so that all rounds take equally long.
 const FRESH_AFTER: u32 = 20;
-/// Most that one kill may leave, in bytes, beside the packages of its own environment.
+/// Most bytes that one kill may leave, in addition to the packages of its own environment.
 const MOST_BYTES: u64 = 32 << 20;
-/// Likewise in files, beside those of its own environment.
+/// Most files that one kill may leave, in addition to those of its own environment.
 const MOST_FILES: u64 = 2000;
 
-/// What a kill is aimed at.
+/// When to kill.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
-    /// The driver reports this phase.
+    /// When the driver reports this phase.
     Phase(Phase),
-    /// A task was told of the environment: compiling, syncing and exchanging go on while it runs.
+    /// When a task has received the environment's path: compiling, syncing and exchanging continue while the task runs.
     Publishing,
 }
 
@@ -76,7 +76,7 @@ pub const FAULTS: &[Fault] = &[
     },
 ];
 
-/// What was killed, and what the caches held afterwards.
+/// The processes that were killed, and the contents of the caches afterwards.
 #[derive(Debug, Default)]
 struct Tally {
     killed: BTreeMap<Role, u32>,
@@ -128,20 +128,20 @@ impl Tally {
     }
 }
 
-/// Kills one process of the preparation that is running there; which it was, if any lived.
+/// Kills one process of the running preparation. Returns its role; `None` if none was alive.
 fn strike(place: &FaultCaches, dice: &mut Dice) -> Option<Role> {
     let alive = victim::preparation(&place.volumes.python);
     let mut roles: Vec<Role> = alive.iter().map(|process| process.role).collect();
     roles.sort_unstable();
     roles.dedup();
-    // Every kind is as likely as any other, however many processes it has.
+    // Each role is equally likely, however many processes it has.
     let role = *dice.pick(&roles)?;
     let ours: Vec<_> = alive.into_iter().filter(|process| process.role == role).collect();
     let victim = dice.pick(&ours)?;
     victim.signal(Signal::KILL).then_some(role)
 }
 
-/// Starts the preparation of a version and kills it so long after its begin.
+/// Starts the preparation of a version and kills it this long after its begin.
 async fn killed_after(
     place: &FaultCaches,
     number: u32,
@@ -149,14 +149,14 @@ async fn killed_after(
     dice: &mut Dice,
 ) -> Result<(Option<Role>, Ran), TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
-    // On a busy machine a preparation can begin and end without being seen: the kill comes too late then.
+    // On a busy machine a preparation can begin and end without being seen; the kill then comes too late.
     let has_begun = victim::begun(&place.volumes.python).await.is_ok();
     tokio::time::sleep(after).await;
     let struck = if has_begun { strike(place, dice) } else { None };
     Ok((struck, ended(place, &ticket).await?))
 }
 
-/// The same once it has come to an aim.
+/// Starts the preparation of a version and kills it when it reaches an aim.
 async fn killed_at(
     place: &FaultCaches,
     number: u32,
@@ -186,7 +186,8 @@ async fn killed_at(
     Ok((struck, ended(place, &ticket).await?))
 }
 
-/// The staging folders that tasks were told of: what is in them is being published, or was when its maker was killed.
+/// The staging folders whose paths tasks have received: their contents are being published, or were when the preparation was
+/// killed.
 fn ready(place: &FaultCaches) -> BTreeSet<PathBuf> {
     let entries = |folder: PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -203,7 +204,7 @@ async fn ended(place: &FaultCaches, ticket: &Ticket) -> Result<Ran, TrialError> 
     ran
 }
 
-/// Judges what a kill left: visible environments, and that the next two runs build and hit.
+/// Judges the state after a kill: visible environments must be complete, and the next two runs must build and hit.
 async fn judged(
     field: &FaultContext,
     place: &FaultCaches,
@@ -234,7 +235,7 @@ async fn at_random(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("kill-a-preparation");
     let place = field.place("kills")?;
     let (mut tally, mut problems) = (Tally::default(), Vec::new());
-    // The second preparation is like all later ones: the first also makes the volume's layout.
+    // The second preparation is like all later ones; the first one also creates the volume's layout.
     place.good(0).await?;
     let began = Instant::now();
     place.good(1).await?;
@@ -306,7 +307,7 @@ async fn left_overs(field: &FaultContext) -> Result<Finding, TrialError> {
     if most.bytes > MOST_BYTES || most.files > MOST_FILES {
         problems.push(format!("one kill left {most}"));
     }
-    // A minute's grace is no matter of this trial.
+    // This trial does not test the grace period of a minute.
     leftovers::make_old(python);
     place.good(number + 1).await?;
     let after_next = leftovers::measure(python);

@@ -1,4 +1,4 @@
-//! A file system that becomes read-only, as Linux does it after an error of the disk.
+//! A fault of a file system that becomes read-only, as Linux does after a disk error.
 
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{CacheStatus, End};
@@ -34,7 +34,7 @@ async fn remounted(field: &FaultContext) -> Result<Finding, TrialError> {
         judge::damage(&place)?;
     }
     let mut problems = Vec::new();
-    // More of the same shows nothing new, but the file system must take it.
+    // More rounds show nothing new, and the file system's space must suffice.
     let rounds = field.rounds().min(10);
     for number in 1..=rounds {
         mounted.read_only(true).await?;

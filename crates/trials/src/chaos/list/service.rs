@@ -1,4 +1,4 @@
-//! The task service killed with SIGKILL while tasks are submitted and run.
+//! A fault of the task service: killed with SIGKILL while tasks are submitted and run.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -14,11 +14,11 @@ use crate::chaos::serve::{Counter, ServeAt, Served, code};
 use crate::error::TrialError;
 use crate::site::{ANYWHERE, Site};
 
-/// Clients that submit tasks at one time.
+/// Number of clients that submit tasks at one time.
 const CLIENTS: u32 = 3;
-/// Between two tasks of a client: a queue that only grows would be a trial of its length.
+/// Pause between two tasks of a client: without it the queue would only grow, and the trial would test its length.
 const PAUSE: Duration = Duration::from_millis(60);
-/// How long a task sleeps, at most.
+/// Longest sleep of a task.
 const SLEEP: Duration = Duration::from_millis(300);
 
 /// The faults.
@@ -35,11 +35,11 @@ pub const FAULTS: &[Fault] = &[Fault {
 struct Acknowledged {
     number: u32,
     id: String,
-    /// True if it was also acknowledged that it will run.
+    /// True if the service also acknowledged that the task will run.
     will_run: bool,
 }
 
-/// What clients do, and what was acknowledged to them.
+/// The clients, and what the service acknowledged to them.
 struct Clients<'a> {
     counter: Option<&'a Counter>,
     next: AtomicU32,
@@ -48,7 +48,7 @@ struct Clients<'a> {
 }
 
 impl Clients<'_> {
-    /// Submits and runs tasks until nobody waits for it any more.
+    /// Submits and runs tasks until the future is dropped.
     async fn work(&self, served: &Served, mut dice: Dice) {
         loop {
             self.one(served, self.next.fetch_add(1, Ordering::Relaxed), &mut dice)
@@ -62,7 +62,7 @@ impl Clients<'_> {
         let Some(id) = served.submit(&code(number, dice.within(self.sleep), address)).await else {
             return;
         };
-        // Noted before it is told to run: a kill ends this future anywhere.
+        // Record the task before asking to run it, because a kill can end this future anywhere.
         let place = {
             let mut list = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
             list.push(Acknowledged {
@@ -92,7 +92,7 @@ async fn killed(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut in_start = 0;
     for life in 0..field.rounds() {
         let mut served = Served::start(field.serve()?, &at)?;
-        // Every fifth one does not live long enough to answer.
+        // Every fifth service is killed before it can answer.
         if life % 5 == 4 {
             tokio::time::sleep(dice.within(Duration::from_millis(800))).await;
             in_start += 1;
@@ -104,13 +104,13 @@ async fn killed(field: &FaultContext) -> Result<Finding, TrialError> {
                 clients.work(&served, dice)
             });
             let work: Vec<_> = work.collect();
-            // The end of their time ends all of them, wherever they are.
+            // The timeout ends all clients, wherever they are.
             let _ = tokio::time::timeout(until, all(work)).await;
         }
         served.kill().await?;
     }
     if field.makes_damage() {
-        // What a service does that starts a task again whose number ran already.
+        // This does what a service would do that starts a task twice.
         let mut served = Served::start(field.serve()?, &at)?;
         served.ready().await?;
         for _ in 0..2 {
@@ -121,7 +121,7 @@ async fn killed(field: &FaultContext) -> Result<Finding, TrialError> {
     judged(field, &at, &clients, counter.as_ref(), in_start).await
 }
 
-/// Waits for all of them, which takes for ever.
+/// Waits for all of them, which never ends.
 async fn all(work: Vec<impl Future<Output = ()>>) {
     let mut work: Vec<_> = work.into_iter().map(Box::pin).collect();
     std::future::poll_fn(|context| {
@@ -161,7 +161,7 @@ async fn judged(
         }
     }
     let runs = counter.map(Counter::runs);
-    // bubblewrap ends a task with the service that started it; on a cluster tasks go on.
+    // bubblewrap ends a task with the service that started it; on a cluster tasks keep running.
     problems.extend(judge::exactly_once(&tasks, runs.as_ref(), field.site() == Site::Local));
     served.kill().await?;
     if tasks.is_empty() {

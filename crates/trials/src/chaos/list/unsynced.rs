@@ -1,4 +1,4 @@
-//! Power cuts at any moment of a preparation: what was not written to the disk is lost.
+//! Faults of power cuts at any moment of a preparation: data that was not written to the disk is lost.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -19,14 +19,14 @@ use crate::site::LOCAL;
 
 /// Size of the file system, in bytes.
 const BYTES: u64 = 192 << 20;
-/// Mount options of ext4, from what everybody has to what promises least after a power cut.
+/// Mount options of ext4, from the default to those with the weakest guarantees after a power cut.
 const OPTIONS: [&str; 4] = [
     "defaults",
     "commit=1",
     "noauto_da_alloc",
     "commit=1,data=writeback,noauto_da_alloc",
 ];
-/// After so many rounds everything is evicted.
+/// Number of rounds after which everything is evicted.
 const FRESH_AFTER: u32 = 20;
 
 /// The faults.
@@ -39,10 +39,10 @@ pub const FAULTS: &[Fault] = &[Fault {
     work: |field| Box::pin(cut(field)),
 }];
 
-/// Holds every process of a preparation, so that the disk comes to rest without anything being synced.
+/// Stops every process of a preparation, so that the disk becomes quiet without a sync.
 fn hold(place: &FaultCaches) -> Vec<victim::Process> {
     let mut held: Vec<victim::Process> = Vec::new();
-    // Those that were started meanwhile as well; a held process starts none.
+    // Stop processes that were started meanwhile too; a stopped process starts none.
     for _ in 0..10 {
         let found = victim::preparation(&place.volumes.python);
         let new: Vec<_> = found.into_iter().filter(|one| !held.contains(one)).collect();
@@ -57,7 +57,7 @@ fn hold(place: &FaultCaches) -> Vec<victim::Process> {
     held
 }
 
-/// Prepares a version and cuts the power so long after it was asked for.
+/// Prepares a version and cuts the power this long after the request.
 async fn prepared_and_cut(
     place: &FaultCaches,
     number: u32,
@@ -66,7 +66,7 @@ async fn prepared_and_cut(
     copy: &std::path::Path,
 ) -> Result<bool, TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
-    // On a busy machine a preparation can begin and end without being seen: then there is nothing to hold.
+    // On a busy machine a preparation can begin and end without being seen; then there is nothing to stop.
     let _ = victim::begun(&place.volumes.python).await;
     tokio::time::sleep(after).await;
     let held = hold(place);
@@ -101,7 +101,7 @@ async fn cut(field: &FaultContext) -> Result<Finding, TrialError> {
     let whole = began.elapsed();
     let (mut at_work, mut kept, mut missed, mut problems) = (0, 0, 0, Vec::new());
     for number in 2..2 + field.rounds() {
-        // Sometimes after its end: what was published then must be there as well.
+        // Sometimes cut after the preparation's end: what was published by then must be complete too.
         let after = dice.within(whole * 5 / 4);
         let copy = folder.join("copy.img");
         at_work += u32::from(prepared_and_cut(&place, number, after, &mounted, &copy).await?);
