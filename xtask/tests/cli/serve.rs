@@ -18,7 +18,7 @@ fn an_address_that_is_taken_or_open_is_refused_at_once() {
         4,
         &["cannot listen on 127.0.0.1:", "hint: another program listens there"],
     );
-    ended(&["serve", "--listen", "0.0.0.0:0"]).with(2, &["can be reached by others", "--token-file"]);
+    ended(&["serve", "--listen", "0.0.0.0:0"]).with(2, &["others can reach", "--token-file"]);
     ended(&["serve", "--listen", "nowhere"]).with(2, &["nowhere"]);
 }
 
