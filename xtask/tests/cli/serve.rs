@@ -33,7 +33,7 @@ fn a_token_that_can_be_guessed_or_read_nowhere_is_refused() {
     ended(&["serve", "--token-file", file]).with(2, &["others can read it (mode 0644)", "hint: `chmod 600 "]);
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let refused = ended(&["serve", "--token-file", file]);
-    refused.with(2, &["6 characters, at least 32", "openssl rand -hex 32"]);
+    refused.with(2, &["6 characters; at least 32", "openssl rand -hex 32"]);
     assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
 }
 
