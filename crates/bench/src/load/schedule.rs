@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_api::TaskId;
+
 /// Most refused or unanswered arrivals that wait to be sent again; one more is given up at once.
 pub const MOST_RETRIES: usize = 10_000;
 
@@ -15,7 +17,7 @@ pub struct Arrival {
     /// When it was due.
     pub scheduled: Instant,
     /// The task's id, once it was saved.
-    pub id: Option<String>,
+    pub id: Option<TaskId>,
     /// How often it was refused for the time being.
     pub refusals: u32,
     /// True once a request was sent for it.
