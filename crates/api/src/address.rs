@@ -23,17 +23,31 @@ pub fn check(url: &str) -> Result<String, ConfigError> {
     if authority.contains('@') {
         return refuse("it holds a name or password, which would appear in messages; give a token instead");
     }
+    if host(&uri).is_empty() {
+        return refuse("it names no host");
+    }
     if uri.query().is_some() || url.contains('#') {
         return refuse("it has a query or a fragment after its path");
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
 
+/// The host without brackets; empty if there is none.
+fn host(uri: &Uri) -> &str {
+    let host = uri.host().unwrap_or_default();
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Host and port of a checked address: an IPv6 address without brackets, and the scheme's port if the address has none.
+pub fn host_and_port(base: &str) -> (String, u16) {
+    let uri: Uri = base.parse().unwrap_or_default();
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    (host(&uri).to_owned(), uri.port_u16().unwrap_or(default))
+}
+
 /// True if the address names this machine's loopback interface.
 pub fn is_loopback(base: &str) -> bool {
-    let uri: Option<Uri> = base.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (host, _) = host_and_port(base);
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -77,6 +91,7 @@ mod tests {
             "http://host/?a=b",
             "http://host/#a",
             "http://h ost",
+            "http://:80",
             "",
         ] {
             let message = check(wrong).unwrap_err().to_string();
@@ -85,6 +100,16 @@ mod tests {
                 "{wrong}: {message}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        let of = |base| {
+            let (host, port) = host_and_port(base);
+            format!("{host} {port}")
+        };
+        let found = ["http://a:1/tasks", "http://a", "https://a", "http://[::1]:2"].map(of);
+        assert_eq!(found, ["a 1", "a 80", "a 443", "::1 2"]);
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Client {
         &self.base
     }
 
+    /// The host (an IPv6 address without brackets) and the port that the client connects to, if no proxy is in between.
+    pub fn host_and_port(&self) -> (String, u16) {
+        address::host_and_port(&self.base)
+    }
+
     /// Saves a task. It does not run before [`Client::run`]. Submitting the same task again under the same idempotency key
     /// (1 to 255 visible ASCII characters) gives the same task, so a request without a response can be repeated.
     ///

@@ -1,5 +1,6 @@
 //! Why a client cannot be made, and why a request failed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,11 +33,10 @@ pub enum ConfigError {
     },
 }
 
-/// Why a request failed.
-#[derive(Clone, Debug, thiserror::Error)]
+/// Why a request failed. It is shown as its [message](ClientError::message) and a line with its [hint](ClientError::hint).
+#[derive(Clone, Debug)]
 pub enum ClientError {
     /// There is no response, or it broke off.
-    #[error("the task service at {url} does not answer: {reason}\nhint: check that it runs, and its address")]
     Unreachable {
         /// The service's address.
         url: String,
@@ -44,7 +44,6 @@ pub enum ClientError {
         reason: String,
     },
     /// The service requires a token, or another one.
-    #[error("the task service at {url} denied access: {problem}\nhint: give the token that its operator has")]
     Unauthorized {
         /// The service's address.
         url: String,
@@ -52,7 +51,6 @@ pub enum ClientError {
         problem: Box<Problem>,
     },
     /// The service has too much to do, shuts down, or cannot write.
-    #[error("the task service at {url} is busy: {problem}\nhint: try again in {} s", retry_after.as_secs())]
     Busy {
         /// The service's address.
         url: String,
@@ -62,7 +60,6 @@ pub enum ClientError {
         retry_after: Duration,
     },
     /// The service refuses the request, or failed.
-    #[error("the task service at {url} refused the request: {problem}")]
     Refused {
         /// The service's address.
         url: String,
@@ -70,14 +67,25 @@ pub enum ClientError {
         problem: Box<Problem>,
     },
     /// The response is not one of a task service.
-    #[error("{url} is not a task service of hybrid-cache: {reason}\nhint: check the address")]
     Foreign {
-        /// The address.
+        /// The service's address.
         url: String,
-        /// What the response is instead.
+        /// What it is instead.
         reason: String,
     },
 }
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())?;
+        match self.hint() {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
 
 impl ClientError {
     /// The error of a response with a status other than 2xx. The Retry-After header takes precedence over the document.
@@ -96,13 +104,47 @@ impl ClientError {
             // A proxy without a service behind it.
             502 | 504 => ClientError::Unreachable {
                 url,
-                reason: problem.to_string(),
+                reason: problem.summary(),
             },
             300..=399 => ClientError::Foreign {
                 url,
                 reason: format!("it answers with a redirection (HTTP {status})"),
             },
             _ => ClientError::Refused { url, problem },
+        }
+    }
+
+    /// What failed, on one line.
+    pub fn message(&self) -> String {
+        match self {
+            ClientError::Unreachable { url, reason } => format!("the task service at {url} does not answer: {reason}"),
+            ClientError::Unauthorized { url, problem } => {
+                format!("the task service at {url} denied access: {}", problem.summary())
+            }
+            ClientError::Busy { url, problem, .. } => {
+                format!("the task service at {url} is busy: {}", problem.summary())
+            }
+            ClientError::Refused { url, problem } => {
+                format!("the task service at {url} refused the request: {}", problem.summary())
+            }
+            ClientError::Foreign { url, reason } => format!("{url} is not a task service of hybrid-cache: {reason}"),
+        }
+    }
+
+    /// What to do next. `None` for a refusal without a hint. A program that knows how its user chose the address and the
+    /// token can give advice of its own with [`ClientError::message`] instead.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ClientError::Unreachable { .. } => Some("check that it runs, and its address".to_owned()),
+            ClientError::Unauthorized { .. } => Some("give the token that its operator has".to_owned()),
+            ClientError::Busy {
+                problem, retry_after, ..
+            } => {
+                let wait = || format!("try again in {} s", retry_after.as_secs());
+                Some(problem.hint.clone().unwrap_or_else(wait))
+            }
+            ClientError::Refused { problem, .. } => problem.hint.clone(),
+            ClientError::Foreign { .. } => Some("check the address".to_owned()),
         }
     }
 
@@ -145,6 +187,22 @@ mod tests {
         });
         let expected = "unauthorized unauthorized busy unreachable busy unreachable foreign refused refused";
         assert_eq!(kinds.join(" "), expected);
+    }
+
+    #[test]
+    fn an_error_has_a_message_of_one_line_and_at_most_one_hint() {
+        let document = Problem::new(crate::ProblemType::Unauthorized, "no header").hint("ask the operator");
+        for status in [401, 429, 502, 302, 500] {
+            for body in [document.json().as_bytes(), b"<html>"] {
+                let error = ClientError::from_response("http://here", status, None, body);
+                assert_eq!(error.message().lines().count(), 1, "{error}");
+                let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                assert_eq!(error.to_string(), format!("{}{hint}", error.message()));
+                assert!(error.to_string().matches("hint: ").count() <= 1, "{error}");
+            }
+        }
+        let busy = ClientError::from_response("u", 429, Some(7), b"");
+        assert_eq!(busy.hint().as_deref(), Some("try again in 7 s"));
     }
 
     #[test]

@@ -117,6 +117,18 @@ impl Problem {
         }
     }
 
+    /// Title, detail, status and place on one line, without the hint.
+    pub fn summary(&self) -> String {
+        let detail = match self.detail.as_str() {
+            "" => String::new(),
+            detail => format!(": {detail}"),
+        };
+        let place = self.pointer.as_ref().or(self.parameter.as_ref());
+        let place = place.map(|place| format!(", {place}")).unwrap_or_default();
+        let line = self.line.map(|line| format!(" line {line}")).unwrap_or_default();
+        format!("{}{detail} (HTTP {}{place}{line})", self.title, self.status)
+    }
+
     /// The document as JSON.
     pub fn json(&self) -> String {
         // A struct of strings and numbers always serialises; if it did not, the status would say enough.
@@ -124,21 +136,10 @@ impl Problem {
     }
 }
 
-/// Title, detail, status and place on one line; the hint on a second one.
+/// The summary on one line; the hint on a second one.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.title)?;
-        if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
-        }
-        write!(f, " (HTTP {}", self.status)?;
-        if let Some(place) = self.pointer.as_ref().or(self.parameter.as_ref()) {
-            write!(f, ", {place}")?;
-        }
-        if let Some(line) = self.line {
-            write!(f, " line {line}")?;
-        }
-        write!(f, ")")?;
+        f.write_str(&self.summary())?;
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_driver::kube::KubeConfig;
-use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result, Steps, failed};
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result, Steps, failed, random_token};
 use serde_json::{Value, json};
 
 use crate::plan::{Decision, Planned};
@@ -95,7 +95,7 @@ impl ComposeFiles {
         }
         if !self.token.exists() {
             self.state
-                .write(&self.token, format!("{}\n", service::new_token()?).as_bytes())?;
+                .write(&self.token, format!("{}\n", random_token()?).as_bytes())?;
         }
         steps.end("`docker compose up -d backend` runs the service beside the cluster");
         Ok(())

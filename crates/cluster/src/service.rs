@@ -5,7 +5,7 @@ use std::time::Duration;
 use hybrid_cache_driver::kube::KubeConfig;
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::task_image::service as image;
-use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, Steps, environment, failed};
+use hybrid_cache_tools::{Checkout, Error, Result, Steps, environment, random_token};
 use serde_json::Value;
 
 use crate::api::ClusterApi;
@@ -77,20 +77,7 @@ fn overridden() -> Option<String> {
     environment::text(OVERRIDE)
 }
 
-/// Creates a token that cannot be guessed.
-///
-/// # Errors
-/// The system provides no random bytes.
-pub fn new_token() -> Result<String> {
-    let mut bytes = [0_u8; 32];
-    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    if read.map_err(std::io::Error::from).context("reading random bytes")? != bytes.len() {
-        return Err(failed!("too few random bytes"));
-    }
-    Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
-}
-
-/// Settings of the driver as a JSON file.
+/// What a driver is told, as a file.
 ///
 /// # Errors
 /// Never, because the settings are plain data.
@@ -169,7 +156,7 @@ impl Service {
             cluster.kind.load(&cluster.name, &self.image, listen).await?;
         }
         if !self.has_token {
-            let token = manifests::service_token(&new_token()?);
+            let token = manifests::service_token(&random_token()?);
             refused(&token, api.apply(&token).await?)?;
         }
         apply(api, &self.objects, recreate, steps).await?;

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_api::{ClientError, TaskId, TaskSummary};
 use hybrid_cache_model::load::{LoadCounts, LoadRow};
 use hybrid_cache_report::DurationHistogram;
 
-use super::listed::Listed;
+use super::listed;
 use super::schedule::{Arrival, Schedule};
 use super::series::Series;
 use crate::machine::micros;
-use crate::via::ClientError;
+use crate::via::times;
 
 /// Maximum number of requests at one time.
 pub const WORKERS: usize = 32;
@@ -54,9 +55,9 @@ pub struct Tally {
     pub sending: DurationHistogram,
     /// Observations over time.
     pub series: Series,
-    /// Active tasks, by id.
-    pub open: HashMap<String, Open>,
-    /// Tasks that were saved, refused by the queue and deleted.
+    /// Tasks on their way, by id.
+    pub open: HashMap<TaskId, Open>,
+    /// Tasks that were saved, refused the queue and deleted.
     pub deleted: u64,
     /// Why tasks failed or were not accepted.
     pub reasons: Vec<String>,
@@ -154,8 +155,8 @@ impl Board {
         tally.taken = tally.taken.max(self.began.elapsed());
     }
 
-    /// Records that the service saved a task.
-    pub fn saved(&self, arrival: &Arrival, id: &str) {
+    /// The service saved a task.
+    pub fn saved(&self, arrival: &Arrival, id: &TaskId) {
         self.heard();
         let open = Open {
             index: arrival.index,
@@ -163,11 +164,11 @@ impl Board {
         };
         let mut tally = self.tally();
         tally.counts.submitted += 1;
-        tally.open.insert(id.to_owned(), open);
+        tally.open.insert(id.clone(), open);
     }
 
-    /// Records that the service put a task into its queue.
-    pub fn queued(&self, arrival: &Arrival, id: &str) {
+    /// The service put a task into its queue.
+    pub fn queued(&self, arrival: &Arrival, id: &TaskId) {
         self.heard();
         let lead_us = micros(arrival.scheduled.elapsed());
         let mut tally = self.tally();
@@ -183,8 +184,8 @@ impl Board {
         self.schedule().done();
     }
 
-    /// Records a failed request. Returns the id of a task to delete, if no further request will be sent for it.
-    pub fn trouble(&self, mut arrival: Arrival, error: &ClientError) -> Option<String> {
+    /// A request came to nothing. A task to be deleted, as it will not be asked for any more.
+    pub fn trouble(&self, mut arrival: Arrival, error: &ClientError) -> Option<TaskId> {
         let now = Instant::now();
         if !matches!(error, ClientError::Unreachable { .. }) {
             self.heard();
@@ -197,8 +198,10 @@ impl Board {
             }
             // It is unknown whether the service accepted it; the key and the id make another request harmless.
             ClientError::Unreachable { .. } => Some(AFTER_SILENCE),
-            ClientError::Refused { problem, .. } if problem.status == 404 && arrival.id.is_some() => {
-                tally.lose(arrival.id.as_deref().unwrap_or_default());
+            ClientError::Refused { problem, .. }
+                if let Some(id) = arrival.id.as_ref().filter(|_| problem.status == 404) =>
+            {
+                tally.lose(id);
                 self.schedule().done();
                 return None;
             }
@@ -228,13 +231,13 @@ impl Board {
         left.id
     }
 
-    /// Counts those of the listed tasks that belong to this run and have ended. Returns their number.
-    pub fn settle<'a>(&self, listed: impl Iterator<Item = &'a Listed>) -> usize {
+    /// Accounts for those of listed tasks that are ours and have ended; how many there were.
+    pub fn settle<'a>(&self, tasks: impl Iterator<Item = &'a TaskSummary>) -> usize {
         let at = self.began.elapsed();
         let mut tally = self.tally();
         let mut settled = 0;
-        for task in listed.filter(|task| task.has_ended()) {
-            // A task whose acknowledgement has not arrived yet is counted at the next look.
+        for task in tasks.filter(|task| listed::has_ended(task)) {
+            // One whose acknowledgement is still under way comes with the next look.
             let Some(lead_us) = tally.open.get(&task.id).and_then(|open| open.lead_us) else {
                 continue;
             };
@@ -273,27 +276,27 @@ impl Tally {
         }
     }
 
-    /// Records that the service no longer knows an acknowledged task.
-    pub fn lose(&mut self, id: &str) {
+    /// The service knows an acknowledged task no more.
+    pub fn lose(&mut self, id: &TaskId) {
         if self.open.remove(id).is_some() {
             self.counts.lost += 1;
             self.reason(format!("the service does not know task {id} any more"));
         }
     }
 
-    fn ended(&mut self, task: &Listed, lead_us: u64, at: Duration) {
-        let failure = task.failure();
+    fn ended(&mut self, task: &TaskSummary, lead_us: u64, at: Duration) {
+        let failure = listed::failure(task);
         let row = LoadRow {
             done: 1,
             failed: u64::from(failure.is_some()),
             ..LoadRow::default()
         };
         self.series.note(at, row);
-        self.counts.missed += u64::from(task.missed());
+        self.counts.missed += u64::from(listed::missed(task));
         match failure {
             None => {
                 self.counts.succeeded += 1;
-                if let Some((queue_us, rest_us)) = task.spent_us() {
+                if let Some((queue_us, rest_us)) = times::spent_us(task) {
                     self.queue.note(queue_us);
                     self.latency.note(lead_us.saturating_add(rest_us));
                 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
+use hybrid_cache_api::{Client, TaskId};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::load::LoadRecord;
 use hybrid_cache_tools::{ErrorContext, Progress, Result};
@@ -16,7 +17,7 @@ use super::watch::{Depth, Watcher};
 use super::worker::Work;
 use crate::machine::micros;
 use crate::target::END_LIMIT;
-use crate::via::{Client, ClientError};
+use crate::via;
 
 /// Longest wait for an answer under load.
 pub const ANSWER: Duration = Duration::from_secs(30);
@@ -75,14 +76,15 @@ impl Default for LoadLimits {
 /// # Errors
 /// The service does not answer before the first arrival, or its address cannot be used.
 pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress) -> Result<(LoadRecord, Option<Stop>)> {
-    let connect = || Client::within(&plan.url, plan.token_file.as_deref(), ANSWER);
-    let client = connect()?;
-    let clients = (0..WORKERS).map(|_| connect()).collect::<Result<Vec<_>>>()?;
+    let builder = via::client(&plan.url, plan.token_file.as_deref())?.response_timeout(ANSWER);
+    let client = builder.clone().build();
+    // Clones of one client would share its connections.
+    let clients: Vec<Client> = (0..WORKERS).map(|_| builder.clone().build()).collect();
     let began = Instant::now();
     let schedule = Schedule::new(began, plan.per_s, plan.lasts);
     let total = schedule.total();
     let board = Board::new(began, schedule, plan.retries).context("making a histogram")?;
-    let mut watcher = Watcher::new(&client, &board, plan.process).map_err(ClientError::into_error)?;
+    let mut watcher = Watcher::new(&client, &board, plan.process).map_err(|error| via::client_error(&error))?;
     let run = run_name();
     let work = Work {
         board: &board,
@@ -238,7 +240,7 @@ fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
 /// Asks the active tasks to end, as many as possible in a short time: a user who interrupts does not want their results.
 fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
     let until = Instant::now() + END_LIMIT;
-    let ids: Vec<String> = board.tally().open.keys().cloned().collect();
+    let ids: Vec<TaskId> = board.tally().open.keys().cloned().collect();
     for (at, id) in ids.iter().enumerate() {
         if Instant::now() > until {
             let count = ids.len() - at;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed, random_token};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::interruption::Interruption;
@@ -169,10 +169,7 @@ fn make_folder(above: &Path) -> Result<PathBuf> {
 }
 
 fn write_token(file: &Path) -> Result<()> {
-    let mut bytes = [0_u8; 32];
-    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    drawn.map_err(|error| failed!("drawing a token: {error}"))?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = random_token()?;
     let opened = fs::OpenOptions::new()
         .write(true)
         .create_new(true)

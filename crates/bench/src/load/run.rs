@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hybrid_cache_api::Client;
 use hybrid_cache_model::sample::{Completion, Provenance, RunRecord, SCHEMA_VERSION, ServiceRecord};
 use hybrid_cache_model::{CacheStatus, Outcome, Scenario};
 use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Progress, Result};
@@ -18,7 +19,7 @@ use super::own_service::OwnService;
 use crate::measure::default_out;
 use crate::provenance;
 use crate::via::task::{self, Control};
-use crate::via::{Client, ClientError, who};
+use crate::via::{self, TaskError, client_error, who};
 
 /// The result of a run under load.
 pub struct LoadMeasured {
@@ -48,7 +49,7 @@ impl LoadEnd {
         match stopped {
             None => LoadEnd::Complete,
             Some(Stop::Interrupted) => LoadEnd::Interrupted,
-            Some(Stop::Dead(error)) => LoadEnd::Dead(error.into_error()),
+            Some(Stop::Dead(error)) => LoadEnd::Dead(client_error(&error)),
             Some(Stop::Behind) => LoadEnd::Behind,
         }
     }
@@ -116,8 +117,10 @@ fn work(job: Job, interruption: &Interruption) -> Result<LoadMeasured> {
             (Some(own), url, Some(token_file))
         }
     };
-    let client = Client::within(&url, token_file.as_deref(), ANSWER)?;
-    let service = who(&client).map_err(ClientError::into_error)?;
+    let client = via::client(&url, token_file.as_deref())?
+        .response_timeout(ANSWER)
+        .build();
+    let service = who(&client).map_err(|error| client_error(&error))?;
     let mut record = header(&job, service);
     write_header(&job.out, &record)?;
     warm(&client, &job.scenarios, &interruption.control, progress)?;
@@ -194,7 +197,7 @@ fn has_built(outcome: &Outcome) -> bool {
 fn warm_once(client: &Client, scenario: &Scenario, control: &Control) -> Result<Outcome> {
     let done = task::run(client, &scenario.request, control, false);
     let done = done.map_err(|error| match error {
-        ClientError::Stopped => Error::interrupted("interrupted before the first task arrived"),
+        TaskError::Stopped => Error::interrupted("interrupted before the first task arrived"),
         other => other.into_error(),
     });
     let run = done?.run;

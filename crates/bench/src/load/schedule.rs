@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// Maximum number of refused or unanswered arrivals that wait to be sent again; further ones are given up at once.
+use hybrid_cache_api::TaskId;
+
+/// Most refused or unanswered arrivals that wait to be sent again; one more is given up at once.
 pub const MOST_RETRIES: usize = 10_000;
 
 /// An arrival on its way to the queue.
@@ -14,9 +16,9 @@ pub struct Arrival {
     pub index: u64,
     /// When the arrival was due.
     pub scheduled: Instant,
-    /// Id of the task, if it was saved.
-    pub id: Option<String>,
-    /// How often the service refused the arrival temporarily.
+    /// The task's id, once it was saved.
+    pub id: Option<TaskId>,
+    /// How often it was refused for the time being.
     pub refusals: u32,
     /// True after a request was sent for the arrival.
     pub sent: bool,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_api::ProblemType;
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, MemorySource};
 use hybrid_cache_report::{DurationHistogram, LoadSummary};
@@ -13,7 +14,7 @@ use hybrid_cache_tools::Silent;
 use super::board::Stop;
 use super::drive::{LoadLimits, LoadPlan, drive};
 use super::verdict::{LoadVerdict, judge};
-use crate::via::tests::{Answer, TestServer, fine, serve};
+use crate::via::tests::{Answer, TestServer, fine, refusal, serve, task_json};
 
 const TIMES: &str = r#""queuedAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00.002Z", "endedAt": "2026-01-01T00:00:00.010Z""#;
 
@@ -70,7 +71,7 @@ impl Double {
             tasks.retain(|(known, _)| *known != number);
         } else if request.starts_with("GET ") {
             let task = tasks.iter().find(|(known, _)| *known == number)?;
-            let gone = || (404, "", r#"{"title": "There is no such task"}"#.to_owned());
+            let gone = || refusal(ProblemType::NotFound, "");
             return Some(self.told(*task, true).map_or_else(gone, |task| fine(&task)));
         }
         None
@@ -78,9 +79,13 @@ impl Double {
 
     fn told(&self, (number, queued): (u64, bool), all: bool) -> Option<String> {
         let ended = |code: i32| {
-            format!(r#"{{"id": "task-{number}", "state": "ended", "end": "exited", "exitCode": {code}, {TIMES}}}"#)
+            let fields = format!(r#""state": "ended", "end": "exited", "exitCode": {code}, {TIMES}"#);
+            task_json(&format!("task-{number}"), &fields)
         };
-        let open = |state: &str| all.then(|| format!(r#"{{"id": "task-{number}", "state": "{state}"}}"#));
+        let open = |state: &str| {
+            let fields = format!(r#""state": "{state}""#);
+            all.then(|| task_json(&format!("task-{number}"), &fields))
+        };
         match (queued, (self.fate)(number)) {
             (false, _) => open("saved"),
             (_, Fate::Runs) => open("running"),
@@ -197,13 +202,7 @@ fn tasks_that_fail_are_counted_with_the_first_reason_of_each_kind() {
 
 #[test]
 fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() {
-    let busy = || {
-        (
-            429,
-            "Retry-After: 1\r\n",
-            r#"{"title": "The queue is full"}"#.to_owned(),
-        )
-    };
+    let busy = || refusal(ProblemType::QueueFull, "Retry-After: 1\r\n");
     let server = double(
         |_| Fate::Succeeds,
         move |request, like| match request {
@@ -343,13 +342,7 @@ fn interrupted_it_sends_no_more_and_asks_what_is_on_its_way_to_end() {
 
 #[test]
 fn a_refusal_for_good_is_no_reason_to_try_again() {
-    let refuse = || {
-        (
-            422,
-            "",
-            r#"{"title": "The task is not acceptable", "detail": "no"}"#.to_owned(),
-        )
-    };
+    let refuse = || refusal(ProblemType::InvalidTask, "");
     let server = double(
         |_| Fate::Succeeds,
         move |request, _| (request == "POST /api/v1/tasks/submit").then(refuse),

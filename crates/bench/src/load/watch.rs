@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
+use hybrid_cache_api::{Client, ClientError, ListQuery, StateName, TaskId};
 use hybrid_cache_model::load::{LoadRow, LoadService, MemorySource};
 
 use super::board::{Board, WORKERS};
-use super::listed::{Listed, Part};
-use crate::via::{Client, ClientError, metrics};
+use crate::via::metrics;
 
-/// Tasks in one page of the list.
-const PART: u64 = 200;
-/// Maximum number of pages in one quick look: the tasks that ended last are in the first pages.
+/// Tasks of one part of the list.
+const PART: u32 = 200;
+/// Most parts of one quick look: what ended last is in the first ones.
 const QUICK_PARTS: usize = 10;
 /// Maximum number of tasks that one look requests by id, after a look through the whole list missed them.
 const ASKED: usize = 20;
@@ -115,22 +115,27 @@ impl<'a> Watcher<'a> {
     /// The service does not answer.
     pub fn list(&self, depth: Depth) -> Result<usize, ClientError> {
         let (mut left, most) = self.on_their_way();
-        let filter = match depth {
-            Depth::Quick => "&state=ended,cancelled",
-            Depth::Whole => "",
+        let states = match depth {
+            Depth::Quick => vec![StateName::Ended, StateName::Cancelled],
+            Depth::Whole => Vec::new(),
         };
         let most = if depth == Depth::Quick { QUICK_PARTS } else { most };
-        let (mut cursor, mut found) = (None, 0);
+        let mut query = ListQuery {
+            states,
+            limit: Some(PART),
+            ..ListQuery::default()
+        };
+        let mut found = 0;
         for _ in 0..most {
-            let part: Part = self.client.list(filter, cursor.as_deref())?;
+            let part = self.client.list(&query)?;
             self.board.heard();
             let settled = self.board.settle(part.items.iter());
             found += settled;
             for task in &part.items {
                 left.remove(&task.id);
             }
-            cursor = part.next;
-            if cursor.is_none() || left.is_empty() || (depth == Depth::Quick && settled == 0) {
+            query.cursor = part.next;
+            if query.cursor.is_none() || left.is_empty() || (depth == Depth::Quick && settled == 0) {
                 break;
             }
         }
@@ -140,8 +145,8 @@ impl<'a> Watcher<'a> {
         Ok(found)
     }
 
-    /// Ids of tasks that the list must show, and the number of pages that hold them if no other client submits.
-    fn on_their_way(&self) -> (HashSet<String>, usize) {
+    /// Ids of tasks that the list must show, and in how many parts of it they are where nobody else submits.
+    fn on_their_way(&self) -> (HashSet<TaskId>, usize) {
         let tally = self.board.tally();
         let ids = tally.open.keys().cloned().collect();
         let oldest = tally.open.values().map(|open| open.index).min().unwrap_or_default();
@@ -149,15 +154,15 @@ impl<'a> Watcher<'a> {
         let newest = self.board.schedule().arrived();
         // Workers submit concurrently, so neighbours may have changed places.
         let since = newest.saturating_sub(oldest) + 2 * WORKERS as u64;
-        (ids, usize::try_from(since / PART + 2).unwrap_or(usize::MAX))
+        (ids, usize::try_from(since / u64::from(PART) + 2).unwrap_or(usize::MAX))
     }
 
-    /// Requests tasks that the list did not show by their id, before they count as lost.
-    fn ask_for(&self, ids: impl Iterator<Item = String>) -> Result<usize, ClientError> {
+    /// What the list did not show is asked for by its id, before it is called lost.
+    fn ask_for(&self, ids: impl Iterator<Item = TaskId>) -> Result<usize, ClientError> {
         let mut found = 0;
         for id in ids {
-            match self.client.told::<Listed>(&id) {
-                Ok(task) => found += self.board.settle(std::iter::once(&task)),
+            match self.client.get(&id) {
+                Ok(task) => found += self.board.settle(std::iter::once(&task.summary)),
                 Err(ClientError::Refused { problem, .. }) if problem.status == 404 => self.board.tally().lose(&id),
                 Err(error) => return Err(error),
             }

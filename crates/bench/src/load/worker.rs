@@ -4,11 +4,11 @@ use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_api::{Client, ClientError};
 use hybrid_cache_model::TaskSpec;
 
 use super::board::Board;
 use super::schedule::{Arrival, Next};
-use crate::via::Client;
 
 /// How often a waiting worker checks whether something else is due or the schedule is over.
 const HEAR: Duration = Duration::from_millis(20);
@@ -57,8 +57,9 @@ impl Work<'_> {
                 }
                 let key = format!("{}-{}", self.run, arrival.index);
                 let spec = &self.specs[usize::try_from(arrival.index).unwrap_or_default() % self.specs.len()];
-                match client.submit_as(spec, Some(&key)) {
-                    Ok(id) => {
+                match client.submit(spec, Some(&key)) {
+                    Ok(submitted) => {
+                        let id = submitted.id;
                         self.board.saved(&arrival, &id);
                         arrival.id = Some(id.clone());
                         id
@@ -68,13 +69,13 @@ impl Work<'_> {
             }
         };
         match client.run(&id) {
-            Ok(()) => self.board.queued(&arrival, &id),
+            Ok(_) => self.board.queued(&arrival, &id),
             Err(error) => self.after(client, arrival, &error),
         }
     }
 
-    fn after(&self, client: &Client, arrival: Arrival, error: &crate::via::ClientError) {
-        // A task that cannot be deleted stays saved and never runs; the service expires it.
+    fn after(&self, client: &Client, arrival: Arrival, error: &ClientError) {
+        // One that cannot be deleted is saved and never run: the service forgets it by itself.
         if let Some(id) = self.board.trouble(arrival, error)
             && client.delete(&id).is_ok()
         {

@@ -1,18 +1,17 @@
 //! A task service as the target of a bench run, seen as its clients see it: every run is submitted, run, followed and deleted
-//! over HTTP.
+//! over HTTP, with the client of `hybrid-cache-api`.
 
-mod answer;
-mod client;
-mod events;
+mod connect;
+mod failure;
 pub mod metrics;
-mod problem;
 mod target;
 pub mod task;
 #[cfg(test)]
 pub mod tests;
+pub mod times;
 mod who;
 
-pub use client::Client;
-pub use problem::ClientError;
+pub use connect::client;
+pub use failure::{TaskError, client_error};
 pub use target::ServiceTarget;
 pub use who::who;

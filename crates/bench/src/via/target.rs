@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use hybrid_cache_api::Client;
 use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_model::sample::{LayerUsage, Peer, ServiceRecord};
 use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
 use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::client::Client;
-use super::problem::ClientError;
+use super::connect;
+use super::failure::{TaskError, client_error};
 use super::task::{self, Control, Done};
 use super::who::who;
 use crate::machine;
@@ -23,7 +24,7 @@ use crate::peer_driver::PeerDriver;
 use crate::target::{BenchTarget, END_LIMIT, PeerRun, Run, limits};
 
 /// A running task, and how to stop it.
-type Running = (Arc<Control>, JoinHandle<Result<Done, ClientError>>);
+type Running = (Arc<Control>, JoinHandle<Result<Done, TaskError>>);
 
 /// A service, and a driver as its peer.
 pub struct ServiceTarget {
@@ -47,12 +48,12 @@ impl ServiceTarget {
         service: &MeasuredService,
         progress: &Arc<dyn Progress>,
     ) -> Result<(ServiceTarget, ServiceRecord)> {
-        let client = Arc::new(Client::new(&service.url, service.token_file.as_deref())?);
+        let client = Arc::new(connect::client(&service.url, service.token_file.as_deref())?.build());
         let asked = Arc::clone(&client);
         let record = spawn_blocking(move || who(&asked))
             .await
             .context("asking the service")?;
-        let record = record.map_err(ClientError::into_error)?;
+        let record = record.map_err(|error| client_error(&error))?;
         let target = ServiceTarget {
             client,
             direct: None,
@@ -106,7 +107,7 @@ impl ServiceTarget {
         let (_, work) = self.running.insert((control, work));
         let done = work.await;
         self.running = None;
-        done.context("running a task")?.map_err(ClientError::into_error)
+        done.context("running a task")?.map_err(TaskError::into_error)
     }
 }
 
@@ -159,15 +160,10 @@ impl BenchTarget for ServiceTarget {
                     // This opens the connection, so that it is open as for a task's second request.
                     client.health()?;
                     let started = Instant::now();
-                    client.health().map(|()| started.elapsed())
+                    client.health().map(|_| started.elapsed())
                 });
-                Ok((
-                    asked
-                        .await
-                        .context("asking for the service's health")?
-                        .map_err(ClientError::into_error)?,
-                    None,
-                ))
+                let asked = asked.await.context("asking for the service's health")?;
+                Ok((asked.map_err(|error| client_error(&error))?, None))
             }
             _ => return Err(failed!("this target has no such peer")),
         }

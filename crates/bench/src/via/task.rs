@@ -4,12 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_api::{Client, ClientError, Event, OutputQuery, StreamName, TaskId};
 use hybrid_cache_model::{TaskSpec, Timeline};
 
-use super::client::Client;
-use super::events::Event;
-use super::metrics;
-use super::problem::ClientError;
+use super::failure::TaskError;
+use super::{metrics, times};
 use crate::machine::{Moment, Stopwatch};
 use crate::target::{Run, TIME_LIMIT};
 
@@ -37,7 +36,7 @@ pub struct Control {
 #[derive(Default)]
 struct State {
     stopped: bool,
-    id: Option<String>,
+    id: Option<TaskId>,
 }
 
 impl Control {
@@ -45,27 +44,27 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the work to stop. Returns the task that has to be cancelled for this.
-    pub fn stop(&self) -> Option<String> {
+    /// Asks the work to stop; the task that has to be cancelled for that.
+    pub fn stop(&self) -> Option<TaskId> {
         let mut state = self.state();
         state.stopped = true;
         state.id.clone()
     }
 
-    fn check(&self) -> Result<(), ClientError> {
+    fn check(&self) -> Result<(), TaskError> {
         match self.state().stopped {
-            true => Err(ClientError::Stopped),
+            true => Err(TaskError::Stopped),
             false => Ok(()),
         }
     }
 
-    /// Records the task's id: from now on, a thread that stops the work must cancel the task.
-    fn has(&self, id: &str) -> Result<(), ClientError> {
-        self.state().id = Some(id.to_owned());
+    /// From here on, whoever stops must cancel.
+    fn has(&self, id: &TaskId) -> Result<(), TaskError> {
+        self.state().id = Some(id.clone());
         self.check()
     }
 
-    fn sleep(&self, pause: Duration) -> Result<(), ClientError> {
+    fn sleep(&self, pause: Duration) -> Result<(), TaskError> {
         let until = Instant::now() + pause;
         loop {
             self.check()?;
@@ -88,7 +87,7 @@ pub struct Done {
 }
 
 /// Runs a task and deletes it.
-pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) -> Result<Done, ClientError> {
+pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) -> Result<Done, TaskError> {
     run_within(client, spec, control, settle, BUSY)
 }
 
@@ -99,13 +98,13 @@ pub fn run_within(
     control: &Control,
     settle: bool,
     mut patience: Duration,
-) -> Result<Done, ClientError> {
+) -> Result<Done, TaskError> {
     let mut refusals = 0;
     let (watch, id) = loop {
         // A refused task had not begun, so start the clock again.
         let watch = Stopwatch::start();
-        match client.submit(spec) {
-            Ok(id) => break (watch, id),
+        match client.submit(spec, None) {
+            Ok(submitted) => break (watch, submitted.id),
             Err(error) => {
                 refusals += 1;
                 wait_out(error, &mut patience, control)?;
@@ -119,19 +118,19 @@ pub fn run_within(
     Ok(Done { run, refusals, settled })
 }
 
-/// Waits as long as a busy service asks, within the time that is `left`.
-fn wait_out(error: ClientError, left: &mut Duration, control: &Control) -> Result<(), ClientError> {
+/// Waits as long as a busy service says, within what is `left` of patience.
+fn wait_out(error: ClientError, left: &mut Duration, control: &Control) -> Result<(), TaskError> {
     match &error {
         ClientError::Busy { retry_after, .. } if retry_after <= left => {
             *left -= *retry_after;
             control.sleep(*retry_after)
         }
-        _ => Err(error),
+        _ => Err(error.into()),
     }
 }
 
-/// Deletes a task, after cancelling it if it still runs. The service expires a task that cannot be deleted.
-fn delete(client: &Client, id: &str) -> Result<(), ClientError> {
+/// A task that still runs is cancelled first; what cannot be deleted then, the service forgets by itself.
+fn delete(client: &Client, id: &TaskId) -> Result<(), ClientError> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         match client.delete(id) {
@@ -147,22 +146,22 @@ fn delete(client: &Client, id: &str) -> Result<(), ClientError> {
 
 fn carry(
     client: &Client,
-    id: &str,
+    id: &TaskId,
     (watch, mut patience): (Stopwatch, Duration),
     control: &Control,
     settle: bool,
-) -> Result<(Run, bool), ClientError> {
+) -> Result<(Run, bool), TaskError> {
     control.has(id)?;
     let mut disturbed = None;
     while let Err(error) = client.run(id) {
-        disturbed = Some(format!("not measured: {error}"));
+        disturbed = Some(format!("not measured: {}", error.message()));
         wait_out(error, &mut patience, control)?;
     }
     let (stdout, moment, broken) = follow(client, id, watch, control)?;
     let settled = !settle || quiet(client, control)?;
-    let task = client.task(id)?;
+    let task = client.get(id)?;
     let outcome = task.outcome();
-    let timeline = Timeline::through_service(&outcome.timeline, moment.wall_us, task.queue_us());
+    let timeline = Timeline::through_service(&outcome.timeline, moment.wall_us, times::queue_us(&task.summary));
     let run = Run {
         moment,
         outcome,
@@ -177,55 +176,55 @@ fn carry(
 /// pause.
 fn follow(
     client: &Client,
-    id: &str,
+    id: &TaskId,
     watch: Stopwatch,
     control: &Control,
-) -> Result<(String, Moment, Option<String>), ClientError> {
+) -> Result<(String, Moment, Option<String>), TaskError> {
     let until = Instant::now() + END;
     let (mut stdout, mut from) = (String::new(), 0);
     let mut broken: Option<String> = None;
     let mut failures = 0;
     loop {
-        let why = match client.follow(id, from) {
+        let query = OutputQuery { stream: None, from };
+        let error = match client.follow(id, query) {
             Ok(mut events) => loop {
-                match events.next() {
-                    Ok(Some(Event::End)) => {
+                match events.next_event() {
+                    Ok(Some(Event::End(_))) => {
                         let moment = watch.stop();
                         events.finish();
                         return Ok((stdout, moment, broken));
                     }
-                    Ok(Some(Event::Stdout(text, next))) => {
+                    Ok(Some(Event::Output { stream, text, next })) => {
                         failures = 0;
                         from = next.unwrap_or(from);
-                        if stdout.len() < MAX_STDOUT {
+                        if stream == StreamName::Stdout && stdout.len() < MAX_STDOUT {
                             stdout.push_str(&text);
                         }
                     }
-                    Ok(Some(Event::Stderr(next))) => {
-                        failures = 0;
-                        from = next.unwrap_or(from);
-                    }
-                    Ok(None) => break ended_early(client),
-                    Err(error) => break ended_early_by(client, &error),
+                    Ok(None) => break broke_off(client, "it ended the connection before the task had ended"),
+                    Err(error) => break broke_off(client, error),
                 }
             },
             Err(error @ (ClientError::Unreachable { .. } | ClientError::Busy { .. })) => error,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         control.check()?;
         failures += 1;
         if failures >= ATTEMPTS {
-            return Err(why);
+            return Err(error.into());
         }
         if Instant::now() > until {
-            return Err(ClientError::Overdue {
+            return Err(TaskError::Overdue {
                 url: client.url().to_owned(),
-                id: id.to_owned(),
+                id: id.clone(),
                 limit: END,
             });
         }
-        broken = Some(format!("not measured: the connection broke while the task ran: {why}"));
-        let pause = match &why {
+        broken = Some(format!(
+            "not measured: the connection broke while the task ran: {}",
+            error.message()
+        ));
+        let pause = match &error {
             ClientError::Busy { retry_after, .. } => *retry_after,
             _ => PAUSE,
         };
@@ -233,23 +232,16 @@ fn follow(
     }
 }
 
-fn ended_early(client: &Client) -> ClientError {
+fn broke_off(client: &Client, reason: impl ToString) -> ClientError {
     ClientError::Unreachable {
         url: client.url().to_owned(),
-        why: "it ended the connection before the task had ended".to_owned(),
+        reason: reason.to_string(),
     }
 }
 
-fn ended_early_by(client: &Client, error: &std::io::Error) -> ClientError {
-    ClientError::Unreachable {
-        url: client.url().to_owned(),
-        why: error.to_string(),
-    }
-}
-
-/// Waits until the service is idle, including publishing, so that no run is slowed by another one. Returns false if other clients
-/// keep it busy.
-fn quiet(client: &Client, control: &Control) -> Result<bool, ClientError> {
+/// Waits until the service has nothing to do, publishing included: no run is to pay for another one. False where others
+/// keep it at work.
+fn quiet(client: &Client, control: &Control) -> Result<bool, TaskError> {
     let until = Instant::now() + SETTLE;
     while metrics::is_at_work(&client.metrics()?) {
         if Instant::now() > until {

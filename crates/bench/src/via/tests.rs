@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_api::{Client, ClientError, Problem, ProblemType};
 use hybrid_cache_model::{End, Phase, TaskSpec};
 use hybrid_cache_tools::ErrorClass;
 
-use super::client::Client;
-use super::problem::ClientError;
+use super::failure::{TaskError, client_error};
 use super::task::{self, Control};
-use super::who;
+use super::{connect, who};
 
 const ENDED: &str = "event: end\ndata: {\"end\":\"exited\",\"exitCode\":0,\"state\":\"ended\"}\n\n";
-const TASK: &str = r#"{"state": "ended", "end": "exited", "exitCode": 0, "runnerUs": 5,
+const TASK: &str = r#""state": "ended", "end": "exited", "exitCode": 0, "runnerUs": 5,
+    "queuedAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00.000002Z",
     "cache": {"python": {"status": "hit"}, "system": {"status": "notAsked"}},
-    "timeline": {"totalUs": 10, "spans": [{"phase": "user_code", "lane": "runner", "startUs": 0, "durationUs": 4}]}}"#;
+    "timeline": {"totalUs": 10, "spans": [{"phase": "user_code", "lane": "runner", "startUs": 0, "durationUs": 4}]}"#;
 
 /// An answer of a test's server: status, further header lines, body.
 pub type Answer = (u16, &'static str, String);
@@ -27,7 +28,21 @@ pub fn fine(body: &str) -> Answer {
     (200, "", body.to_owned())
 }
 
-/// A server that gives one answer per connection.
+/// A refusal as the service words it.
+pub fn refusal(class: ProblemType, headers: &'static str) -> Answer {
+    (class.status(), headers, Problem::new(class, "why").json())
+}
+
+/// Everything of a task, with these fields.
+pub fn task_json(id: &str, fields: &str) -> String {
+    format!(
+        r#"{{"id": "{id}", "createdAt": "2026-01-01T00:00:00Z", "cancelRequested": false, "warnings": [],
+        "request": {{"pythonCode": "print(1)", "useCache": true}},
+        "output": {{"stdout": "", "stderr": "", "stdoutBytes": 0, "stderrBytes": 0, "truncated": false}}, {fields}}}"#
+    )
+}
+
+/// A server with one answer a connection.
 pub struct TestServer {
     /// Address of the server.
     pub url: String,
@@ -89,23 +104,27 @@ fn converse(
 }
 
 fn healthy(request: &str) -> Answer {
+    let (request, _) = request.split_once(" as ").unwrap_or((request, ""));
     match request {
         "POST /api/v1/tasks/submit" => fine(r#"{"id": "task-abc123", "message": ""}"#),
         "GET /metrics" => fine("hybrid_cache_build_info{version=\"1.2.3\",driver=\"local\"} 1\n"),
-        "GET /api/v1/tasks/task-abc123" => fine(TASK),
+        "GET /api/v1/tasks/task-abc123" => fine(&task_json("task-abc123", TASK)),
+        "GET /healthz" => fine(r#"{"status": "ok"}"#),
         "DELETE /api/v1/tasks/task-abc123" => (204, "", String::new()),
-        follow if follow.contains("/logs?follow=true&from=0") => {
+        follow if follow.contains("/logs?from=0&follow=true") => {
             fine(&format!("id: 2\nevent: stdout\ndata: \"1\\n\"\n\n{ENDED}"))
         }
+        run if run.ends_with("/run") => fine(r#"{"id": "task-abc123", "state": "queued"}"#),
+        cancel if cancel.ends_with("/cancel") => fine(r#"{"id": "task-abc123", "result": "ending"}"#),
         _ => fine("{}"),
     }
 }
 
 fn client(server: &TestServer) -> Client {
-    Client::new(&server.url, None).unwrap()
+    Client::new(&server.url).unwrap()
 }
 
-fn run(server: &TestServer) -> Result<task::Done, ClientError> {
+fn run(server: &TestServer) -> Result<task::Done, TaskError> {
     task::run(&client(server), &TaskSpec::new("print(1)"), &Control::default(), true)
 }
 
@@ -119,12 +138,12 @@ fn a_run_is_submitted_run_followed_read_and_deleted() {
     );
     assert_eq!(done.run.outcome.end, End::Exited { code: 0 });
     assert_eq!(done.run.disturbed, None);
-    let spent = [Phase::Service, Phase::UserCode].map(|phase| done.run.timeline.phase_us(phase));
-    assert_eq!(spent, [done.run.moment.wall_us - 10, 4]);
+    let spent = [Phase::Service, Phase::Queue, Phase::UserCode].map(|phase| done.run.timeline.phase_us(phase));
+    assert_eq!(spent, [done.run.moment.wall_us - 12, 2, 4]);
     let asked = [
         "POST /api/v1/tasks/submit",
         "POST /api/v1/tasks/task-abc123/run",
-        "GET /api/v1/tasks/task-abc123/logs?follow=true&from=0",
+        "GET /api/v1/tasks/task-abc123/logs?from=0&follow=true",
         "GET /metrics",
         "GET /api/v1/tasks/task-abc123",
         "DELETE /api/v1/tasks/task-abc123",
@@ -142,24 +161,22 @@ fn the_token_is_sent_and_a_service_that_wants_one_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "letmein\n").unwrap();
-    let server = serve(|request, _| {
-        let told = r#"{"title": "Credentials are required", "detail": "no header", "hint": "ask the operator"}"#;
-        (!request.ends_with(" as bearer letmein")).then(|| (401, "", told.to_owned()))
-    });
-    let with = Client::new(&server.url, Some(&file)).unwrap();
+    let server =
+        serve(|request, _| (!request.ends_with(" as bearer letmein")).then(|| refusal(ProblemType::Unauthorized, "")));
+    let with = connect::client(&server.url, Some(&file)).unwrap().build();
     assert!(with.health().is_ok());
-    let refused = who(&client(&server)).unwrap_err();
-    let told = refused.to_string();
+    let refused = client_error(&who(&client(&server)).unwrap_err());
+    let text = refused.to_string();
     assert!(
-        told.contains("Credentials are required: no header (HTTP 401)") && told.contains("--token-file"),
-        "{told}"
+        text.contains("A token is required: why (HTTP 401)") && text.contains("--token-file"),
+        "{text}"
     );
-    assert_eq!(refused.into_error().class(), ErrorClass::Input);
+    assert_eq!(refused.class(), ErrorClass::Input);
 }
 
 #[test]
 fn a_busy_service_is_asked_again_when_it_says_and_the_wait_is_in_no_sample() {
-    let busy = || (429, "Retry-After: 1\r\n", r#"{"title": "Too many"}"#.to_owned());
+    let busy = || refusal(ProblemType::TooMany, "Retry-After: 1\r\n");
     let server = serve(move |request, like| (request == "POST /api/v1/tasks/submit" && like == 1).then(busy));
     let began = Instant::now();
     let done = run(&server).unwrap();
@@ -170,12 +187,12 @@ fn a_busy_service_is_asked_again_when_it_says_and_the_wait_is_in_no_sample() {
 
 #[test]
 fn a_service_that_stays_busy_is_given_up_however_short_each_wait_is() {
-    let busy = || (429, "Retry-After: 1\r\n", r#"{"title": "Too many"}"#.to_owned());
+    let busy = || refusal(ProblemType::TooMany, "Retry-After: 1\r\n");
     let server = serve(move |request, like| {
         // These are more refusals than the time limit allows; the refusals end, in case the client never gives up.
         (request == "POST /api/v1/tasks/submit" && like <= 5).then(busy)
     });
-    let client = Client::new(&server.url, None).unwrap();
+    let client = Client::new(&server.url).unwrap();
     let patience = Duration::from_secs(2);
     let error = task::run_within(
         &client,
@@ -186,20 +203,14 @@ fn a_service_that_stays_busy_is_given_up_however_short_each_wait_is() {
     )
     .err()
     .unwrap();
-    assert!(matches!(error, ClientError::Busy { .. }), "{error}");
+    assert!(matches!(error, TaskError::Client(ClientError::Busy { .. })), "{error}");
     assert_eq!(server.asked.lock().unwrap().len(), 3);
     assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
 }
 
 #[test]
 fn a_service_that_wants_more_patience_than_there_is_is_given_up_and_its_task_deleted() {
-    let busy = || {
-        (
-            429,
-            "Retry-After: 3000\r\n",
-            r#"{"title": "The queue is full"}"#.to_owned(),
-        )
-    };
+    let busy = || refusal(ProblemType::QueueFull, "Retry-After: 3000\r\n");
     let server = serve(move |request, _| request.ends_with("/run").then(busy));
     let error = run(&server).err().unwrap();
     assert!(error.to_string().contains("The queue is full"), "{error}");
@@ -210,10 +221,10 @@ fn a_service_that_wants_more_patience_than_there_is_is_given_up_and_its_task_del
 #[test]
 fn a_connection_that_breaks_is_made_again_and_what_was_measured_does_not_count() {
     let server = serve(|request, _| match request {
-        "GET /api/v1/tasks/task-abc123/logs?follow=true&from=0" => {
+        "GET /api/v1/tasks/task-abc123/logs?from=0&follow=true" => {
             Some(fine("id: 2\nevent: stdout\ndata: \"1\\n\"\n\nevent: end\n"))
         }
-        "GET /api/v1/tasks/task-abc123/logs?follow=true&from=2" => {
+        "GET /api/v1/tasks/task-abc123/logs?from=2&follow=true" => {
             Some(fine(&format!("id: 4\nevent: stdout\ndata: \"2\\n\"\n\n{ENDED}")))
         }
         _ => None,
@@ -283,7 +294,7 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
     let error = task::run(&client(&server), &TaskSpec::new("1"), &early, true)
         .err()
         .unwrap();
-    assert!(matches!(error, ClientError::Stopped), "{error}");
+    assert!(matches!(error, TaskError::Stopped), "{error}");
 }
 
 #[test]
@@ -291,19 +302,19 @@ fn something_else_behind_the_address_is_told_from_nothing() {
     let other = serve(|_, _| Some((404, "", "<html>".to_owned())));
     let text = serve(|_, _| Some(fine("<html>")));
     for server in [&other, &text] {
-        let error = who(&client(server)).unwrap_err();
+        let error = client_error(&who(&client(server)).unwrap_err());
         assert!(
-            error.to_string().contains("is no task service of hybrid-cache"),
+            error.to_string().contains("is not a task service of hybrid-cache"),
             "{error}"
         );
-        assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
+        assert_eq!(error.class(), ErrorClass::Prerequisite);
     }
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = who(&Client::new(&format!("http://{nobody}"), None).unwrap()).unwrap_err();
-    let told = error.to_string();
+    let error = client_error(&who(&Client::new(&format!("http://{nobody}")).unwrap()).unwrap_err());
+    let text = error.to_string();
     assert!(
-        told.contains("does not answer") && told.contains("cargo xtask serve"),
-        "{told}"
+        text.contains("does not answer") && text.contains("cargo xtask serve"),
+        "{text}"
     );
-    assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
+    assert_eq!(error.class(), ErrorClass::Prerequisite);
 }

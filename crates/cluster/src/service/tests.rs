@@ -90,7 +90,7 @@ fn a_token_that_was_deleted_is_made_again_and_a_pod_that_is_not_ready_is_waited_
 
 #[test]
 fn tokens_are_long_and_never_twice_the_same() {
-    let tokens: BTreeSet<_> = (0..8).map(|_| new_token().unwrap()).collect();
+    let tokens: BTreeSet<_> = (0..8).map(|_| random_token().unwrap()).collect();
     assert_eq!(tokens.len(), 8);
     assert!(
         tokens
