@@ -55,7 +55,7 @@ pub fn note_lost(error: &io::Error) {
     let _ = LOST.set(kept);
 }
 
-/// The exit code if output may be lost: a failure keeps its own code, a success becomes a failure.
+/// The exit code, changed if output was lost: a failure keeps its own code, a success becomes a failure.
 pub fn exit_with_output(exit: Exit) -> Exit {
     match LOST.get() {
         Some(error) if exit == Exit::Good => {

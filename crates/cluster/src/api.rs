@@ -121,8 +121,7 @@ impl ClusterApi {
         Ok(version.git_version)
     }
 
-    /// Seconds by which the server's clock is ahead of ours, accurate to a second. A dry run creates an object, and the server's
-    /// time stamp on it is compared.
+    /// Seconds by which the server's clock is ahead of ours, accurate to a second, from the time stamp in a dry run's answer.
     ///
     /// # Errors
     /// The server does not answer, or refuses.

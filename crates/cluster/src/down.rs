@@ -132,8 +132,7 @@ fn remove(volumes: &Path) -> Result<()> {
 }
 
 /// Deletes the objects that `up` applied to a cluster that is not ours, in the opposite order. The namespace stays, because it may
-/// hold objects of others; it loses our labels if somebody else made it. An object with our name but without our label is not
-/// ours.
+/// hold objects of others; it loses our labels if another user made it. An object with our name but without our label is not ours.
 async fn remove_objects(api: &ClusterApi, checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -> Result<()> {
     steps.begin("objects", "deleting what `up` applied");
     let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None), &Default::default())?;

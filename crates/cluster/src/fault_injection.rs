@@ -24,7 +24,7 @@ pub struct FaultyCluster {
     node: Option<Node>,
 }
 
-/// The container that is its node.
+/// The container of the cluster's node.
 struct Node {
     container: String,
     connection: Arc<ClusterConnection>,

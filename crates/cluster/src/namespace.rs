@@ -1,5 +1,5 @@
-//! Decides who owns the namespace. In a namespace that somebody else made, `up` sets no label and no quota, and `down` removes
-//! only our own objects.
+//! Decides who owns the namespace. In a namespace that another user made, `up` sets no label and no quota, and `down` removes only
+//! our own objects.
 
 use hybrid_cache_tools::Result;
 use serde_json::{Value, json};

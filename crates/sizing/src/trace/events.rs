@@ -16,7 +16,7 @@ pub enum Event {
 /// One request, with environments as indices into the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Request {
-    /// Microseconds since 1970; never less than that of the request before.
+    /// Microseconds since 1970; never less than the previous request's.
     pub at_us: u64,
     /// Use of each volume.
     pub uses: [Option<Use>; 2],

@@ -10,7 +10,7 @@ pub enum FaultNeed {
     Mounts,
     /// Loop devices, and the programs that make and mount a file system on one.
     Loop,
-    /// A task service as a process of its own.
+    /// A task service as a separate process.
     Service,
     /// The name of the container of a cluster's only node.
     Node,

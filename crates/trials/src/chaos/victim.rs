@@ -36,7 +36,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
     pid: Pid,
-    /// Its start time, in ticks since the machine's start.
+    /// Start time, in ticks since the machine's start.
     began: u64,
     /// Role of the process.
     pub role: Role,
