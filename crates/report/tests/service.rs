@@ -113,7 +113,12 @@ fn a_missing_first_run_is_explained_by_warm_caches_and_one_first_run_has_no_inte
         .warnings
         .iter()
         .find(|warning| warning.kind == WarningKind::NoFirst);
-    assert!(told.unwrap().message.starts_with("a client of a service gets at most one first run"), "{told:?}");
+    assert!(
+        told.unwrap()
+            .message
+            .starts_with("a client of a service gets at most one first run"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -151,7 +151,8 @@ fn a_service_is_measured_beside_its_driver_and_left_as_it_was() {
     let (warm, done) = measure(SCENARIO, "warm", &["--cached-runs", "3", "--no-peers"]);
     done.with(0, &[]);
     assert!(
-        done.stdout.contains("there is no first run: the service's caches already held"),
+        done.stdout
+            .contains("there is no first run: the service's caches already held"),
         "{}",
         done.stdout
     );
