@@ -11,7 +11,7 @@ use hybrid_cache_tools::{Result, failed};
 use crate::exit::Exit;
 use crate::flags::{self, CacheCommand};
 use crate::progress::Reporter;
-use crate::{results, run, runtime, trace};
+use crate::{backend, results, run, runtime, trace};
 
 /// Time limit for filling the caches, in milliseconds.
 const WARM_MS: u64 = 1_800_000;
@@ -26,15 +26,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
     }
     runtime::current_thread()?.block_on(async {
         let reporter = Reporter::new();
-        let backend = Backend::open(
-            &crate::checkout()?,
-            flags.driver.into(),
-            &flags.local.options(),
-            &flags.cluster.choice(),
-            &reporter,
-        )
-        .await?;
-        reporter.finish();
+        let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
         match &flags.command {
             CacheCommand::Usage => usage(&backend, flags).await,
             // This was handled above, because it needs no driver.

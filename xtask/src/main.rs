@@ -4,6 +4,7 @@
 mod terminal;
 
 mod attack;
+mod backend;
 mod bench;
 mod cache;
 mod chaos;

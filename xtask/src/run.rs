@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::flags;
 use crate::progress::Reporter;
 use crate::terminal::{Live, To};
-use crate::{runtime, waiting};
+use crate::{backend, runtime, waiting};
 
 /// Largest task file, in bytes: it holds the largest code with every character escaped, and the other fields.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -35,14 +35,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     checked.map_err(|error| Error::input(error.to_string()))?;
     let reporter = Arc::new(Reporter::new());
     runtime::current_thread()?.block_on(async {
-        let backend = Backend::open(
-            &crate::checkout()?,
-            flags.driver.into(),
-            &flags.local.options(),
-            &flags.cluster.choice(),
-            reporter.as_ref(),
-        )
-        .await?;
+        let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
         backend.can_run_task(&spec)?;
         run_task(&backend, &spec, flags, &reporter).await
     })

@@ -14,7 +14,7 @@ use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
 
 use crate::exit::Exit;
 use crate::progress::Reporter;
-use crate::{flags, runtime};
+use crate::{backend, flags, runtime};
 
 /// Runs the command.
 ///
@@ -71,16 +71,7 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
         Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
         None => flags.local.cache_root()?.join("service"),
     };
-    let reporter = Reporter::new();
-    let backend = Backend::open(
-        &crate::checkout()?,
-        flags.driver.into(),
-        &flags.local.options(),
-        &flags.cluster.choice(),
-        &reporter,
-    )
-    .await?;
-    reporter.finish();
+    let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &Reporter::new()).await?;
     if let Backend::Local(local) = &backend {
         may_serve(&local.driver.network().await, flags.token_file.is_some())?;
     }

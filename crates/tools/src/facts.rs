@@ -69,7 +69,7 @@ pub struct Fingerprint(blake3::Hasher);
 
 impl Fingerprint {
     /// Of nothing but this program and this start of the machine.
-    pub fn new() -> Fingerprint {
+    pub fn from_program() -> Fingerprint {
         let mut fingerprint = Fingerprint(blake3::Hasher::new());
         fingerprint.file(Path::new("/proc/self/exe"));
         fingerprint.text(&fs::read_to_string(BOOT_ID).unwrap_or_default());
@@ -208,7 +208,7 @@ mod tests {
         let checkout = checkout(folder.path());
         let (settings, witness) = (folder.path().join("settings"), folder.path().join("witness"));
         let fingerprint = || {
-            let mut fingerprint = Fingerprint::new();
+            let mut fingerprint = Fingerprint::from_program();
             fingerprint.file(&settings);
             fingerprint
         };
@@ -242,7 +242,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let checkout = checkout(root.path());
         for number in 0..3 * KEPT {
-            let mut fingerprint = Fingerprint::new();
+            let mut fingerprint = Fingerprint::from_program();
             fingerprint.text(&number.to_string());
             keep(&checkout, "test", &fingerprint, &[], &number);
         }

@@ -43,7 +43,7 @@ fn is_read(name: &str) -> bool {
 
 /// A digest of all that decides over the tools, as far as it is known before they are found.
 pub fn fingerprint(checkout: &Checkout, choice: &ToolChoice) -> Fingerprint {
-    let mut fingerprint = Fingerprint::new();
+    let mut fingerprint = Fingerprint::from_program();
     fingerprint.text(&format!("{choice:?}"));
     fingerprint.variables(is_read);
     for name in PROGRAMS {

@@ -23,7 +23,7 @@ fn is_read(name: &str) -> bool {
 
 /// A digest of what is known before cargo is asked.
 pub fn fingerprint(checkout: &Checkout) -> Fingerprint {
-    let mut fingerprint = Fingerprint::new();
+    let mut fingerprint = Fingerprint::from_program();
     fingerprint.variables(is_read);
     fingerprint.program("cargo");
     fingerprint.program("rustc");

@@ -104,9 +104,9 @@ pub const ROWS: &[Row] = &[
     trial("cargo xtask attack --driver local --only flood-output", "flood-output"),
     trial("cargo xtask attack", "flood-output").with("--list"),
     trial("cargo xtask attack --json", "\"flood-output\"").with("--driver local --only flood-output"),
-    trial("cargo xtask chaos --only kill-a-preparation --rounds 500", "kill-a-preparation").given(&[("500", "1")]),
+    trial("cargo xtask chaos --only kill-a-preparation --rounds 500", "kill-a-preparation").given(&[("500", "8")]),
     trial("cargo xtask chaos", "kill-a-preparation").with("--list"),
-    trial("cargo xtask chaos --seed 42", "42").with("--only kill-a-preparation --rounds 1"),
+    trial("cargo xtask chaos --seed 42", "42").with("--only kill-a-preparation --rounds 8"),
     trial(
         "cargo xtask doctor --no-smoke-test --system make --system gnumak",
         "did you mean gnumake?",

@@ -44,15 +44,15 @@ pub fn find(reference: &str) -> Result<Option<Credentials>> {
             if stdout.contains("credentials not found") || stderr.contains("credentials not found") {
                 return Ok(None);
             }
-            return Err(failed!(
+            Err(failed!(
                 "credential helper {helper} failed for {server}: {}\nhint: try `docker login {server}`",
                 stderr.trim()
-            ));
+            ))
         }
         Err(CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError) => {
-            return Err(failed!(
+            Err(failed!(
                 "the Docker configuration's entry for {server} is broken\nhint: `docker login {server}` writes it again"
-            ));
+            ))
         }
         Err(_) => Ok(None),
     }

@@ -168,12 +168,12 @@ mod tests {
         let work = BuildDir::open(folder.path(), || panic!("no other process is here")).unwrap();
         let failed = work.product("x", &identity("1"), |staging| {
             fs::write(staging.join("half"), "")?;
-            return Err(failed!("interrupted"));
+            Err(failed!("interrupted"))
         });
         assert!(failed.is_err() && !work.place("x", &identity("1")).exists());
         let made = work.product("x", &identity("1"), |staging| Ok(fs::write(staging.join("whole"), "")?));
         assert!(!made.as_ref().unwrap().join("half").exists());
-        let again = work.product("x", &identity("1"), |_| return Err(failed!("it is there")));
+        let again = work.product("x", &identity("1"), |_| Err(failed!("it is there")));
         assert_eq!(again.unwrap(), made.unwrap());
     }
 

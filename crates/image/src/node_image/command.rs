@@ -24,7 +24,7 @@ pub fn run(command: impl Into<Command>, doing: &str) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let end = said[said.len().saturating_sub(LAST_LINES)..].join("\n  ");
-    return Err(failed!("{doing}: {program} ended with {}\n  {end}", output.status));
+    Err(failed!("{doing}: {program} ended with {}\n  {end}", output.status))
 }
 
 #[cfg(test)]

@@ -1,0 +1,19 @@
+//! Opens what a command works on: this machine or a cluster.
+
+use hybrid_cache_cluster::Backend;
+use hybrid_cache_tools::Result;
+
+use crate::checkout;
+use crate::flags::{Cluster, DriverName, Local};
+use crate::progress::Reporter;
+
+/// Opens the backend that the flags name. `reporter` shows what has to be made first, and nothing more afterwards.
+///
+/// # Errors
+/// This machine lacks a tool, there is no such cluster, or its caches cannot be opened.
+pub async fn open(driver: DriverName, local: &Local, cluster: &Cluster, reporter: &Reporter) -> Result<Backend> {
+    let (options, choice) = (local.options(), cluster.choice());
+    let backend = Backend::open(&checkout()?, driver.into(), &options, &choice, reporter).await?;
+    reporter.finish();
+    Ok(backend)
+}
