@@ -75,7 +75,8 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     }
     if options.plan_only {
         let image = task_image::plan(checkout, &cluster.engine).await?;
-        let reference = image::reference(checkout).unwrap_or_else(|| "the image".to_owned());
+        // A reference that no engine has: the plan says that the image is built.
+        let reference = image::reference(checkout).unwrap_or_else(|| format!("{}:not-built", image::REPOSITORY));
         let config = connection::config_with(reference, network);
         if todo.decision != Decision::Nothing {
             let plan = [vec![todo, image], after_cluster(&config, options)].concat();
