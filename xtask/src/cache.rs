@@ -69,7 +69,7 @@ async fn set_aside(backend: &Backend, json: bool) -> Result<Exit> {
         println!("nothing to set aside: the caches are empty or have the current layout");
     }
     for folder in folders.iter().filter(|_| !json) {
-        println!("moved to {folder}; delete it when nobody needs it any more");
+        println!("moved to {folder}; delete it when it is no longer needed");
     }
     Ok(Exit::Good)
 }

@@ -13,7 +13,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line or an input file is wrong.
     Usage = 2,
-    /// A gate or a claim did not hold.
+    /// A gate, target, promise or prediction did not hold, or damage was found.
     Gate = 3,
     /// Something the command needs is missing on this machine.
     Prerequisite = 4,

@@ -66,7 +66,7 @@ pub enum Command {
     Size(Size),
     /// Attack this machine's sandbox and the cluster's pods, and show which promises hold
     Attack(Attack),
-    /// Kill, fill and take away what tasks need, and show which promises hold all the same
+    /// Kill, fill and remove what tasks need, and show which promises still hold
     Chaos(Chaos),
     /// Bring the pinned tools into the checkout and list them
     Tools(Tools),
@@ -78,11 +78,11 @@ pub enum Command {
     Down(Down),
     /// Show the cluster, its volumes and what they hold
     Status(Status),
-    /// Check everything a cluster needs, and say how to mend what is wrong
+    /// Check everything a cluster needs, and say how to fix what is wrong
     Doctor(Doctor),
     /// Build the image that tasks run in
     Image(Image),
-    /// Build a kind node image where no container registry can be reached
+    /// Build a kind node image on a machine that reaches no container registry
     NodeImage(NodeImage),
     /// Run every test, as CI does; tests of a cluster make one of their own and delete it
     Test(Test),
@@ -198,7 +198,7 @@ pub struct Debnix {
 /// `debnix …`
 #[derive(Debug, Subcommand)]
 pub enum DebnixCommand {
-    /// Write images/debnix/pins.json anew from the machine's own Debian sources
+    /// Rewrite images/debnix/pins.json from the machine's own Debian sources
     Pin,
 }
 
@@ -316,13 +316,13 @@ pub struct Image {
     /// Tag the image with this reference and push it, with your Docker credentials
     #[arg(long, value_name = "REF")]
     pub push: Option<String>,
-    /// Python packages of one task, separated by commas, that empty volumes shall be given with the image; may be repeated
+    /// Pack one task's Python packages (comma-separated) into the image, to fill empty volumes from; may be repeated
     #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm: Vec<String>,
-    /// Likewise system packages
+    /// The same for system packages
     #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm_system: Vec<String>,
-    /// Build even where an image of the same content is there
+    /// Build even if an image with the same content exists
     #[arg(long)]
     pub force: bool,
     /// Print JSON

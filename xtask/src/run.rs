@@ -159,7 +159,7 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
     let user_us = outcome.timeline.phase_us(Phase::UserCode);
     let total_us = outcome.timeline.total_us;
     eprintln!(
-        "{} in all, of which {} user code and {} around it; {} inside",
+        "{} in total: {} user code, {} overhead; {} in the runner",
         milliseconds(total_us),
         milliseconds(user_us),
         milliseconds(total_us.saturating_sub(user_us)),

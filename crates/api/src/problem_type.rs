@@ -189,7 +189,7 @@ const ROWS: [Row; 25] = [
         "unknown_route",
         404,
         "There is no such path",
-        "This page lists all paths.",
+        "`/docs` lists all paths.",
     ),
     row(
         "method_not_allowed",

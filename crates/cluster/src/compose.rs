@@ -108,7 +108,7 @@ fn inside_docker(kubeconfig: &str) -> Result<Vec<u8>> {
         serde_yaml::from_str(kubeconfig).map_err(|error| Error::other(ErrorClass::Failed, error))?;
     let cluster = config.pointer_mut("/clusters/0").context("it names no cluster")?;
     let name = cluster["name"].as_str().and_then(|name| name.strip_prefix("kind-"));
-    let node = node::name(name.context("its cluster is none of kind")?);
+    let node = node::name(name.context("its cluster was not created by kind")?);
     cluster["cluster"]["server"] = json!(format!("https://{node}:{API_PORT}"));
     Ok(serde_json::to_vec_pretty(&config)?)
 }
@@ -122,7 +122,7 @@ fn is_ours(variables: &Path) -> bool {
 }
 
 fn variables_of(folder: &Path) -> Result<Vec<u8>> {
-    let folder = folder.to_str().context("the user's cache folder is no UTF-8 path")?;
+    let folder = folder.to_str().context("the user's cache folder is not a UTF-8 path")?;
     if folder.contains('\'') {
         return Err(failed!("{folder}: compose takes no path with a quotation mark"));
     }

@@ -109,9 +109,11 @@ pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
 /// There is no such cluster or context.
 pub async fn api(choice: &ClusterChoice) -> Result<ClusterApi> {
     if let Some(context) = &choice.context {
-        let api = ClusterApi::from_context(context)
-            .await
-            .map_err(|error| Error::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them")));
+        let api = ClusterApi::from_context(context).await.map_err(|error| {
+            Error::prerequisite(format!(
+                "{error:#}\nhint: check KUBECONFIG; `kubectl config get-contexts` lists the contexts"
+            ))
+        });
         return Ok(api?.within(&choice.namespace));
     }
     api_of_kubeconfig(&choice.name, &StateFolder::for_cluster(&choice.name)?.kubeconfig()).await

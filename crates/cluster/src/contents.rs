@@ -77,7 +77,7 @@ pub fn check(volumes: &Path, names: &[&str]) -> Result<()> {
 /// The message that says why a folder is left alone.
 pub fn refusal(folder: &str, example: &str) -> String {
     format!(
-        "{folder} holds something else than a cache ({example}) and no FORMAT file of ours\nhint: choose an empty folder with \
+        "{folder} is not empty and not a cache of hybrid-cache: it holds {example} and no FORMAT file\nhint: choose an empty folder with \
          --volumes-dir"
     )
 }

@@ -250,7 +250,7 @@ pub fn kind_config(checkout: &Checkout, name: &str, volumes: &Path) -> Result<Va
     config["name"] = json!(name);
     let folder = volumes
         .to_str()
-        .with_context(|| format!("{} is no UTF-8 path", volumes.display()))?;
+        .with_context(|| format!("{} is not a UTF-8 path", volumes.display()))?;
     let nodes = config.get_mut("nodes").and_then(Value::as_array_mut);
     let mut mounts = nodes
         .into_iter()

@@ -106,8 +106,8 @@ fn explain(namespace: &str, missing: &[String]) -> Option<String> {
         .map(|command| format!(" and {command}"))
         .collect();
     Some(format!(
-        "{namespace} was not made by `up`, so it gets neither labels for Pod Security nor bounds\nhint: {first}{rest} \
-         (with its `namespace` changed) brings them; `--namespace NAME` uses another namespace"
+        "`up` did not create namespace {namespace}, so it sets neither Pod Security labels nor a quota there\nhint: run \
+         {first}{rest} (with its `namespace` changed), or choose another namespace with --namespace NAME"
     ))
 }
 
@@ -152,7 +152,7 @@ mod tests {
             .collect();
         let told = explain("argo", &missing).unwrap();
         for words in [
-            "argo was not made by `up`",
+            "`up` did not create namespace argo",
             "hint: `kubectl label namespace argo ",
             "pod-security.kubernetes.io/enforce=restricted",
             "`kubectl apply -f manifests/resource-quota.yaml`",

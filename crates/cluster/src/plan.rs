@@ -108,7 +108,7 @@ pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, rec
         (Some(obstacle), _) if !recreating => planned(Decision::Conflict, obstacle),
         (_, _) if recreating => {
             let what = format!(
-                "--recreate: cluster {name} goes with everything in it, the tasks of its service included; the caches on \
+                "--recreate deletes cluster {name} with everything in it, including its service's tasks; the caches on \
                  this machine stay"
             );
             planned(Decision::Replace, what)
@@ -134,8 +134,8 @@ fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option
     // If the record is lost or belongs to an earlier cluster, our folder in the node shows that the cluster is ours.
     if complete.is_none() && container.mounts_our_folder != Some(true) {
         return Some(format!(
-            "a kind cluster {name} is there that this program did not make\nhint: choose another name with --name, use \
-             it as it is with --context kind-{name}, or delete it with everything in it and make ours with --recreate"
+            "kind cluster {name} exists, but this program did not create it\nhint: choose another name with --name, use \
+             it with --context kind-{name}, or replace it and everything in it with --recreate"
         ));
     }
     if complete.is_some_and(|record| record.volumes != asked.volumes) {

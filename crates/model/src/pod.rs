@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! /etc/hybrid-cache/image.json   ImageRecord, part of the image
-//! /task/request.json             PodRequest (or PodMaintainRequest), a Secret owned by the task's Job
+//! /task/request.json             PodRequest (or PodMaintainRequest), a Secret owned by the task's Job or Workflow
 //! /handover/ready                one PrepareEvent, Ready or Failed: from the preparing container to the task's
 //! /handover/leased               opened by the task's container once it has its leases: the preparing one lets its own go
 //! /cache/python, /nix            the volumes: read-only for the task, writable for the preparing container

@@ -105,8 +105,14 @@ impl fmt::Display for Error {
         }
         if f.alternate() {
             let mut cause = self.source();
+            // Some libraries repeat the cause in their own message.
+            let mut shown = format!("{self}");
             while let Some(error) = cause {
-                write!(f, ": {error}")?;
+                let text = error.to_string();
+                if !shown.ends_with(&text) {
+                    write!(f, ": {text}")?;
+                    shown = text;
+                }
                 cause = error.source();
             }
         }
@@ -210,6 +216,10 @@ macro_rules! failed {
 mod tests {
     use super::*;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("reading it: {0}")]
+    struct Repeating(#[source] std::io::Error);
+
     #[test]
     fn context_keeps_the_class_and_the_causes() {
         let lost = std::io::Error::other("disk on fire");
@@ -225,6 +235,8 @@ mod tests {
             .context("opening")
             .unwrap_err();
         assert_eq!(error.class(), ErrorClass::Prerequisite);
+        let twice = Error::other(ErrorClass::Failed, Repeating(std::io::Error::other("no such file")));
+        assert_eq!(format!("{twice:#}"), "reading it: no such file");
         let none: Option<()> = None;
         assert_eq!(none.context("nothing there").unwrap_err().class(), ErrorClass::Failed);
     }

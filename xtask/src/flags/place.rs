@@ -33,7 +33,7 @@ pub enum ProviderName {
 /// Where system packages come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SourceName {
-    /// nixpkgs where it can be reached, the Debian set otherwise
+    /// nixpkgs if it can be reached, otherwise the Debian set
     #[default]
     Auto,
     /// nixpkgs at the pinned revision
@@ -89,7 +89,7 @@ pub struct Local {
     /// Give user code no network; the same as `--network none`
     #[arg(long, global = true)]
     pub no_network: bool,
-    /// Keep what comes from the package index to the tenant; on by itself where its address carries credentials
+    /// Keep packages from the index to the tenant; on by default if its address has credentials
     #[arg(long, global = true)]
     pub private_index: bool,
     /// Do not record the requests of tasks for `size`; what is recorded holds neither code nor output

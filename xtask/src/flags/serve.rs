@@ -31,22 +31,22 @@ pub struct Serve {
     /// Tasks of one tenant that may wait for their turn
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_queued: u64,
-    /// Days for which tasks that have ended are kept
+    /// Keep ended tasks for DAYS days
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_500))]
     pub retain_days: u64,
-    /// Tasks of one tenant that have ended of which so many are kept
+    /// Keep at most N ended tasks of each tenant
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub retain_tasks: u64,
-    /// Bytes of output and database that are kept, such as 20GiB; the oldest go first [default: a tenth of the volume]
+    /// Keep at most SIZE of output and database, such as 20GiB; the oldest are deleted first [default: a tenth of the volume]
     #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size)]
     pub retain_size: Option<u64>,
-    /// Hours for which tasks are kept that nobody asks to run
+    /// Delete saved tasks that were never run after HOURS hours
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=876_000))]
     pub retain_saved: u64,
     /// Seconds until a task's program is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
-    /// Seconds for which tasks may go on after Ctrl-C, where they cannot live without this process
+    /// On Ctrl-C, give tasks that need this process SECONDS to finish
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
     /// End with the process that started this one, as `bench --load` wants it

@@ -27,7 +27,7 @@ pub struct Size {
     /// The cluster whose recorded requests are used, and in whose node --prove replays
     #[command(flatten)]
     pub cluster: Cluster,
-    /// Use a trace that nobody recorded: team, ci or agents [default if nothing is recorded: team]
+    /// Use a generated trace: team, ci or agents [default if nothing is recorded: team]
     #[arg(long, value_name = "NAME")]
     pub synthetic: Option<String>,
     /// Begin the synthetic trace's random numbers with N, to see how much the sizes depend on chance
@@ -67,13 +67,13 @@ pub struct Size {
     /// End after this time, such as 10min; what was replayed by then is reported [default: 30min; in a cluster 15min]
     #[arg(long, value_name = "TIME", value_parser = parse_us, requires = "prove")]
     pub prove_limit: Option<f64>,
-    /// Simulate NUM nodes with a volume each, and say what it is worth to send tasks where their environment is
+    /// Simulate NUM nodes with a volume each, and show the gain from sending tasks where their environment is
     #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub fleet: Option<u32>,
     /// Give each node of the fleet a claim of this size [default: the recommended one]
     #[arg(long, value_name = "QUANTITY", value_parser = parse_bytes, requires = "fleet")]
     pub fleet_size: Option<u64>,
-    /// Let the fleet have so many tasks an hour [default: as many as the trace has requests]
+    /// Give the fleet NUM tasks an hour [default: as many as the trace has requests]
     #[arg(long, value_name = "NUM", requires = "fleet")]
     pub fleet_rate: Option<u64>,
     /// Write the page, the Markdown, the JSON and the patch into DIR [default: reports/size of the checkout]

@@ -82,6 +82,9 @@ const NEVER: [(&str, &[&str]); 14] = [
             "hybrid-cache-image",
             "hybrid-cache-cluster",
             "hybrid-cache-bench",
+            "hybrid-cache-report",
+            "hybrid-cache-service",
+            "hybrid-cache-trials",
         ],
     ),
     (

@@ -76,7 +76,7 @@ fn task_network_refused(checkout: &Checkout) -> Option<String> {
     // Root creates its own device file.
     let may =
         rustix::process::geteuid().is_root() || rustix::fs::access(TUN, Access::READ_OK | Access::WRITE_OK).is_ok();
-    (!may).then(|| format!("{TUN} is not for everyone"))
+    (!may).then(|| format!("{TUN} is not accessible to all users"))
 }
 
 /// The first proxy variable whose address is this machine's loopback; `read` reads a variable.

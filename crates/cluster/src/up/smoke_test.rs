@@ -57,7 +57,7 @@ pub async fn run(driver: &KubeDriver) -> Result<String> {
 fn in_words(outcome: &Outcome, printed: &str) -> String {
     let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
     format!(
-        "it printed {printed:?}; {} in all, of which {} user code",
+        "it printed {printed:?}; {} in total: {} user code",
         milliseconds(outcome.timeline.total_us),
         milliseconds(outcome.timeline.phase_us(Phase::UserCode)),
     )

@@ -1,7 +1,7 @@
 //! Runs tasks on a Kubernetes cluster, each as a Job or an Argo Workflow. The driver watches; it never polls.
 //!
 //! ```text
-//! submit ── Secret, Job ──► API server          watches (Jobs, pods, warnings), shared by all tasks
+//! submit ─ Secret, workload ─► API server       watches (workloads, pods, warnings), shared by all tasks
 //!                             │                    │
 //!                             ▼                    ▼
 //!          pod: task [+ prepare]            observe/observed: state of one workload

@@ -1,4 +1,4 @@
-//! The Docker engine as a node image prerequisites it: loading archives, and one container in which containerd imports images.
+//! The Docker engine as a node image needs it: loading archives, and one container in which containerd imports images.
 
 use std::fs::File;
 use std::path::Path;

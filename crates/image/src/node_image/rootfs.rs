@@ -51,9 +51,8 @@ fn make(context: &BuildContext<'_>, name: &str, archive: &Path) -> Result<()> {
         shell,
         "mmdebstrap --variant={variant} --include={include} {options...} {hook...} {suite} {archive} {sources...}"
     );
-    command::run(command, &format!("making root file system {name}")).context(
-        "hint: mmdebstrap prerequisites root, or user namespaces with entries in /etc/subuid and /etc/subgid",
-    )?;
+    command::run(command, &format!("making root file system {name}"))
+        .context("hint: mmdebstrap needs root, or user namespaces with entries in /etc/subuid and /etc/subgid")?;
     Ok(())
 }
 

@@ -72,7 +72,7 @@ struct Folder<'a> {
 /// The caller holds [`pool::lock`] until the environment is published. `work` is a folder on the same volume.
 ///
 /// # Errors
-/// The volume cannot be written, the interpreter cannot be started, or `patience` ended. Bytecode that the pool already
+/// The volume cannot be written, the interpreter cannot be started, or `deadline` passed. Bytecode that the pool already
 /// had is linked by then.
 pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, deadline: &Deadline) -> Result<Compiled, Failure> {
     let mut compiled = Compiled::default();

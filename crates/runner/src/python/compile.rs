@@ -32,7 +32,7 @@ pub struct Unit {
 /// Compiles all units. A source that is not valid Python gets no bytecode.
 ///
 /// # Errors
-/// The interpreter cannot be started or failed as a whole, or `patience` ended; targets may be missing then.
+/// The interpreter cannot be started or failed as a whole, or `deadline` passed; targets may be missing then.
 pub fn compile(units: &[Unit], interpreter: &Interpreter, work: &Path, deadline: &Deadline) -> Result<(), Failure> {
     if units.is_empty() {
         return Ok(());

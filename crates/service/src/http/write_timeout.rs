@@ -13,18 +13,18 @@ use tokio::time::{Instant, Sleep, sleep};
 /// A stream with a time limit on each write that waits.
 pub struct WriteTimeout {
     stream: TcpStream,
-    patience: Duration,
+    limit: Duration,
     deadline: Pin<Box<Sleep>>,
     waits: bool,
 }
 
 impl WriteTimeout {
     /// A stream whose client may leave a write unread for this long.
-    pub fn new(stream: TcpStream, patience: Duration) -> WriteTimeout {
+    pub fn new(stream: TcpStream, limit: Duration) -> WriteTimeout {
         WriteTimeout {
             stream,
-            patience,
-            deadline: Box::pin(sleep(patience)),
+            limit,
+            deadline: Box::pin(sleep(limit)),
             waits: false,
         }
     }
@@ -36,7 +36,7 @@ impl WriteTimeout {
         }
         if !self.waits {
             self.waits = true;
-            self.deadline.as_mut().reset(Instant::now() + self.patience);
+            self.deadline.as_mut().reset(Instant::now() + self.limit);
         }
         match self.deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(ErrorKind::TimedOut.into())),

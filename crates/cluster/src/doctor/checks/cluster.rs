@@ -50,7 +50,7 @@ pub(super) fn image_nix(facts: &Facts) -> Finding {
         (Some(_), None) => Finding::bad(
             ID,
             format!("neither nix-portable nor nix is in {}", image.reference),
-            "see why with `cargo xtask tools`, then build it anew: cargo xtask image --force",
+            "`cargo xtask tools` shows why; then rebuild the image: cargo xtask image --force",
         ),
     })
 }
@@ -75,7 +75,7 @@ pub(super) fn nodes(facts: &Facts) -> Finding {
                 ID,
                 format!("node {name} is not Ready: {why}"),
                 format!(
-                    "wait a minute, then `kubectl describe node {name}`; a kind node is made anew by {UP} --recreate"
+                    "wait a minute, then `kubectl describe node {name}`; to recreate a kind node, run {UP} --recreate"
                 ),
             ),
             None if cluster.nodes.is_empty() => Finding::bad(ID, "the cluster has no node", format!("{UP} --recreate")),
@@ -113,7 +113,7 @@ pub(super) fn volumes_mounted(facts: &Facts) -> Finding {
             Finding::bad(
                 ID,
                 "the node has no mount for the volumes: caches would vanish with the cluster",
-                format!("the cluster was made without manifests/kind-cluster.yaml; make it anew: {UP} --recreate"),
+                format!("the cluster was created without manifests/kind-cluster.yaml; recreate it: {UP} --recreate"),
             )
         })
     })
@@ -269,7 +269,7 @@ pub(super) fn cache_works(facts: &Facts) -> Finding {
             return Finding::bad(
                 ID,
                 format!("a task failed: {failure}"),
-                "mend that, then run doctor again",
+                "fix that, then run doctor again",
             );
         }
         if smoke_test.all_hit {

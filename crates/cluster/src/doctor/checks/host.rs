@@ -56,7 +56,7 @@ pub(super) fn capability(facts: &Facts) -> Finding {
         (Docker::Running { default_runtime, .. }, false) if default_runtime != "runc" => Finding::good(
             ID,
             format!(
-                "this machine lacks CAP_SYS_RESOURCE, and Docker's default runtime `{default_runtime}` may see to that"
+                "this machine lacks CAP_SYS_RESOURCE, and Docker's default runtime `{default_runtime}` may work around that"
             ),
         ),
         _ => Finding::bad(
@@ -83,7 +83,7 @@ pub(super) fn cgroup(facts: &Facts) -> Finding {
         (_, _) => Finding::warning(
             ID,
             "cgroup v1: Kubernetes is about to drop it",
-            "boot with systemd.unified_cgroup_hierarchy=1; until then manifests/kind-cluster.yaml tells the kubelet to accept it",
+            "boot with systemd.unified_cgroup_hierarchy=1; until then manifests/kind-cluster.yaml configures the kubelet to accept it",
         ),
     }
 }
