@@ -153,7 +153,7 @@ mod tests {
         let told = explain("argo", &missing).unwrap();
         for words in [
             "`up` did not create namespace argo",
-            "hint: `kubectl label namespace argo ",
+            "hint: run `kubectl label namespace argo ",
             "pod-security.kubernetes.io/enforce=restricted",
             "`kubectl apply -f manifests/resource-quota.yaml`",
             "--namespace",
