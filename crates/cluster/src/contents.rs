@@ -77,7 +77,7 @@ pub fn check(volumes: &Path, names: &[&str]) -> Result<()> {
 /// The message that says why a folder is left alone.
 pub fn refusal(folder: &str, example: &str) -> String {
     format!(
-        "{folder} is not empty and not a cache of hybrid-cache: it holds {example} and no FORMAT file\nhint: choose an empty folder with \
+        "{folder} is not empty and not a cache of hybrid-cache: it holds {example} and no FORMAT file of ours\nhint: choose an empty folder with \
          --volumes-dir"
     )
 }
@@ -146,7 +146,7 @@ mod tests {
         fs::write(root.path().join("python/FORMAT"), "somebody else's\n").unwrap();
         let refused = check(root.path(), &["python"]).unwrap_err().to_string();
         assert!(
-            refused.contains("python holds") && refused.contains("FORMAT") && refused.contains("hint: "),
+            refused.contains("python is not empty") && refused.contains("FORMAT") && refused.contains("hint: "),
             "{refused}"
         );
         check(root.path(), &["system"]).unwrap();
