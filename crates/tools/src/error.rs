@@ -99,14 +99,14 @@ impl Error {
 impl fmt::Display for Error {
     /// The message; with `{:#}` also those of all causes, each after a colon.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.content {
-            Content::Message { text, .. } => f.write_str(text)?,
-            Content::Other(error) => write!(f, "{error}")?,
-        }
+        let mut shown = match &self.content {
+            Content::Message { text, .. } => text.clone(),
+            Content::Other(error) => error.to_string(),
+        };
+        f.write_str(&shown)?;
         if f.alternate() {
             let mut cause = self.source();
             // Some libraries repeat the cause in their own message.
-            let mut shown = format!("{self}");
             while let Some(error) = cause {
                 let text = error.to_string();
                 if !shown.ends_with(&text) {
