@@ -1,7 +1,7 @@
 //! `cargo xtask tools` and `cargo xtask debnix`: list the tools of a run with their origin, and maintain the pins of Debian
 //! packages.
 
-use hybrid_cache_tools::{Origin, Progress, Result, Silent, Tool, Tools, debnix, provision};
+use hybrid_cache_tools::{Origin, Progress, Result, Silent, Tool, Tools, debnix, facts, provision};
 
 use crate::checkout;
 use crate::exit::Exit;
@@ -15,7 +15,10 @@ use crate::progress::Reporter;
 pub fn list(flags: &flags::Tools) -> Result<Exit> {
     let reporter = Reporter::new();
     let progress: &dyn Progress = if flags.json { &Silent } else { &reporter };
-    let tools = provision(checkout()?.root(), &flags.choice.into(), progress)?;
+    let checkout = checkout()?;
+    // A remembered answer may be what a person wants to get rid of.
+    facts::forget(&checkout);
+    let tools = provision(checkout.root(), &flags.choice.into(), progress)?;
     reporter.finish();
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&tools)?);

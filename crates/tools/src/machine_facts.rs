@@ -37,7 +37,7 @@ const PROGRAMS: [&str; 6] = ["python3", "uv", "bwrap", "pasta", "nix", "apt-conf
 const INTERPRETER_FILES: [&str; 4] = [".python-version", ".tool-versions", "mise.toml", ".mise.toml"];
 
 fn is_read(name: &str) -> bool {
-    let is_proxy = name.len() > 6 && name[name.len().saturating_sub(6)..].eq_ignore_ascii_case("_proxy");
+    let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
     is_proxy || VARIABLES.iter().any(|start| name.starts_with(start))
 }
 
@@ -134,4 +134,20 @@ pub fn witnesses(tools: &Tools) -> Vec<Witness> {
     paths.extend(tools.nix.as_ref().map(|nix| nix.program.clone()));
     let witnesses = paths.into_iter().map(Witness::new);
     witnesses.chain(tools.index.witnesses()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_count_in_both_cases_and_any_name_is_looked_at_whole() {
+        for name in ["https_proxy", "HTTPS_PROXY", "PIP_INDEX_URL", "PATH"] {
+            assert!(is_read(name), "{name}");
+        }
+        // The sixth byte from the end is within a letter.
+        for name in ["ÄÖÜäx", "TERM", "ß"] {
+            assert!(!is_read(name), "{name}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
@@ -44,11 +45,11 @@ pub fn build_kept(checkout: &Checkout, progress: &dyn Progress) -> Result<Built>
     if let Some(built) = facts::recall(checkout, "runner", &fingerprint) {
         return Ok(built);
     }
+    let began = SystemTime::now();
     let built = build(checkout, progress)?;
-    let witnesses = sources::witnesses(checkout, &built.program)?;
+    let witnesses = sources::witnesses(checkout, &built.program, began)?;
     let program = kept(&built.program, &checkout.path("target/runner/kept"))?;
     let built = Built { program, ..built };
-    // A source that was changed while cargo built is newer than the program.
     if let Some(mut witnesses) = witnesses {
         witnesses.push(Witness::new(&built.program));
         facts::keep(checkout, "runner", &fingerprint, &witnesses, &built);

@@ -10,10 +10,13 @@ use crate::error::{ErrorContext, Result};
 use crate::facts::{Fingerprint, Witness};
 use crate::{environment, process};
 
+/// Coarsest time stamps of a file system.
+const GRANULARITY: Duration = Duration::from_secs(2);
 /// How long rustc may take to say where it is installed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// True for a variable that cargo, rustup, rustc or a linker reads. Variables that cargo only sets for the program that it runs do not count.
+/// True for a variable that cargo, rustup, rustc or a linker reads. What cargo only sets for the program that it runs does not
+/// count.
 fn is_read(name: &str) -> bool {
     let is_set_by_cargo =
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
@@ -42,18 +45,15 @@ pub fn fingerprint(checkout: &Checkout) -> Fingerprint {
     fingerprint
 }
 
-/// The files that cargo says a program was built from, and the compiler. `None` if one of them has changed since.
+/// The files that cargo says a program was built from, and the compiler. `None` if one of them has changed since shortly before
+/// cargo `began`: it may have been read before or after that change.
 ///
 /// # Errors
 /// Cargo left no such list, or rustc does not say where it is.
-pub fn witnesses(checkout: &Checkout, program: &Path) -> Result<Option<Vec<Witness>>> {
+pub fn witnesses(checkout: &Checkout, program: &Path, began: SystemTime) -> Result<Option<Vec<Witness>>> {
     let list = program.with_extension("d");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
-    let built = fs::metadata(program)?.modified()?;
     let mut paths = sources(&text);
-    if paths.iter().any(|path| is_newer(path, built)) {
-        return Ok(None);
-    }
     // Cargo's list names no manifest.
     let crates = paths
         .iter()
@@ -65,6 +65,10 @@ pub fn witnesses(checkout: &Checkout, program: &Path) -> Result<Option<Vec<Witne
     manifests.sort();
     manifests.dedup();
     paths.extend(manifests);
+    let latest = began.checked_sub(GRANULARITY).unwrap_or(SystemTime::UNIX_EPOCH);
+    if paths.iter().any(|path| is_newer(path, latest)) {
+        return Ok(None);
+    }
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "sysroot"]).current_dir(checkout.root());
     let sysroot = process::output(&mut rustc, ANSWER_TIMEOUT)?;
@@ -72,9 +76,9 @@ pub fn witnesses(checkout: &Checkout, program: &Path) -> Result<Option<Vec<Witne
     Ok(Some(paths.into_iter().map(Witness::new).collect()))
 }
 
-fn is_newer(path: &Path, built: SystemTime) -> bool {
+fn is_newer(path: &Path, moment: SystemTime) -> bool {
     let modified = fs::metadata(path).and_then(|data| data.modified());
-    modified.is_ok_and(|modified| modified > built)
+    modified.is_ok_and(|modified| modified >= moment)
 }
 
 /// The files behind the colon of a list in the form of make, in which a blank of a name follows a backslash.
@@ -104,5 +108,30 @@ mod tests {
             [PathBuf::from("/a/lib.rs"), PathBuf::from("/with blank/main.rs")]
         );
         assert!(sources("").is_empty());
+    }
+
+    #[test]
+    fn a_source_that_changes_while_cargo_builds_leaves_no_witnesses() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("bench-scenarios")).unwrap();
+        let checkout = Checkout::open(folder.path()).unwrap();
+        let (source, program) = (folder.path().join("main.rs"), folder.path().join("program"));
+        fs::write(&source, "fn main() {}").unwrap();
+        fs::write(
+            program.with_extension("d"),
+            format!("{}: {}\n", program.display(), source.display()),
+        )
+        .unwrap();
+        fs::write(&program, "built after the change").unwrap();
+        let now = SystemTime::now();
+        assert!(
+            witnesses(&checkout, &program, now).unwrap().is_none(),
+            "changed during the build"
+        );
+        let later = now + 2 * GRANULARITY;
+        assert!(
+            witnesses(&checkout, &program, later).unwrap().is_some(),
+            "changed long before"
+        );
     }
 }
