@@ -111,11 +111,17 @@ pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
 
 /// A table without borders that fits into [`width`].
 pub fn plain_table() -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
+    let mut table = unwrapped_table();
     table
-        .load_style(comfy_table::presets::NOTHING)
         .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
         .set_width(width());
+    table
+}
+
+/// A table without borders whose cells are as wide as their texts.
+pub fn unwrapped_table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
     table
 }
 

@@ -29,7 +29,7 @@ pub fn run(flags: &flags::Status) -> Result<Exit> {
 
 /// Prints everything.
 fn show(status: &Status) {
-    let mut overview = plain(None);
+    let mut overview = results::unwrapped_table();
     let cluster = &status.cluster;
     let mut words = vec![cluster.name.clone(), cluster.state.name().to_owned()];
     words.extend(cluster.version.clone());
@@ -110,7 +110,8 @@ fn volumes(volumes: &[VolumeStatus]) -> Table {
         "free",
         "inodes free",
     ];
-    let mut table = plain(Some(&header));
+    let mut table = results::unwrapped_table();
+    table.set_header(header);
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -128,17 +129,6 @@ fn volumes(volumes: &[VolumeStatus]) -> Table {
             size(volume.free_bytes),
             count(volume.free_inodes),
         ]);
-    }
-    table
-}
-
-fn plain(header: Option<&[&str]>) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_width(results::width());
-    if let Some(header) = header {
-        table.set_header(header);
     }
     table
 }

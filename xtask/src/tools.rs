@@ -7,6 +7,7 @@ use crate::checkout;
 use crate::exit::Exit;
 use crate::flags;
 use crate::progress::Reporter;
+use crate::results;
 
 /// `cargo xtask tools`
 ///
@@ -43,10 +44,8 @@ pub fn maintain_debnix(flags: &flags::Debnix) -> Result<Exit> {
 }
 
 fn table(tools: &Tools) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_header(["tool", "version", "origin"]);
+    let mut table = results::unwrapped_table();
+    table.set_header(["tool", "version", "origin"]);
     let mut row = |name: &str, version: &str, origin: String| {
         table.add_row([name, version, &origin]);
     };

@@ -43,11 +43,8 @@ fn show(report: &UpReport) -> Exit {
 }
 
 fn show_plan(plan: &[Planned]) {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_width(results::width())
-        .set_header(["step", "decision", "what"]);
+    let mut table = results::unwrapped_table();
+    table.set_header(["step", "decision", "what"]);
     for planned in plan {
         table.add_row([planned.step, planned.decision.word(), &planned.what]);
     }
