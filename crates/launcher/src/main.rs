@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode};
 
+use hybrid_cache_launcher::is_about_program;
 use paths::Paths;
 use record::Record;
 
@@ -84,5 +85,5 @@ fn build(paths: &Paths) -> io::Result<Built> {
 /// What cargo told this program about itself; another program would take it for its own.
 fn variables_of_this_program() -> impl Iterator<Item = OsString> {
     let names = env::vars_os().map(|(name, _)| name);
-    names.filter(|name| name.to_str().is_some_and(inputs::is_told))
+    names.filter(|name| name.to_str().is_some_and(is_about_program))
 }

@@ -6,6 +6,7 @@ use crate::checkout::Checkout;
 use crate::environment;
 use crate::facts::{Fingerprint, Witness};
 use crate::pins;
+use crate::python::PythonInterpreter;
 use crate::tool::{ToolChoice, Tools};
 
 /// Beginnings of the names of variables that tools, pip, apt or a manager of interpreters read.
@@ -129,11 +130,15 @@ pub fn witnesses(tools: &Tools) -> Vec<Witness> {
         tools.busybox.as_ref(),
     ];
     let mut paths: Vec<PathBuf> = programs.into_iter().flatten().map(|tool| tool.path.clone()).collect();
-    let interpreter = &tools.interpreter;
-    paths.extend([interpreter.path.clone(), interpreter.base_prefix.join("pip.conf")]);
     paths.extend(tools.nix.as_ref().map(|nix| nix.program.clone()));
     let witnesses = paths.into_iter().map(Witness::new);
+    let witnesses = witnesses.chain(interpreter_witnesses(&tools.interpreter));
     witnesses.chain(tools.index.witnesses()).collect()
+}
+
+/// The interpreter, and the settings of pip that lie beside it.
+pub fn interpreter_witnesses(interpreter: &PythonInterpreter) -> [Witness; 2] {
+    [interpreter.path.clone(), interpreter.base_prefix.join("pip.conf")].map(Witness::new)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::index::IndexSettings;
 use crate::machine::index_scope;
 use crate::provision::network;
 use crate::tool::ToolChoice;
-use crate::{facts, machine_facts};
+use crate::{facts, machine_facts, python};
 
 /// Where a pod finds this machine's trusted certificates.
 const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -33,7 +33,12 @@ fn read(checkout: &Checkout) -> Result<NetworkSettings> {
     let settings = inside_a_pod(&index, mirror);
     // A mirror that cannot be reached now may be reached the next time.
     if is_whole {
-        facts::keep(checkout, "network", &fingerprint, &index.witnesses(), &settings);
+        let mut witnesses = index.witnesses();
+        // pip has told the index, and its interpreter may have settings of its own.
+        if let Ok(interpreter) = python::find() {
+            witnesses.extend(machine_facts::interpreter_witnesses(&interpreter));
+        }
+        facts::keep(checkout, "network", &fingerprint, &witnesses, &settings);
     }
     Ok(settings)
 }

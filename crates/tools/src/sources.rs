@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use hybrid_cache_launcher::{ROOT_FILES, SETTINGS, is_read, manifests, sources};
+
 use crate::checkout::Checkout;
 use crate::error::{ErrorContext, Result};
 use crate::facts::{Fingerprint, Witness};
@@ -15,27 +17,17 @@ const GRANULARITY: Duration = Duration::from_secs(2);
 /// How long rustc may take to say where it is installed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// True for a variable that cargo, rustup, rustc or a linker reads. What cargo only sets for the program that it runs does not
-/// count.
-fn is_read(name: &str) -> bool {
-    let is_set_by_cargo =
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
-    let starts = ["CARGO", "RUST", "CC", "CFLAGS", "AR", "LD", "PATH", "HOME"];
-    !is_set_by_cargo && starts.iter().any(|start| name.starts_with(start))
-}
-
 /// A digest of what is known before cargo is asked.
 pub fn fingerprint(checkout: &Checkout) -> Fingerprint {
     let mut fingerprint = Fingerprint::from_program();
     fingerprint.variables(is_read);
     fingerprint.program("cargo");
     fingerprint.program("rustc");
-    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"] {
+    for name in ROOT_FILES {
         fingerprint.file(&checkout.path(name));
     }
     for folder in checkout.root().ancestors() {
-        fingerprint.file(&folder.join(".cargo/config.toml"));
-        fingerprint.file(&folder.join(".cargo/config"));
+        SETTINGS.iter().for_each(|name| fingerprint.file(&folder.join(name)));
     }
     let home = environment::raw("HOME").map(PathBuf::from).unwrap_or_default();
     let folder =
@@ -54,16 +46,7 @@ pub fn witnesses(checkout: &Checkout, program: &Path, began: SystemTime) -> Resu
     let list = program.with_extension("d");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
     let mut paths = sources(&text);
-    // Cargo's list names no manifest.
-    let crates = paths
-        .iter()
-        .flat_map(|path| path.ancestors())
-        .map(|folder| folder.join("Cargo.toml"));
-    let mut manifests: Vec<PathBuf> = crates
-        .filter(|path| path.starts_with(checkout.root()) && path.is_file())
-        .collect();
-    manifests.sort();
-    manifests.dedup();
+    let manifests = manifests(&paths);
     paths.extend(manifests);
     let latest = began.checked_sub(GRANULARITY).unwrap_or(SystemTime::UNIX_EPOCH);
     if paths.iter().any(|path| is_newer(path, latest)) {
@@ -81,34 +64,9 @@ fn is_newer(path: &Path, moment: SystemTime) -> bool {
     modified.is_ok_and(|modified| modified >= moment)
 }
 
-/// The files behind the colon of a list in the form of make, in which a blank of a name follows a backslash.
-fn sources(list: &str) -> Vec<PathBuf> {
-    let files = list
-        .lines()
-        .next()
-        .and_then(|line| line.split_once(": "))
-        .map_or("", |(_, files)| files);
-    let marked = files.replace("\\ ", "\0");
-    marked
-        .split(' ')
-        .filter(|file| !file.is_empty())
-        .map(|file| file.replace('\0', " ").into())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_list_of_sources_keeps_names_with_blanks_whole() {
-        let list = "/target/my\\ runner: /a/lib.rs /with\\ blank/main.rs\n";
-        assert_eq!(
-            sources(list),
-            [PathBuf::from("/a/lib.rs"), PathBuf::from("/with blank/main.rs")]
-        );
-        assert!(sources("").is_empty());
-    }
 
     #[test]
     fn a_source_that_changes_while_cargo_builds_leaves_no_witnesses() {
