@@ -7,14 +7,13 @@ use bollard::container::LogOutput;
 use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use tokio::time::timeout;
 
 use super::engine::Engine;
 use super::stream::{answer, failed, follow, overdue};
 use super::types::split;
 use super::types::{Container, Executed, OneShotContainer};
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 impl Engine {
     /// Containers with a label (`name` or `name=value`), those that do not run included.

@@ -1,8 +1,7 @@
 //! The user's credentials for a registry, from the docker CLI's own configuration and its credential helpers.
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use hybrid_cache_tools::Result;
-use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{Result, failed};
 
 /// What to show a registry.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::engine_error;
 use super::types::Listener;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 /// How long the engine may take to answer a question.
 pub const ANSWER: Duration = Duration::from_secs(30);

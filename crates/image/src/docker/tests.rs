@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use hybrid_cache_tools::{Error, ErrorClass};
+
 use super::*;
-use hybrid_cache_tools::Error;
-use hybrid_cache_tools::ErrorClass;
 
 /// Serves one answer for each connection, in turn, until there are no more.
 fn engine(socket: &Path, answers: Vec<&'static str>) -> Settings {

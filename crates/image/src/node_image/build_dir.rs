@@ -13,9 +13,9 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_tools::{ErrorContext, Result, failed};
+
 use super::identity::Identity;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 /// How long another build may take: on two cores the first one takes up to twenty minutes.
 const LOCK_WAIT: Duration = Duration::from_secs(3600);

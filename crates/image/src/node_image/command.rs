@@ -1,10 +1,9 @@
 //! Runs programs of the machine, and says what they said when they fail.
 
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use std::process::Command;
 
-/// Lines of a failed program's progress that an error repeats.
+/// Lines of a failed program's standard error that an error repeats.
 const LAST_LINES: usize = 12;
 
 /// Runs a command to its end and returns its standard output, as far as that is not sent elsewhere. It reads nothing

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use xshell::{Shell, cmd};
 
 use super::command;
 use super::context::BuildContext;
 use super::pins::Component;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 /// The copy of a component's modules, while it is compiled from one.
 const SOURCE: &str = ".source";

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use hybrid_cache_tools::{Result, failed};
 use xshell::{Shell, cmd};
 
 use super::archive::{self, Image, LayerBuilder, SEARCH_PATH, Start};
 use super::context::BuildContext;
 use super::{command, pins, rootfs};
 use crate::docker_archive::Layer;
-use hybrid_cache_tools::Result;
-use hybrid_cache_tools::failed;
 
 /// Writes an archive of all of them; `program` finds a compiled one, layers are made in `folder`.
 ///

@@ -19,7 +19,7 @@ pub struct Pins {
     pub made_at_s: u64,
     /// Debian's suite of the root file systems.
     pub suite: String,
-    /// What is compiled, in this options.
+    /// What is compiled, in this order.
     pub component: Vec<Component>,
     /// PinnedRoot file systems by name.
     pub root: BTreeMap<String, PinnedRoot>,

@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use hybrid_cache_tools::{ErrorContext, Result, apt, failed};
 use xshell::{Shell, cmd};
 
 use super::command;
 use super::context::BuildContext;
-use hybrid_cache_tools::apt;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 /// What an image has no use for.
 const LEFT_OUT: [&str; 6] = [

@@ -3,17 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Progress, Result, apt, failed};
 use xshell::{Shell, cmd};
 
 use super::context;
 use super::recipe::FOLDER;
 use super::reproducible::EPOCH_S;
 use crate::docker::Engine;
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_tools::Progress;
-use hybrid_cache_tools::apt;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 /// How long a pull may take.
 const PULL: Duration = Duration::from_secs(600);

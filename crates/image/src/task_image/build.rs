@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
+
 use super::base::{Base, BaseContext};
 use super::build_records::{self, Built, ImageBuildDir};
 use super::context::{self, Context};
 use super::recipe::{FOLDER, REPOSITORY};
 use super::{archive, contents};
 use crate::docker::{Build, BuildCache, Engine};
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_tools::Progress;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 /// Name of the root file system's image: named, so that cleaning up does not take the longest step's result.
 const ROOT: &str = "hybrid-cache-image-root:latest";

@@ -14,12 +14,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_tools::{Checkout, ErrorContext, Result, failed};
 use serde::{Deserialize, Serialize};
 
 use super::archive::Sizes;
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 /// How long another build may take: everything from scratch, over a slow line.
 const LOCK_WAIT: Duration = Duration::from_secs(1800);

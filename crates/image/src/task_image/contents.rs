@@ -4,15 +4,13 @@ use std::path::Path;
 
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord, ImageSystem, POD_PROTOCOL_VERSION};
 use hybrid_cache_model::protocol::{Identity, Interpreter, PackageSource, Provider, SystemTools};
+use hybrid_cache_tools::{
+    self as tools, Checkout, Error, ErrorContext, NixProvider, Progress, Result, ToolChoice, Tools, failed, programs,
+};
 use serde::Deserialize;
 
 use super::archive;
 use super::context::{self, Context};
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_tools::Progress;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{self as tools, NixProvider, ToolChoice, Tools, programs};
-use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 const RUNNER: &str = "usr/local/bin/runner";
 const UV: &str = "usr/local/bin/uv";

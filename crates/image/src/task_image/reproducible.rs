@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    /// A file, a folder, a link and a hard link, in a given options and at a given time.
+    /// A file, a folder, a link and a hard link, in a given order and at a given time.
     fn made(options: &[usize], time: u64) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
         for one in options {

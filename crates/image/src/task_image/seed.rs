@@ -11,6 +11,7 @@ use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::pod::{
     NIX_MOUNT, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodMaintainReport, REQUEST_FILE, SEED_FOLDER, SeedRequest,
 };
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Progress, Result, certificates, failed, network_settings};
 use tar::{Builder, EntryType, Header};
 
 use super::build::{RAW, Rebuild, load_normal, present};
@@ -18,11 +19,6 @@ use super::build_records::{self, Built, ImageBuildDir};
 use super::contents;
 use super::recipe::REPOSITORY;
 use crate::docker::{Engine, Executed, OneShotContainer};
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_tools::Progress;
-use hybrid_cache_tools::failed;
-use hybrid_cache_tools::{Error, ErrorContext, Result};
-use hybrid_cache_tools::{certificates, network_settings};
 
 /// Longest that the packages of one task may take.
 const EACH: Duration = Duration::from_secs(900);

@@ -1,5 +1,6 @@
 //! The image of the task service: its program and nothing else, so that the program decides what the image is.
 
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, programs};
 use serde::Serialize;
 
 use super::build::load_normal;
@@ -7,10 +8,6 @@ use super::build_records::{self, ImageBuildDir};
 use super::context::{self, Context};
 use super::reproducible;
 use crate::docker::{Build, BuildCache, Engine};
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_tools::Progress;
-use hybrid_cache_tools::programs;
-use hybrid_cache_tools::{ErrorContext, Result};
 
 /// What the image is called; its tag is a hash of what it is made of, and `latest` follows it.
 pub const REPOSITORY: &str = "hybrid-cache-service";
