@@ -130,7 +130,7 @@ impl Phase {
             Phase::PythonVenv => "create venv",
             Phase::PythonInstall => "install packages",
             Phase::PythonVerify => "verify packages",
-            Phase::PythonBytecode => "byte-code",
+            Phase::PythonBytecode => "bytecode",
             Phase::PythonPublish => "publish environment",
             Phase::SystemBootstrap => "bootstrap nix",
             Phase::SystemRealise => "realise system packages",

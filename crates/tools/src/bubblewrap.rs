@@ -19,7 +19,7 @@ pub fn provide(
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
 ) -> Result<Tool, ToolError> {
-    let mut problem = "PATH holds no bwrap".to_owned();
+    let mut problem = "PATH has no `bwrap`".to_owned();
     if let Some(path) = process::find("bwrap") {
         let command = [path.display().to_string()];
         match works(&command) {
@@ -28,7 +28,7 @@ pub fn provide(
             }
             Ok(version) => {
                 problem = format!(
-                    "{} is version {version}, wanted is {} or later",
+                    "{} is version {version}, but {} or later is needed",
                     path.display(),
                     pin.at_least
                 )
@@ -72,8 +72,8 @@ pub fn works(command: &[String]) -> Result<String, ToolError> {
 }
 
 fn lacking(problem: String) -> ToolError {
-    let remedy = "install the package bubblewrap; if it is installed, user namespaces are switched off: \
-                  see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces";
+    let remedy = "install the package bubblewrap; if it is installed, allow user namespaces with the settings \
+                  kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces";
     ToolError::Unavailable {
         tool: "bubblewrap",
         problem,

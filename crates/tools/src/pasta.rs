@@ -25,7 +25,7 @@ pub fn provide(
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
 ) -> Result<Tool, ToolError> {
-    let mut problem = "PATH holds no pasta".to_owned();
+    let mut problem = "PATH has no `pasta`".to_owned();
     if let Some(path) = process::find("pasta") {
         match works(&[path.display().to_string()]) {
             Ok(version) => return Tool::new("pasta", &version, &path, Origin::Found { path: path.clone() }),
@@ -55,7 +55,7 @@ fn works(command: &[String]) -> Result<String, ToolError> {
     if let Some(missing) = OPTIONS.iter().find(|option| !help.contains(**option)) {
         return Err(ToolError::Program {
             program: command.join(" "),
-            problem: format!("it does not know {missing}"),
+            problem: format!("it does not support {missing}"),
         });
     }
     let said = ask("--version")?;

@@ -67,7 +67,7 @@ pub enum ToolError {
         remedy: String,
     },
     /// Another process held the tool folder's lock for too long.
-    #[error("{} is locked by another process for more than {waited_s} s", path.display())]
+    #[error("another process has held the lock {} for more than {waited_s} s", path.display())]
     Locked {
         /// The lock's file.
         path: PathBuf,

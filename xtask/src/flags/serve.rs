@@ -10,10 +10,10 @@ use super::place::{Cluster, DriverName, Local};
 /// `serve`
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address to listen on; any but this machine's own needs --token-file
+    /// Listen on ADDRESS; any address but loopback needs --token-file
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// File that holds the token which clients must send, or a line `TENANT TOKEN` for each tenant; for its owner alone
+    /// Read the token that clients must send from FILE, or a line `TENANT TOKEN` for each tenant; only its owner may read FILE
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Name that clients may call this service by, beside localhost; may be repeated [default: any, with a token]

@@ -245,7 +245,7 @@ fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
         if Instant::now() > until {
             let count = ids.len() - at;
             progress.line(&format!(
-                "warning: {count} tasks were not asked to end; the service goes on with them"
+                "warning: {count} tasks could not be cancelled in time; the service keeps running them"
             ));
             return;
         }

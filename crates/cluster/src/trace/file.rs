@@ -32,7 +32,7 @@ impl TraceFile {
             let opened = File::open(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
             if !opened.metadata().is_ok_and(|found| found.is_file()) {
                 return Err(Error::input(format!(
-                    "{} is no file\nhint: name the trace itself",
+                    "{} is not a file\nhint: give the path of the trace file itself",
                     path.display()
                 )));
             }
@@ -57,7 +57,7 @@ pub fn describe_faults(faults: &Faults) -> Vec<String> {
         .collect();
     let more = faults.count - warnings.len() as u64;
     if more > 0 {
-        warnings.push(format!("{more} more lines are not as they should be"));
+        warnings.push(format!("{more} more lines are invalid"));
     }
     warnings
 }

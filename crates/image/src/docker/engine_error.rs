@@ -54,12 +54,12 @@ impl EngineError {
                  with DOCKER_HOST or `docker context use`",
             ),
             EngineError::NotAllowed => (
-                owned("you may not talk to the Docker engine"),
+                owned("this user may not access the Docker engine"),
                 "add yourself to its group (`sudo usermod -aG docker \"$USER\"`, then log in again), or use rootless Docker",
             ),
             EngineError::NoAnswer(said) => (
                 ["the Docker engine does not answer: ", said].concat(),
-                "`docker version` shows what the docker program makes of it; if it hangs too, restart the engine",
+                "run `docker version`; if it hangs too, restart the engine",
             ),
             EngineError::TooOld(version) => (
                 ["the Docker engine speaks API ", version, ", which is too old"].concat(),

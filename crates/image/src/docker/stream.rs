@@ -60,7 +60,7 @@ pub fn overdue(what: &str, deadline: Duration) -> Error {
 pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
     let answered = timeout(ANSWER, question).await;
     let answered =
-        answered.map_err(|_| failed!("{what}: the Docker engine is silent\nhint: {}", engine_error::hint("")))?;
+        answered.map_err(|_| failed!("{what}: the Docker engine did not answer\nhint: {}", engine_error::hint("")))?;
     answered.map_err(|error| failed(what, &error))
 }
 
@@ -80,7 +80,7 @@ pub async fn follow<T, E: Says>(
             Ok(None) => return Ok(()),
             Err(_) => {
                 let (seconds, hint) = (SILENCE.as_secs(), engine_error::hint(""));
-                return Err(failed!("{what}: nothing was heard for {seconds} s\nhint: {hint}"));
+                return Err(failed!("{what}: the Docker engine sent nothing for {seconds} s\nhint: {hint}"));
             }
         }
     }

@@ -69,23 +69,23 @@ fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
     shell.change_dir(folder);
     command::run(
         cmd!(shell, "go mod vendor"),
-        &format!("copying what {} is made of", component.name),
+        &format!("copying the dependencies of {}", component.name),
     )?;
     add_links(&folder.join("vendor").join(module), &component.links)
 }
 
-/// Puts a copy of what it points to in the place of each link.
+/// Replaces each link by a copy of the file that it points to.
 fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
     for (place, to) in links {
         let link = module.join(place);
         if link.exists() {
             return Err(failed!(
-                "the module has {place} by now: {} need not name it as a link",
+                "the module already has {place}\nhint: delete this link from {}",
                 super::pins::FILE
             ));
         }
         let target = link.with_file_name(to);
-        fs::copy(&target, &link).with_context(|| format!("{place} is to be {to}, which the module does not have"))?;
+        fs::copy(&target, &link).with_context(|| format!("cannot copy {to} to {place} in the module"))?;
     }
     Ok(())
 }

@@ -165,9 +165,9 @@ pub(super) fn claims_bound(facts: &Facts) -> Finding {
             .map(|event| format!(": {event}"))
             .unwrap_or_default();
         let fix = match phase {
-            "Lost" => format!("its PersistentVolume is gone; {UP} --recreate makes both again"),
-            _ => "it waits for a PersistentVolume of its class: kubectl describe pvc says which; name a StorageClass \
-                  of the cluster with --storage-class"
+            "Lost" => format!("its PersistentVolume no longer exists; create both again: {UP} --recreate"),
+            _ => "it waits for a PersistentVolume of its class; `kubectl describe pvc` shows the class: choose a \
+                  StorageClass of the cluster with --storage-class"
                 .to_owned(),
         };
         Finding::bad(ID, format!("{} is {phase}{event}", claim.name), fix)
@@ -178,8 +178,8 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
     const ID: &str = "pvc.size";
     with(ID, facts, |cluster| {
         let bound = || cluster.claims.iter().filter(|claim| claim.capacity_bytes > 0);
-        let fix = "cargo xtask up --python-size QUANTITY --system-size QUANTITY; with --recreate where the class of its \
-                   volume cannot grow";
+        let fix = "enlarge it: cargo xtask up --python-size QUANTITY --system-size QUANTITY; add --recreate if its \
+                   StorageClass cannot expand volumes";
         if let Some(claim) = bound().find(|claim| claim.capacity_bytes < MIN_CLAIM_BYTES) {
             return Finding::bad(ID, format!("{} has {}", claim.name, size(claim.capacity_bytes)), fix);
         }
@@ -191,7 +191,7 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
             Some(fact) => Finding::warning(
                 ID,
                 fact,
-                format!("cargo xtask cache gc --max-bytes SIZE --driver kube; or {fix}"),
+                format!("free space: cargo xtask cache gc --max-bytes SIZE --driver kube; or {fix}"),
             ),
             None => {
                 let shown: Vec<_> = bound()

@@ -123,7 +123,7 @@ fn docker() {
     let error = |error: EngineError| move |facts: &mut Facts| facts.docker = Docker::Unusable(error);
     bad("docker.installed", "not installed", error(EngineError::NotInstalled));
     bad("docker.running", "not running", error(EngineError::NotRunning));
-    bad("docker.running", "may not talk", error(EngineError::NotAllowed));
+    bad("docker.running", "may not access", error(EngineError::NotAllowed));
     bad(
         "docker.running",
         "silent",
@@ -175,13 +175,13 @@ fn the_machine() {
     warning("host.user-namespaces", "max_user_namespaces is 0", |facts| {
         facts.host.user_namespaces_refused = Some("user.max_user_namespaces is 0".to_owned());
     });
-    warning("host.landlock", "has no Landlock: not held", |facts| {
+    warning("host.landlock", "has no Landlock: a task can read", |facts| {
         facts.host.landlock = Landlock::None;
     });
-    warning("host.landlock", "older than version 6: not held", |facts| {
+    warning("host.landlock", "older than version 6: a task's signals", |facts| {
         facts.host.landlock = Landlock::Files;
     });
-    warning("host.memory-limit", "not held", |facts| {
+    warning("host.memory-limit", "cannot limit", |facts| {
         facts.host.memory_limit_lacking = Some("no control groups are mounted".to_owned());
     });
 }
@@ -225,8 +225,8 @@ fn the_cluster() {
             unknown: None,
         });
     });
-    warning("cluster.addresses", "does not tell its pods' addresses", |facts| {
-        let unknown = Some("the cluster does not tell its pods' addresses: x\nhint: name them".to_owned());
+    warning("cluster.addresses", "does not state its pods' addresses", |facts| {
+        let unknown = Some("the cluster does not state its pods' addresses: x\nhint: name them".to_owned());
         cluster(facts).addresses = Known::Yes(Addresses {
             unknown,
             ..Addresses::default()
