@@ -12,9 +12,9 @@ use crate::tool_dir::ToolDir;
 use crate::tool_error::ToolError;
 
 /// How long it may take to answer.
-const LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What `runner hold-network` gives it.
-const OPTIONS: [&str; 4] = ["--config-net", "--no-map-gw", "--dns-forward", "--no-ra"];
+const REQUIRED_OPTIONS: [&str; 4] = ["--config-net", "--no-map-gw", "--dns-forward", "--no-ra"];
 
 /// Finds or brings pasta.
 pub fn provide(
@@ -48,11 +48,11 @@ fn works(command: &[String]) -> Result<String, ToolError> {
     // Its help ends with exit code 1, and some versions write it to standard error.
     let ask = |option: &str| {
         let mut start = Command::new(&command[0]);
-        let ended = process::run(start.args(&command[1..]).arg(option), LIMIT)?;
+        let ended = process::run(start.args(&command[1..]).arg(option), ANSWER_TIMEOUT)?;
         Ok::<_, ToolError>(ended.stdout + &ended.stderr)
     };
     let help = ask("--help")?;
-    if let Some(missing) = OPTIONS.iter().find(|option| !help.contains(**option)) {
+    if let Some(missing) = REQUIRED_OPTIONS.iter().find(|option| !help.contains(**option)) {
         return Err(ToolError::Program {
             program: command.join(" "),
             problem: format!("it does not support {missing}"),

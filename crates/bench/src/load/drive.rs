@@ -20,13 +20,13 @@ use crate::target::END_LIMIT;
 use crate::via;
 
 /// Longest wait for an answer under load.
-pub const ANSWER: Duration = Duration::from_secs(30);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two looks at the service.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// One of this many looks goes through the whole list.
-const WHOLE: u32 = 10;
+const POLLS_PER_FULL_LISTING: u32 = 10;
 /// How often a wait checks for an interruption.
-const HEAR: Duration = Duration::from_millis(50);
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The plan of a run under load.
 pub struct LoadPlan {
@@ -76,7 +76,7 @@ impl Default for LoadLimits {
 /// # Errors
 /// The service does not answer before the first arrival, or its address cannot be used.
 pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress) -> Result<(LoadRecord, Option<Stop>)> {
-    let builder = via::client(&plan.url, plan.token_file.as_deref())?.response_timeout(ANSWER);
+    let builder = via::client(&plan.url, plan.token_file.as_deref())?.response_timeout(ANSWER_TIMEOUT);
     let client = builder.clone().build();
     // Clones of one client would share its connections.
     let clients: Vec<Client> = (0..WORKERS).map(|_| builder.clone().build()).collect();
@@ -175,7 +175,7 @@ fn run_name() -> String {
 /// Watches until no worker is left.
 fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool, left: &AtomicUsize) {
     let mut looks: u32 = 0;
-    let mut next = board.began + LOOK;
+    let mut next = board.began + POLL_INTERVAL;
     while left.load(Ordering::Relaxed) > 0 {
         if interrupted.load(Ordering::Relaxed) {
             board.stop(Stop::Interrupted);
@@ -184,13 +184,13 @@ fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
             board.stop(Stop::Behind);
         }
         if Instant::now() < next || board.stopped().is_some() {
-            sleep(HEAR);
+            sleep(INTERRUPT_POLL_INTERVAL);
             continue;
         }
         // Even a look that takes long is followed by a pause.
-        next = Instant::now() + LOOK;
+        next = Instant::now() + POLL_INTERVAL;
         looks += 1;
-        let depth = if looks.is_multiple_of(WHOLE) {
+        let depth = if looks.is_multiple_of(POLLS_PER_FULL_LISTING) {
             Depth::Whole
         } else {
             Depth::Quick
@@ -233,7 +233,7 @@ fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
         if given_up || matches!(board.stopped(), Some(Stop::Interrupted | Stop::Dead(_))) {
             return;
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
 }
 

@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use super::engine_error;
 use super::types::Listener;
 
-/// How long the engine may take to answer a question.
-pub const ANSWER: Duration = Duration::from_secs(30);
-/// How long a piece of work may go without saying anything: a silent step of a build, or an unpacked layer.
-pub const SILENCE: Duration = Duration::from_secs(600);
+/// Longest time until the engine answers a request.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time without output during one piece of work, such as a silent step of a build or the unpacking of a layer.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// An error in the engine's own words.
 pub trait Says {
@@ -56,9 +56,9 @@ pub fn overdue(what: &str, deadline: Duration) -> Error {
 /// Waits for the answer to a question.
 ///
 /// # Errors
-/// The engine refuses, or is silent for [`ANSWER`].
+/// The engine refuses, or is silent for [`ANSWER_TIMEOUT`].
 pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
-    let answered = timeout(ANSWER, question).await;
+    let answered = timeout(ANSWER_TIMEOUT, question).await;
     let answered =
         answered.map_err(|_| failed!("{what}: the Docker engine did not answer\nhint: {}", engine_error::hint("")))?;
     answered.map_err(|error| failed(what, &error))
@@ -67,7 +67,7 @@ pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Resul
 /// Takes everything that a stream says. It may go on for long, but not without a word.
 ///
 /// # Errors
-/// The engine says that it failed, goes away, or is silent for [`SILENCE`].
+/// The engine says that it failed, goes away, or is silent for [`SILENCE_TIMEOUT`].
 pub async fn follow<T, E: Says>(
     what: &str,
     stream: impl Stream<Item = Result<T, E>>,
@@ -75,11 +75,11 @@ pub async fn follow<T, E: Says>(
 ) -> Result<()> {
     let mut stream = std::pin::pin!(stream);
     loop {
-        match timeout(SILENCE, stream.next()).await {
+        match timeout(SILENCE_TIMEOUT, stream.next()).await {
             Ok(Some(item)) => take(item.map_err(|error| failed(what, &error))?),
             Ok(None) => return Ok(()),
             Err(_) => {
-                let (seconds, hint) = (SILENCE.as_secs(), engine_error::hint(""));
+                let (seconds, hint) = (SILENCE_TIMEOUT.as_secs(), engine_error::hint(""));
                 return Err(failed!("{what}: the Docker engine sent nothing for {seconds} s\nhint: {hint}"));
             }
         }

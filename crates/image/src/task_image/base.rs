@@ -12,7 +12,7 @@ use super::reproducible::EPOCH_S;
 use crate::docker::Engine;
 
 /// How long a pull may take.
-const PULL: Duration = Duration::from_secs(600);
+const PULL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The release that assemble.sh knows the packages of.
 const SUITE: &str = "bookworm";
 const REPOSITORY: &str = "hybrid-cache-debian-base";
@@ -107,7 +107,7 @@ impl BaseContext<'_> {
         self.progress.step(&["pulling ", reference].concat());
         let pulled = self
             .engine
-            .pull(reference, PULL, &mut |line| self.progress.detail(line))
+            .pull(reference, PULL_TIMEOUT, &mut |line| self.progress.detail(line))
             .await;
         match pulled {
             // A base that only this engine has is as good as it gets.
