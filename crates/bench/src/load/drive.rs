@@ -14,7 +14,7 @@ use hybrid_cache_tools::{ErrorContext, Progress, Result};
 use super::board::{Board, Stop, Tally, WORKERS};
 use super::schedule::Schedule;
 use super::watch::{Depth, Watcher};
-use super::worker::Work;
+use super::worker::WorkerContext;
 use crate::machine::micros;
 use crate::target::END_LIMIT;
 use crate::via;
@@ -86,7 +86,7 @@ pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress)
     let board = Board::new(began, schedule, plan.retries).context("making a histogram")?;
     let mut watcher = Watcher::new(&client, &board, plan.process).map_err(|error| via::client_error(&error))?;
     let run = run_name();
-    let work = Work {
+    let context = WorkerContext {
         board: &board,
         turn: Mutex::new(()),
         specs: &plan.specs,
@@ -97,7 +97,7 @@ pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress)
         for client in &clients {
             scope.spawn(|| {
                 let _at_work = AtWork(&left);
-                work.work(client);
+                context.send_arrivals(client);
             });
         }
         watch(plan, &board, &mut watcher, interrupted, &left);

@@ -45,7 +45,7 @@ pub enum LoadEnd {
 }
 
 impl LoadEnd {
-    fn of(stopped: Option<Stop>) -> LoadEnd {
+    fn from_stop(stopped: Option<Stop>) -> LoadEnd {
         match stopped {
             None => LoadEnd::Complete,
             Some(Stop::Interrupted) => LoadEnd::Interrupted,
@@ -151,7 +151,7 @@ fn work(job: Job, interruption: &Interruption) -> Result<LoadMeasured> {
     Ok(LoadMeasured {
         out: job.out,
         record,
-        end: LoadEnd::of(stopped),
+        end: LoadEnd::from_stop(stopped),
     })
 }
 

@@ -27,7 +27,7 @@ pub struct WorkerContext<'a> {
 
 impl WorkerContext<'_> {
     /// Sends arrivals until the schedule is over.
-    pub fn work(&self, client: &Client) {
+    pub fn send_arrivals(&self, client: &Client) {
         while let Some(arrival) = self.next() {
             self.send(client, arrival);
         }

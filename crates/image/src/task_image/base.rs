@@ -39,8 +39,8 @@ pub struct Ready {
 }
 
 impl Base {
-    /// What `--base` says.
-    pub fn of_flag(flag: Option<&str>) -> Base {
+    /// The base that `--base` selects.
+    pub fn from_flag(flag: Option<&str>) -> Base {
         match flag {
             // As in `up`: what one builds, the other finds.
             None => Base::PublicOrDebian,
@@ -246,9 +246,9 @@ mod tests {
 
     #[test]
     fn a_person_may_name_any_base() {
-        assert_eq!(Base::of_flag(None), Base::default());
+        assert_eq!(Base::from_flag(None), Base::default());
         assert_eq!(Base::default(), Base::PublicOrDebian);
-        assert_eq!(Base::of_flag(Some("debian")), Base::Debian);
-        assert_eq!(Base::of_flag(Some("debian:12")), Base::Named("debian:12".to_owned()));
+        assert_eq!(Base::from_flag(Some("debian")), Base::Debian);
+        assert_eq!(Base::from_flag(Some("debian:12")), Base::Named("debian:12".to_owned()));
     }
 }

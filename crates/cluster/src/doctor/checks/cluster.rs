@@ -1,7 +1,7 @@
 //! Checks of the image, the cluster, its volumes and its caches.
 
 use super::size::size;
-use crate::doctor::facts::{Claim, Cluster, Facts, Known, Name};
+use crate::doctor::facts::{Claim, Cluster, Facts, Fact, Name};
 use crate::doctor::finding::Finding;
 
 /// User that runs tasks and preparations.
@@ -18,15 +18,15 @@ const UP: &str = "cargo xtask up";
 /// Runs a check of the cluster, if there is a cluster.
 fn with(id: &'static str, facts: &Facts, look: impl FnOnce(&Cluster) -> Finding) -> Finding {
     match &facts.cluster {
-        Known::Yes(cluster) => look(cluster),
-        Known::No(_) => Finding::skipped(id, "see cluster.reachable"),
+        Fact::Known(cluster) => look(cluster),
+        Fact::Unknown(_) => Finding::skipped(id, "see cluster.reachable"),
     }
 }
 
-fn known<T>(id: &'static str, fact: &Known<T>, look: impl FnOnce(&T) -> Finding) -> Finding {
+fn known<T>(id: &'static str, fact: &Fact<T>, look: impl FnOnce(&T) -> Finding) -> Finding {
     match fact {
-        Known::Yes(fact) => look(fact),
-        Known::No(why) => Finding::skipped(id, why.clone()),
+        Fact::Known(fact) => look(fact),
+        Fact::Unknown(why) => Finding::skipped(id, why.clone()),
     }
 }
 
@@ -58,8 +58,8 @@ pub(super) fn image_nix(facts: &Facts) -> Finding {
 pub(super) fn reachable(facts: &Facts) -> Finding {
     const ID: &str = "cluster.reachable";
     match &facts.cluster {
-        Known::Yes(cluster) => Finding::good(ID, format!("context {}", cluster.context)),
-        Known::No(why) => Finding::bad(ID, why.clone(), format!("make it: {UP}")),
+        Fact::Known(cluster) => Finding::good(ID, format!("context {}", cluster.context)),
+        Fact::Unknown(why) => Finding::bad(ID, why.clone(), format!("make it: {UP}")),
     }
 }
 

@@ -4,7 +4,7 @@ use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use super::size::size;
-use crate::doctor::facts::{Docker, Facts, Kind, Known};
+use crate::doctor::facts::{Docker, Facts, KindProgram, Fact};
 use crate::doctor::finding::Finding;
 use crate::kind_cli::KindFound;
 
@@ -70,12 +70,12 @@ pub(super) fn capability(facts: &Facts) -> Finding {
 pub(super) fn cgroup(facts: &Facts) -> Finding {
     const ID: &str = "host.cgroup";
     let accepts = match &facts.cluster {
-        Known::Yes(cluster) => cluster.kubelet_accepts_cgroup_v1.clone(),
-        Known::No(why) => Known::No(why.clone()),
+        Fact::Known(cluster) => cluster.kubelet_accepts_cgroup_v1.clone(),
+        Fact::Unknown(why) => Fact::Unknown(why.clone()),
     };
     match (facts.host.cgroup_version, accepts) {
         (2, _) => Finding::good(ID, "cgroup v2"),
-        (_, Known::Yes(false)) => Finding::bad(
+        (_, Fact::Known(false)) => Finding::bad(
             ID,
             "cgroup v1, which a kubelet of version 1.35 or later refuses by default",
             "set `failCgroupV1: false` for the kubelet, as manifests/kind-cluster.yaml does, and create the cluster again",
@@ -91,27 +91,27 @@ pub(super) fn cgroup(facts: &Facts) -> Finding {
 pub(super) fn kind_installed(facts: &Facts) -> Finding {
     const ID: &str = "kind.installed";
     match &facts.kind {
-        Kind::Looked(KindFound::Missing) => Finding::bad(
+        KindProgram::Searched(KindFound::Missing) => Finding::bad(
             ID,
             "there is no program `kind` on this machine",
             "build one, together with a node image: `cargo xtask node-image`; or install kind",
         ),
-        Kind::Looked(KindFound::TooOld { program, .. } | KindFound::Usable { program, .. }) => {
+        KindProgram::Searched(KindFound::TooOld { program, .. } | KindFound::Usable { program, .. }) => {
             Finding::good(ID, program.display().to_string())
         }
-        Kind::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
+        KindProgram::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
     }
 }
 
 pub(super) fn kind_version(facts: &Facts) -> Finding {
     const ID: &str = "kind.version";
     match &facts.kind {
-        Kind::Looked(KindFound::TooOld { version, .. }) => Finding::bad(
+        KindProgram::Searched(KindFound::TooOld { version, .. }) => Finding::bad(
             ID,
             format!("kind {version} does not support all of manifests/kind-cluster.yaml"),
             "update kind, or build one: cargo xtask node-image",
         ),
-        Kind::Looked(KindFound::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
+        KindProgram::Searched(KindFound::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
         _ => Finding::skipped(ID, "see kind.installed"),
     }
 }
