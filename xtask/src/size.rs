@@ -1,5 +1,6 @@
 //! `cargo xtask size`: computes from a trace how large the volumes must be.
 
+use std::io::stdin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ fn options(flags: &flags::Size) -> SizingOptions {
         file_system: flags.file_system.into(),
     };
     let origin = match (&flags.trace, &flags.synthetic) {
+        (Some(file), _) if file.as_os_str() == "-" => TraceOrigin::Stream("standard input", || Box::new(stdin())),
         (Some(file), _) => TraceOrigin::File(file.clone()),
         (None, Some(name)) => TraceOrigin::Synthetic(name.clone(), flags.seed),
         (None, None) => TraceOrigin::Recorded {
