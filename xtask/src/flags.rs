@@ -214,26 +214,26 @@ pub struct Up {
     /// Delete and create again what cannot be changed in place
     #[arg(long)]
     pub recreate: bool,
-    /// Node image for kind: a reference, or an archive of `docker save`
+    /// Create a kind node from this image: a reference, or an archive of `docker save`
     #[arg(long, value_name = "REF|ARCHIVE", conflicts_with = "context")]
     pub node_image: Option<String>,
-    /// StorageClass that provides the volumes [default: folders of the kind node]
+    /// Provide the volumes from the StorageClass NAME [default: folders of the kind node]
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
-    /// Folder of this machine that keeps the volumes of a kind cluster [default: in the user's cache folder]
+    /// Keep the volumes of a kind cluster in DIR of this machine [default: in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub volumes_dir: Option<PathBuf>,
     /// Close the addresses RANGE to tasks too, if the network enforces policies; may be repeated, and is remembered. Pods,
     /// Services and nodes are closed anyway if the cluster states their addresses
     #[arg(long, value_name = "RANGE")]
     pub closed_range: Vec<Range>,
-    /// Size of the claim for Python environments, such as 20Gi [default: as it is now, or as in the manifest for a new one]
+    /// Claim QUANTITY for Python environments, such as 20Gi [default: as it is now, or as in the manifest for a new one]
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub python_size: Option<String>,
-    /// Size of the claim for system packages [default: as it is now, or as in the manifest for a new one]
+    /// Claim QUANTITY for system packages [default: as it is now, or as in the manifest for a new one]
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub system_size: Option<String>,
-    /// Run no task at the end
+    /// Leave out the smoke test at the end, which runs a task
     #[arg(long, alias = "no-task")]
     pub no_smoke_test: bool,
     /// Install Argo Workflows in a kind cluster; in another cluster with Argo, install only what our Workflows need

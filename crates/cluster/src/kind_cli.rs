@@ -108,7 +108,7 @@ impl KindCli {
     /// There is none: exit code 4, and the message says what to do.
     pub async fn find(checkout: &Checkout) -> Result<KindCli> {
         const REMEDY: &str =
-            "`cargo xtask node-image` builds one from source, together with a node image; or install kind";
+            "build one from source, together with a node image: `cargo xtask node-image`; or install kind";
         match look(checkout).await? {
             KindFound::Usable { program, .. } => Ok(KindCli { program }),
             KindFound::Missing => Err(Error::prerequisite(format!(
@@ -117,7 +117,7 @@ impl KindCli {
             KindFound::TooOld { program, version } => {
                 let (major, minor, _) = MIN_VERSION;
                 let message = format!(
-                    "{} is kind {version}, at least {major}.{minor} is needed",
+                    "{} is kind {version}, but {major}.{minor} or later is needed",
                     program.display()
                 );
                 Err(Error::prerequisite(format!("{message}\nhint: {REMEDY}")))

@@ -21,7 +21,7 @@ pub struct Size {
     /// with --prove also where it is replayed: on this machine or in the node of a kind cluster
     #[arg(long, value_enum)]
     pub driver: Option<DriverName>,
-    /// Cache folder of this machine whose recorded requests are used [default: hybrid-cache in the user's cache folder]
+    /// Use the requests recorded in the cache folder DIR of this machine [default: hybrid-cache in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// The cluster whose recorded requests are used, and in whose node --prove replays

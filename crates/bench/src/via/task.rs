@@ -239,8 +239,8 @@ fn broke_off(client: &Client, reason: impl ToString) -> ClientError {
     }
 }
 
-/// Waits until the service has nothing to do, publishing included: no run is to pay for another one. False where others
-/// keep it at work.
+/// Waits until the service has nothing to do, publishing included, so that no run slows the next one. False if other
+/// clients keep the service busy.
 fn quiet(client: &Client, control: &Control) -> Result<bool, TaskError> {
     let until = Instant::now() + SETTLE_TIMEOUT;
     while metrics::is_at_work(&client.metrics()?) {

@@ -70,7 +70,7 @@ async fn close_routes(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) 
     let Some(Node { engine, container }) = up.node()? else {
         return Ok(());
     };
-    steps.begin("routes", "closing the way from pods to link-local addresses");
+    steps.begin("routes", "blocking pods from link-local addresses");
     let ranges = setup.open_ranges.as_deref().unwrap_or_default();
     node::close_link_local(engine, container, ranges).await?;
     steps.end("pods cannot reach link-local addresses");

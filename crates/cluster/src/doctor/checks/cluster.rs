@@ -59,7 +59,7 @@ pub(super) fn reachable(facts: &Facts) -> Finding {
     const ID: &str = "cluster.reachable";
     match &facts.cluster {
         Fact::Known(cluster) => Finding::good(ID, format!("context {}", cluster.context)),
-        Fact::Unknown(why) => Finding::bad(ID, why.clone(), format!("make it: {UP}")),
+        Fact::Unknown(why) => Finding::bad(ID, why.clone(), format!("create it: {UP}")),
     }
 }
 
