@@ -86,7 +86,8 @@ impl Refusal {
             }
             Refusal::Immutable(message) => {
                 format!(
-                    "{name}: {message}\nhint: this cannot be changed in place; delete the object and create it again with --recreate. {}",
+                    "{name}: {message}\nhint: this cannot be changed in place; delete the object and create it again with \
+                     --recreate. {}",
                     what_goes(object)
                 )
             }
@@ -99,10 +100,10 @@ impl Refusal {
 fn what_goes(object: &Value) -> &'static str {
     match object["kind"].as_str() {
         Some("PersistentVolume") => {
-            "The caches stay, because its reclaim policy is Retain. Deletion waits until the tasks that use it have ended"
+            "The caches stay, because its reclaim policy is Retain. Deletion waits until its tasks have ended"
         }
         Some("PersistentVolumeClaim") if object.pointer("/spec/storageClassName").is_some_and(is_ours) => {
-            "The caches stay, because its volume's reclaim policy is Retain. Deletion waits until the tasks that use it have ended"
+            "The caches stay, because its volume's reclaim policy is Retain. Deletion waits until its tasks have ended"
         }
         Some("PersistentVolumeClaim") => {
             "If the reclaim policy of its StorageClass is Delete, its caches are deleted too, and the next runs are first runs"

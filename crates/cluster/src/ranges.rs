@@ -182,7 +182,7 @@ impl Ranges {
         if self.nodes.len() > MAX_NODES && self.named.is_empty() {
             unknown.push("the range of its many nodes");
         }
-        let hint = "so tasks can reach them\nhint: name them with `cargo xtask up --closed-range RANGE`, once for each range";
+        let hint = "so tasks can reach them\nhint: name each range with `cargo xtask up --closed-range RANGE`";
         (!unknown.is_empty()).then(|| format!("the cluster does not state {}, {hint}", unknown.join(" and ")))
     }
 

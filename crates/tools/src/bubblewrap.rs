@@ -10,7 +10,7 @@ use crate::tool::{Origin, Tool, version_reached};
 use crate::tool_dir::ToolDir;
 use crate::tool_error::ToolError;
 
-/// Finds or brings bubblewrap, and proves that it can make a sandbox here.
+/// Finds bubblewrap in PATH, or downloads it, and checks that it can create a sandbox on this machine.
 pub fn provide(
     dir: &ToolDir,
     pin: &Package,
@@ -47,7 +47,7 @@ pub fn provide(
     tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 
-/// Makes the smallest sandbox and returns bubblewrap's version.
+/// Creates the smallest sandbox, and returns bubblewrap's version.
 pub fn works(command: &[String]) -> Result<String, ToolError> {
     let start = || {
         let mut start = Command::new(&command[0]);

@@ -10,7 +10,7 @@ use ureq::http::StatusCode;
 use crate::progress::Progress;
 use crate::tool_error::ToolError;
 
-/// How long a download waits for each answer of its peer.
+/// Longest time that a download waits for each answer of its peer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client with one deadline for connecting and for each wait on the peer.

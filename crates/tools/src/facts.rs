@@ -24,7 +24,7 @@ use crate::{environment, process};
 
 /// After this time a fact is found out again even if no file has changed: it may depend on the network.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Facts of one kind that are kept: one for each set of variables that a person uses at a time.
+/// Maximum number of kept facts of one kind: one for each set of variables that a user has in use.
 const MAX_KEPT_FACTS: usize = 8;
 /// Changes at each start of the machine, and with it what the kernel allows.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

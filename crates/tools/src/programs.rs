@@ -15,7 +15,7 @@ use crate::failed;
 use crate::progress::Progress;
 use crate::{environment, sources};
 
-/// Copies of the runner that are kept, at 8 MB each: as many builds as a service outlives.
+/// Maximum number of kept copies of the runner, at 8 MB each: a service can outlive this many builds.
 const MAX_KEPT_RUNNERS: usize = 16;
 
 /// A built program.

@@ -21,11 +21,11 @@ use crate::via;
 
 /// Longest wait for an answer under load.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time between two looks at the service.
+/// Time between two queries of the service.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// One of this many looks goes through the whole list.
+/// One of this many queries reads the whole list of tasks.
 const POLLS_PER_FULL_LISTING: u32 = 10;
-/// How often a wait checks for an interruption.
+/// Time between two checks for an interruption.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The plan of a run under load.
@@ -237,7 +237,7 @@ fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
     }
 }
 
-/// Asks the active tasks to end, as many as possible in a short time: a user who interrupts does not want their results.
+/// Cancels as many active tasks as possible in a short time: a user who interrupts the run does not want their results.
 fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
     let until = Instant::now() + END_LIMIT;
     let ids: Vec<TaskId> = board.tally().open.keys().cloned().collect();

@@ -10,7 +10,7 @@ use hybrid_cache_model::TaskSpec;
 use super::board::Board;
 use super::schedule::{Arrival, Next};
 
-/// How often a waiting worker checks whether something else is due or the schedule is over.
+/// Time between two checks of a waiting worker whether an arrival is due or the schedule is over.
 const SCHEDULE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// State that all workers share.

@@ -22,7 +22,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait until publishing is done, and the pause between two checks.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How often a wait checks whether it should stop.
+/// Time between two checks of a wait whether it should stop.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum size of the output that is kept, in bytes; no scenario expects as much.
 const MAX_STDOUT_BYTES: usize = 8 << 20;

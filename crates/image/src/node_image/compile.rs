@@ -57,8 +57,8 @@ fn compile(context: &BuildContext<'_>, component: &Component, staging: &Path) ->
     Ok(())
 }
 
-/// Copies everything that a component is made of into a folder, checked against go.sum, adds the links that its module has
-/// lost, and leaves the shell there. Go takes no other files for those of a module in its cache.
+/// Copies all sources of a component into a folder, checked against go.sum, adds the links that its module has lost, and
+/// leaves the shell there. For a module in its cache, Go accepts no other files.
 fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
     let module = component.module.as_deref().context("it is not a module")?;
     fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -90,7 +90,7 @@ fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Where the files of a component's module lie, after Go has checked them.
+/// The folder of a component's module, after Go has checked its files.
 ///
 /// # Errors
 /// Go cannot fetch the module.

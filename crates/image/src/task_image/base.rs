@@ -11,7 +11,7 @@ use super::recipe::FOLDER;
 use super::reproducible::EPOCH_S;
 use crate::docker::Engine;
 
-/// How long a pull may take.
+/// Longest time for a pull.
 const PULL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The release that assemble.sh knows the packages of.
 const SUITE: &str = "bookworm";

@@ -193,7 +193,7 @@ pub(super) fn landlock(facts: &Facts) -> Finding {
         Landlock::FilesAndScopes => Finding::good(ID, "Landlock keeps a task to its own environment"),
         Landlock::Files => Finding::warning(
             ID,
-            "the kernel's Landlock is older than version 6: a task's signals and abstract sockets are not confined to its sandbox",
+            "the kernel's Landlock is older than version 6: a task's signals and abstract sockets are not confined",
             fix,
         ),
         Landlock::None => Finding::warning(

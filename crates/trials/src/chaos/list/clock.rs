@@ -24,7 +24,7 @@ const NOW: Duration = Duration::from_secs(300);
 pub const FAULTS: &[Fault] = &[Fault {
     id: "clock-steps",
     promise: Pledge::AnyClock,
-    tries: "Leases, requests and leftovers get time stamps decades in the past and in the future, as after a step of the clock.",
+    tries: "Leases, requests and leftovers get time stamps decades in the past and future, as after a step of the clock.",
     sites: LOCAL,
     needs: &[],
     work: |field| Box::pin(stepped(field)),
