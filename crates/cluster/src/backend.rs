@@ -185,7 +185,9 @@ impl Backend {
                     PodMaintainReport::SetAside { folders } => {
                         Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
                     }
-                    other => Err(failed!("the pod answered with something else than the moved folders: {other:?}")),
+                    other => Err(failed!(
+                        "the pod answered with something other than the moved folders: {other:?}"
+                    )),
                 }
             }
         }
@@ -264,7 +266,7 @@ fn maintained(report: PodMaintainReport) -> MaintainReport {
         PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Failed {
             failure: Failure::new(
                 FailureKind::Internal,
-                "the pod answered with something else than a maintenance report",
+                "the pod answered with something other than a maintenance report",
             ),
         },
     }

@@ -125,7 +125,9 @@ fn variables_of(folder: &Path) -> Result<Vec<u8>> {
     let not_utf8 = || format!("the path {} is not valid UTF-8", folder.display());
     let folder = folder.to_str().with_context(not_utf8)?;
     if folder.contains('\'') {
-        return Err(failed!("the path {folder} contains a quotation mark, which compose.yaml cannot use"));
+        return Err(failed!(
+            "the path {folder} contains a quotation mark, which compose.yaml cannot use"
+        ));
     }
     // The files are readable by this user only, so the container runs as the same user.
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());

@@ -133,7 +133,8 @@ fn what_a_proof_or_a_fleet_cannot_be_is_refused() {
     size(&["--prove", "--prove-bytes", "much"], out).with(2, &["as Kubernetes does"]);
     size(&["--driver", "kube", "--synthetic", "team"], out).with(2, &["--prove"]);
     size(&["--prove", "--driver", "argo"], out).with(2, &["--driver kube"]);
-    size(&["--prove", "--context", "production"], out).with(4, &["not the context of a kind cluster", "hint: ", "on this machine"]);
+    size(&["--prove", "--context", "production"], out)
+        .with(4, &["not the context of a kind cluster", "hint: ", "on this machine"]);
     size(&["--fleet", "0"], out).with(2, &["1..=20000"]);
     size(&["--fleet-size", "20Gi"], out).with(2, &["--fleet"]);
     size(&["--fleet", "3", "--fleet-size", "64Mi"], out).with(2, &["the largest environment", "--fleet-size"]);

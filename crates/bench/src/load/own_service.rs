@@ -88,7 +88,10 @@ impl OwnService {
                 Ok(url) => return Ok(url),
                 Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    return Err(failed!("the service does not listen within {} s", START_TIMEOUT.as_secs()));
+                    return Err(failed!(
+                        "the service does not listen within {} s",
+                        START_TIMEOUT.as_secs()
+                    ));
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let ended = self.child.wait().context("waiting for the service")?;

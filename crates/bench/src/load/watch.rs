@@ -154,7 +154,10 @@ impl<'a> Watcher<'a> {
         let newest = self.board.schedule().arrived();
         // Workers submit concurrently, so neighbours may have changed places.
         let since = newest.saturating_sub(oldest) + 2 * WORKERS as u64;
-        (ids, usize::try_from(since / u64::from(PAGE_SIZE) + 2).unwrap_or(usize::MAX))
+        (
+            ids,
+            usize::try_from(since / u64::from(PAGE_SIZE) + 2).unwrap_or(usize::MAX),
+        )
     }
 
     /// What the list did not show is asked for by its id, before it is called lost.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::api::ClusterApi;
 use crate::connection::{self, ClusterConnection};
-use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, KindProgram, Fact, Name, SmokeTest};
+use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Fact, Facts, Image, KindProgram, Name, SmokeTest};
 use crate::doctor::host;
 use crate::facts::ClaimFacts;
 use crate::manifests::{self, FOLDERS};

@@ -55,7 +55,12 @@ impl Engine {
         let docker = match timeout(ANSWER_TIMEOUT, docker.negotiate_version()).await {
             Ok(Ok(docker)) => docker,
             Ok(Err(error)) => return Err(EngineError::NoAnswer(error.to_string())),
-            Err(_) => return Err(EngineError::NoAnswer(format!("silent for {} s", ANSWER_TIMEOUT.as_secs()))),
+            Err(_) => {
+                return Err(EngineError::NoAnswer(format!(
+                    "silent for {} s",
+                    ANSWER_TIMEOUT.as_secs()
+                )));
+            }
         };
         if docker.client_version() < OLDEST_API {
             return Err(EngineError::TooOld(docker.client_version().to_string()));

@@ -59,8 +59,12 @@ pub fn overdue(what: &str, deadline: Duration) -> Error {
 /// The engine refuses, or is silent for [`ANSWER_TIMEOUT`].
 pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
     let answered = timeout(ANSWER_TIMEOUT, question).await;
-    let answered =
-        answered.map_err(|_| failed!("{what}: the Docker engine did not answer\nhint: {}", engine_error::hint("")))?;
+    let answered = answered.map_err(|_| {
+        failed!(
+            "{what}: the Docker engine did not answer\nhint: {}",
+            engine_error::hint("")
+        )
+    })?;
     answered.map_err(|error| failed(what, &error))
 }
 
@@ -80,7 +84,9 @@ pub async fn follow<T, E: Says>(
             Ok(None) => return Ok(()),
             Err(_) => {
                 let (seconds, hint) = (SILENCE_TIMEOUT.as_secs(), engine_error::hint(""));
-                return Err(failed!("{what}: the Docker engine sent nothing for {seconds} s\nhint: {hint}"));
+                return Err(failed!(
+                    "{what}: the Docker engine sent nothing for {seconds} s\nhint: {hint}"
+                ));
             }
         }
     }

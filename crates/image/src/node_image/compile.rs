@@ -69,7 +69,7 @@ fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
     shell.change_dir(folder);
     command::run(
         cmd!(shell, "go mod vendor"),
-        &format!("copying the dependencies of {}", component.name),
+        &format!("copying the sources of {}", component.name),
     )?;
     add_links(&folder.join("vendor").join(module), &component.links)
 }

@@ -141,7 +141,7 @@ fn judge(executed: &Executed) -> Result<()> {
         PodMaintainReport::Done => Ok(()),
         PodMaintainReport::Failed { failure } => Err(Error::task(format!("the image cannot be warmed: {failure}"))),
         PodMaintainReport::Maintained { .. } | PodMaintainReport::SetAside { .. } => Err(failed!(
-            "the image's runner answered with something else than the end of its work"
+            "the image's runner answered with something other than the end of its work"
         )),
     }
 }

@@ -104,8 +104,9 @@ fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result
     const MANY: &str = select_tasks!(
         "INDEXED BY task_by_tenant WHERE tenant = ? AND +state IN ('ended', 'cancelled') ORDER BY seq LIMIT ?"
     );
-    const LARGE: &str =
-        select_tasks!("INDEXED BY task_by_tenant_kept WHERE tenant = ? AND ended_us IS NOT NULL ORDER BY ended_us LIMIT ?");
+    const LARGE: &str = select_tasks!(
+        "INDEXED BY task_by_tenant_kept WHERE tenant = ? AND ended_us IS NOT NULL ORDER BY ended_us LIMIT ?"
+    );
     let batch = Value::Integer(batch);
     match expiry {
         Expiry::Old(before_us) => context.sql.query(OLD, &[(*before_us).into(), batch], read),
@@ -145,7 +146,12 @@ fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result
 
 /// The first saved tasks, as far as they are old enough: those after them were submitted later. See [`stamp_anew`] for
 /// a clock that was set back.
-fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>) -> Result<Vec<ExpiredTask>, SqlError> {
+fn forgotten(
+    sql: &Connection,
+    tenant: &Tenant,
+    before_us: i64,
+    batch: Value<'_>,
+) -> Result<Vec<ExpiredTask>, SqlError> {
     const FIRST: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us < ?2";
     const ONE: &str = select_tasks!("WHERE seq = ?");

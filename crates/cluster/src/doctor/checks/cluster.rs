@@ -1,7 +1,7 @@
 //! Checks of the image, the cluster, its volumes and its caches.
 
 use super::size::size;
-use crate::doctor::facts::{Claim, Cluster, Facts, Fact, Name};
+use crate::doctor::facts::{Claim, Cluster, Fact, Facts, Name};
 use crate::doctor::finding::Finding;
 
 /// User that runs tasks and preparations.

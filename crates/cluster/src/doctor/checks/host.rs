@@ -4,7 +4,7 @@ use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use super::size::size;
-use crate::doctor::facts::{Docker, Facts, KindProgram, Fact};
+use crate::doctor::facts::{Docker, Fact, Facts, KindProgram};
 use crate::doctor::finding::Finding;
 use crate::kind_cli::KindFound;
 

@@ -4,7 +4,9 @@ use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use super::judge;
-use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, KindProgram, Fact, Name, SmokeTest};
+use crate::doctor::facts::{
+    Addresses, Claim, Cluster, Disk, Docker, Fact, Facts, Host, Image, KindProgram, Name, SmokeTest,
+};
 use crate::doctor::finding::{Finding, Verdict};
 use crate::kind_cli::KindFound;
 
