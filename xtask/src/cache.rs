@@ -76,7 +76,7 @@ async fn set_aside(backend: &Backend, json: bool) -> Result<Exit> {
 
 async fn usage(backend: &Backend, flags: &flags::Cache) -> Result<Exit> {
     let MaintainReport::Usage(report) = backend.maintain(&Epoch::Standing, Maintenance::Usage).await? else {
-        return Err(failed!("another question was answered than how much the caches hold"));
+        return Err(failed!("the caches answered with something other than their usage"));
     };
     let cache_dir = flags.local.cache_dir.as_deref();
     let folder = recorded::folder(flags.driver.into(), cache_dir, &flags.cluster.choice())?;

@@ -31,14 +31,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code of an error.
-pub fn of(error: &Error) -> Exit {
-    match error.class() {
-        ErrorClass::Input => Exit::Usage,
-        ErrorClass::Prerequisite => Exit::Prerequisite,
-        ErrorClass::Task => Exit::Task,
-        ErrorClass::Interrupted => Exit::Interrupted,
-        ErrorClass::Failed => Exit::Failed,
+impl From<&Error> for Exit {
+    fn from(error: &Error) -> Exit {
+        match error.class() {
+            ErrorClass::Input => Exit::Usage,
+            ErrorClass::Prerequisite => Exit::Prerequisite,
+            ErrorClass::Task => Exit::Task,
+            ErrorClass::Interrupted => Exit::Interrupted,
+            ErrorClass::Failed => Exit::Failed,
+        }
     }
 }
 
@@ -62,8 +63,8 @@ mod tests {
         let error = Err::<(), _>(Error::prerequisite("no uv"))
             .context("opening the driver")
             .unwrap_err();
-        assert_eq!(of(&error), Exit::Prerequisite);
-        assert_eq!(of(&Error::failed("a surprise")), Exit::Failed);
+        assert_eq!(Exit::from(&error), Exit::Prerequisite);
+        assert_eq!(Exit::from(&Error::failed("a surprise")), Exit::Failed);
     }
 
     #[test]

@@ -211,35 +211,35 @@ pub struct Up {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub plan: bool,
-    /// Delete and make again what cannot be changed in place
+    /// Delete and create again what cannot be changed in place
     #[arg(long)]
     pub recreate: bool,
-    /// Node image for kind: a reference, or an archive of `docker save`
+    /// Create a kind node from this image: a reference, or an archive of `docker save`
     #[arg(long, value_name = "REF|ARCHIVE", conflicts_with = "context")]
     pub node_image: Option<String>,
-    /// StorageClass that provides the volumes [default: folders of the kind node]
+    /// Provide the volumes from the StorageClass NAME [default: folders of the kind node]
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
-    /// Folder of this machine that keeps the volumes of a kind cluster [default: in the user's cache folder]
+    /// Keep the volumes of a kind cluster in DIR of this machine [default: in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub volumes_dir: Option<PathBuf>,
-    /// Close these addresses to tasks as well, where the network enforces policies; may be given several times, and is
-    /// remembered. The cluster's pods, Services and nodes are closed where it tells their addresses
+    /// Close the addresses RANGE to tasks too, if the network enforces policies; may be repeated, and is remembered. Pods,
+    /// Services and nodes are closed anyway if the cluster states their addresses
     #[arg(long, value_name = "RANGE")]
     pub closed_range: Vec<Range>,
-    /// Size of the claim for Python environments, such as 20Gi [default: as it is, else as in the manifest]
+    /// Claim QUANTITY for Python environments, such as 20Gi [default: as it is now, or as in the manifest for a new one]
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub python_size: Option<String>,
-    /// Size of the claim for system packages [default: as it is, else as in the manifest]
+    /// Claim QUANTITY for system packages [default: as it is now, or as in the manifest for a new one]
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub system_size: Option<String>,
-    /// Run no task at the end
+    /// Leave out the smoke test at the end, which runs a task
     #[arg(long, alias = "no-task")]
     pub no_smoke_test: bool,
-    /// Bring Argo Workflows into a kind cluster as well; into another one only what our Workflows need where it is installed
+    /// Install Argo Workflows in a kind cluster; in another cluster with Argo, install only what our Workflows need
     #[arg(long)]
     pub with_argo: bool,
-    /// Run the task service in the cluster as well, with a Job for each task or a Workflow of Argo [default: kube]
+    /// Run the task service in the cluster too, with a Job or an Argo Workflow for each task [default: kube]
     #[arg(long, value_name = "DRIVER", num_args = 0..=1, require_equals = true, default_missing_value = "kube")]
     pub with_service: Option<ServiceDriver>,
 }

@@ -36,7 +36,7 @@ pub fn run(flags: &flags::Image) -> Result<Exit> {
 async fn build(checkout: &Checkout, engine: &Engine, flags: &flags::Image, seed: Option<Seed>) -> Result<Built> {
     let reporter = Reporter::new();
     let options = BuildOptions {
-        base: Base::of_flag(flags.base.as_deref()),
+        base: Base::from_flag(flags.base.as_deref()),
         rebuild: if flags.force {
             Rebuild::Always
         } else {

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     };
     let exit = dispatch(&flags).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        exit::of(&error)
+        Exit::from(&error)
     });
     terminal::exit_with_output(exit).into()
 }

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::exit::Exit;
 
 /// Long enough to receive a signal that has already arrived.
-const HEARD: Duration = Duration::from_millis(50);
+const SIGNAL_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A runtime with one thread for everything.
 ///
@@ -35,7 +35,7 @@ pub fn threads(count: Option<usize>) -> Result<Runtime> {
 pub fn was_interrupted() -> bool {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| {
-        let heard = async { tokio::time::timeout(HEARD, tokio::signal::ctrl_c()).await };
+        let heard = async { tokio::time::timeout(SIGNAL_TIMEOUT, tokio::signal::ctrl_c()).await };
         runtime.block_on(heard).is_ok()
     })
 }

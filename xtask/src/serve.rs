@@ -155,7 +155,7 @@ mod tests {
         };
         let shared = status(Network::Shared, Some("no /dev/net/tun"));
         let refused = may_serve(&shared, false).unwrap_err();
-        assert_eq!(crate::exit::of(&refused), Exit::Usage);
+        assert_eq!(Exit::from(&refused), Exit::Usage);
         assert!(refused.to_string().contains("no /dev/net/tun") && refused.to_string().contains("hint: "));
         for (network, has_token) in [
             (shared, true),

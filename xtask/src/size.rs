@@ -1,5 +1,6 @@
 //! `cargo xtask size`: computes from a trace how large the volumes must be.
 
+use std::io::stdin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,20 +50,20 @@ pub fn run(flags: &flags::Size) -> Result<Exit> {
     if report.recommendation.is_reached() {
         return Ok(Exit::Good);
     }
-    eprintln!("no size reaches the targets\nhint: the report says why, and what the best is");
+    eprintln!("no size reaches the targets\nhint: see the report for the reason and the best size");
     Ok(Exit::Gate)
 }
 
 fn refuse_contradictions(flags: &flags::Size) -> Result<()> {
     if flags.prove && flags.driver == Some(DriverName::Argo) {
         return Err(Error::input(
-            "--prove has no replay as Workflows of Argo\nhint: `--driver kube` replays in the same pods, as Jobs",
+            "--prove cannot replay Argo Workflows\nhint: replay in the same pods as Jobs with `--driver kube`",
         ));
     }
     if !flags.prove && flags.driver.is_some() && (flags.trace.is_some() || flags.synthetic.is_some()) {
         return Err(Error::input(
-            "--driver names whose recorded requests are used, and --trace or --synthetic names others\nhint: with --prove, \
-             --driver also says where they are replayed",
+            "--driver selects recorded requests, but --trace or --synthetic selects others\nhint: give only one of them, or add \
+             --prove, which replays where --driver says",
         ));
     }
     Ok(())
@@ -77,6 +78,7 @@ fn options(flags: &flags::Size) -> SizingOptions {
         file_system: flags.file_system.into(),
     };
     let origin = match (&flags.trace, &flags.synthetic) {
+        (Some(file), _) if file.as_os_str() == "-" => TraceOrigin::Stream("standard input", || Box::new(stdin())),
         (Some(file), _) => TraceOrigin::File(file.clone()),
         (None, Some(name)) => TraceOrigin::Synthetic(name.clone(), flags.seed),
         (None, None) => TraceOrigin::Recorded {
@@ -118,14 +120,14 @@ fn options(flags: &flags::Size) -> SizingOptions {
 /// The exit code after a replay.
 fn exit_of(proof: &Proof) -> Exit {
     if !proof.holds() {
-        eprintln!("a prediction does not hold\nhint: the report has predicted and observed figures side by side");
+        eprintln!("a prediction does not hold\nhint: compare the predicted and observed figures in the report");
         return Exit::Gate;
     }
     if proof.ended == Some(Ended::Interrupted) {
         return Exit::Interrupted;
     }
     if proof.judged() == 0 {
-        eprintln!("nothing was replayed far enough to judge it\nhint: give more time with --prove-limit");
+        eprintln!("too few requests were replayed to judge a prediction\nhint: allow more time with --prove-limit");
         return Exit::Failed;
     }
     Exit::Good

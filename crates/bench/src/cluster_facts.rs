@@ -76,7 +76,7 @@ pub async fn describe(on: &ClusterBackend, which: &ClusterChoice, client: Proven
 fn argo_note(controller: &Rollout) -> String {
     let controller = match controller {
         Rollout::Ready(image) => format!("its controller is {image}"),
-        Rollout::Absent | Rollout::Waiting(_) => "its controller is none that `up --with-argo` brought".to_owned(),
+        Rollout::Absent | Rollout::Waiting(_) => "`up --with-argo` did not install its controller".to_owned(),
     };
     format!("each task is a Workflow of Argo; {controller}")
 }

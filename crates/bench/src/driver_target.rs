@@ -110,14 +110,14 @@ impl BenchTarget for DriverTarget {
             (Peer::LocalDriver, Backend::Cluster(_)) => {
                 let limits = limits(&self.backend);
                 let driver = self.drivers.local.as_mut();
-                let driver = driver.context("there is no local driver beside the cluster")?;
+                let driver = driver.context("there is no local driver to compare the cluster with")?;
                 let taken = driver.cached(scenario, &limits).await?;
                 return Ok((taken.wall, Some(taken.runner_us)));
             }
             (Peer::Job, Backend::Cluster(_)) => {
                 let limits = limits(&self.backend);
                 let driver = self.drivers.job.as_mut();
-                let driver = driver.context("there is no driver of Jobs beside that of Workflows")?;
+                let driver = driver.context("there is no driver of Jobs to compare the driver of Workflows with")?;
                 driver.cached(scenario, &limits).await?.wall
             }
             _ => return Err(failed!("this target has no such peer")),

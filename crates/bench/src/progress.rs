@@ -21,7 +21,7 @@ struct TimeLeft {
 }
 
 impl TimeLeft {
-    fn of(mut steps: Vec<Step>) -> TimeLeft {
+    fn new(mut steps: Vec<Step>) -> TimeLeft {
         steps.reverse();
         let seen = HashMap::new();
         TimeLeft { steps, seen }
@@ -53,7 +53,7 @@ impl<'a> BenchProgress<'a> {
         BenchProgress {
             progress,
             total: steps.len(),
-            left: TimeLeft::of(steps),
+            left: TimeLeft::new(steps),
         }
     }
 
@@ -105,7 +105,7 @@ mod tests {
             measure: Measure::Run(temperature),
         };
         let [first, cached] = [Temperature::First, Temperature::Cached].map(step);
-        let mut left = TimeLeft::of(vec![first, cached, cached, first]);
+        let mut left = TimeLeft::new(vec![first, cached, cached, first]);
         assert_eq!(left.estimate(), 2 * ASSUMED_FIRST + 2 * ASSUMED_OTHER);
         left.note(Duration::from_secs(60));
         left.note(Duration::from_secs(1));

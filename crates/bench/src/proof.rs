@@ -61,7 +61,7 @@ pub fn can_prove(place: &ProofPlace) -> Result<()> {
     match prove::cannot() {
         None => Ok(()),
         Some(why) => Err(Error::prerequisite(format!(
-            "nothing can be replayed here: {why}\nhint: without --prove the sizes are computed all the same"
+            "no trace can be replayed here: {why}\nhint: leave out `--prove` to compute the sizes only"
         ))),
     }
 }

@@ -1,6 +1,7 @@
 //! Computes how large the volumes must be: reads a trace, computes the sizes, and adds the results of a fleet and a replay.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,8 +21,10 @@ const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-
 /// The source of the requests.
 #[derive(Clone, Debug)]
 pub enum TraceOrigin {
-    /// A file; `-` is standard input.
+    /// A file.
     File(PathBuf),
+    /// A stream: its name, and a function that opens it.
+    Stream(&'static str, fn() -> Box<dyn Read>),
     /// A synthetic trace by name, with the seed of its random numbers if it is not the default.
     Synthetic(String, Option<u64>),
     /// The recorded requests of a cluster or of this machine's caches; without a kind, those of the first that has some. If
@@ -75,9 +78,10 @@ type Opened = (Box<dyn Source>, (String, bool, Vec<String>));
 fn open(origin: &TraceOrigin, progress: &dyn Progress) -> Result<Opened> {
     let (kind, cache_dir, cluster, seed) = match origin {
         TraceOrigin::File(path) => {
-            let trace = TraceFile::open(path)?;
-            let described = (path.display().to_string(), false, trace.warnings());
-            return Ok((Box::new(trace), described));
+            return Ok(describe(path.display().to_string(), TraceFile::open(path)?));
+        }
+        TraceOrigin::Stream(name, open) => {
+            return Ok(describe((*name).to_owned(), TraceFile::spool(name, open())?));
         }
         TraceOrigin::Synthetic(name, seed) => return generate(name, *seed),
         TraceOrigin::Recorded {
@@ -99,6 +103,11 @@ fn open(origin: &TraceOrigin, progress: &dyn Progress) -> Result<Opened> {
         describe_faults(recorded.faults()),
     );
     Ok((Box::new(recorded), described))
+}
+
+fn describe(name: String, trace: TraceFile) -> Opened {
+    let described = (name, false, trace.warnings());
+    (Box::new(trace), described)
 }
 
 fn generate(name: &str, seed: Option<u64>) -> Result<Opened> {

@@ -473,11 +473,11 @@ impl ClusterApi {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").context("an object without a kind")?;
         let name = text("/metadata/name").with_context(|| format!("{kind} without a name"))?;
-        let known = resource_kinds::by_name(kind).with_context(|| format!("{kind} is no kind that we apply"))?;
+        let known = resource_kinds::by_name(kind).with_context(|| format!("cannot apply an object of kind {kind}"))?;
         let (client, resource) = (self.client.clone(), resource(known));
         let api = match (known.namespaced, text("/metadata/namespace")) {
             (true, Some(namespace)) => Api::namespaced_with(client, namespace, &resource),
-            (true, None) => return Err(failed!("{kind} {name} names no namespace")),
+            (true, None) => return Err(failed!("{kind} {name} has no namespace")),
             (false, _) => Api::all_with(client, &resource),
         };
         Ok((api, name.to_owned()))

@@ -179,13 +179,15 @@ impl Backend {
                 Ok(moved.iter().map(|folder| folder.display().to_string()).collect())
             }
             Backend::Cluster(backend) => {
-                let question = PodMaintenanceCommand::SetAside;
-                match backend.driver.maintain(&Epoch::Standing, question).await? {
+                let command = PodMaintenanceCommand::SetAside;
+                match backend.driver.maintain(&Epoch::Standing, command).await? {
                     // Name them as folders of the two volumes: nothing else is known of where the volumes are.
                     PodMaintainReport::SetAside { folders } => {
                         Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
                     }
-                    other => Err(failed!("a pod answered another question than it was asked: {other:?}")),
+                    other => Err(failed!(
+                        "the pod answered with something other than the moved folders: {other:?}"
+                    )),
                 }
             }
         }
@@ -264,7 +266,7 @@ fn maintained(report: PodMaintainReport) -> MaintainReport {
         PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Failed {
             failure: Failure::new(
                 FailureKind::Internal,
-                "a pod answered another question than it was asked",
+                "the pod answered with something other than a maintenance report",
             ),
         },
     }

@@ -122,9 +122,12 @@ fn is_ours(variables: &Path) -> bool {
 }
 
 fn variables_of(folder: &Path) -> Result<Vec<u8>> {
-    let folder = folder.to_str().context("the user's cache folder is not a UTF-8 path")?;
+    let not_utf8 = || format!("the path {} is not valid UTF-8", folder.display());
+    let folder = folder.to_str().with_context(not_utf8)?;
     if folder.contains('\'') {
-        return Err(failed!("{folder}: compose takes no path with a quotation mark"));
+        return Err(failed!(
+            "the path {folder} contains a quotation mark, which compose.yaml cannot use"
+        ));
     }
     // The files are readable by this user only, so the container runs as the same user.
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());

@@ -108,7 +108,7 @@ impl KindCli {
     /// There is none: exit code 4, and the message says what to do.
     pub async fn find(checkout: &Checkout) -> Result<KindCli> {
         const REMEDY: &str =
-            "`cargo xtask node-image` builds one from source, together with a node image; or install kind";
+            "build one from source, together with a node image: `cargo xtask node-image`; or install kind";
         match look(checkout).await? {
             KindFound::Usable { program, .. } => Ok(KindCli { program }),
             KindFound::Missing => Err(Error::prerequisite(format!(
@@ -117,7 +117,7 @@ impl KindCli {
             KindFound::TooOld { program, version } => {
                 let (major, minor, _) = MIN_VERSION;
                 let message = format!(
-                    "{} is kind {version}, at least {major}.{minor} is needed",
+                    "{} is kind {version}, but {major}.{minor} or later is needed",
                     program.display()
                 );
                 Err(Error::prerequisite(format!("{message}\nhint: {REMEDY}")))
@@ -228,7 +228,7 @@ async fn run(command: &mut Command, deadline: Duration, listen: Listener<'_>) ->
         .map_err(|_| failed!("`{words}`: not done after {} s", deadline.as_secs()))?
         .with_context(|| format!("`{words}`"))?;
     if !status.success() {
-        return Err(failed!("`{words}`: {}", last_words(&said)));
+        return Err(failed!("`{words}`: {}", error_message(&said)));
     }
     Ok(output)
 }
@@ -247,7 +247,7 @@ fn words(command: &Command) -> String {
 }
 
 /// kind's error message: its `ERROR:` lines and the lines after them, otherwise its last lines.
-fn last_words(said: &[String]) -> String {
+fn error_message(said: &[String]) -> String {
     const MAX_LINES: usize = 6;
     let from = said
         .iter()
@@ -288,16 +288,16 @@ mod tests {
     #[test]
     fn errors_are_told_without_the_progress_before_them() {
         let said = ["Creating cluster", " ✗ Starting", "ERROR: failed to init", "because"].map(str::to_owned);
-        assert_eq!(last_words(&said), "failed to init\nbecause");
+        assert_eq!(error_message(&said), "failed to init\nbecause");
         let long: Vec<_> = (0..100).map(|number| format!("ERROR: {number}")).collect();
-        assert!(last_words(&long).lines().count() <= 13);
+        assert!(error_message(&long).lines().count() <= 13);
         let noisy = [
             "ERROR: failed",
             "",
             "I1122 19:23:38.293641     271 loader.go:407] Config",
             "E1122 why",
         ];
-        assert_eq!(last_words(&noisy.map(str::to_owned)), "failed\nE1122 why");
+        assert_eq!(error_message(&noisy.map(str::to_owned)), "failed\nE1122 why");
     }
 
     #[tokio::test]

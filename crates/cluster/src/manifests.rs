@@ -250,7 +250,7 @@ pub fn kind_config(checkout: &Checkout, name: &str, volumes: &Path) -> Result<Va
     config["name"] = json!(name);
     let folder = volumes
         .to_str()
-        .with_context(|| format!("{} is not a UTF-8 path", volumes.display()))?;
+        .with_context(|| format!("the path {} is not valid UTF-8", volumes.display()))?;
     let nodes = config.get_mut("nodes").and_then(Value::as_array_mut);
     let mut mounts = nodes
         .into_iter()
@@ -260,7 +260,7 @@ pub fn kind_config(checkout: &Checkout, name: &str, volumes: &Path) -> Result<Va
         .filter(|mount| mount["containerPath"] == NODE_FOLDER);
     let mount = mounts
         .next()
-        .with_context(|| format!("{} mounts nothing at {NODE_FOLDER}", path.display()))?;
+        .with_context(|| format!("{} has no mount at {NODE_FOLDER}", path.display()))?;
     mount["hostPath"] = json!(folder);
     Ok(config)
 }

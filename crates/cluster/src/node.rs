@@ -128,7 +128,7 @@ pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> 
 
 /// Prints the ranges of pods that no rule blocks from link-local addresses.
 const POD_RANGES: &str = r#"
-test -r /kind/kubeadm.conf || { echo "it has no /kind/kubeadm.conf" >&2; exit 1; }
+test -r /kind/kubeadm.conf || { echo "there is no /kind/kubeadm.conf" >&2; exit 1; }
 for range in $(sed -n 's/^ *podSubnet: *//p' /kind/kubeadm.conf | head -n 1 | tr , ' '); do
   case $range in *:*) continue ;; esac
   ip rule show | grep -q "from $range to 169.254.0.0/16 unreachable" || printf '%s\n' "$range"
@@ -146,7 +146,7 @@ pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>
         .await?;
     if found.code != 0 {
         return Err(failed!(
-            "the node does not tell its pods' addresses: {}",
+            "cannot read the addresses of pods from node {container}: {}",
             found.stderr.trim()
         ));
     }
@@ -273,25 +273,25 @@ pub fn explain(said: &str) -> Option<&'static str> {
     const CAUSES: [(&str, &str); 9] = [
         (
             "cgroup v1",
-            "this machine uses control groups of version 1, which Kubernetes 1.35 and later accept only with `failCgroupV1: \
-             false`, as manifests/kind-cluster.yaml says it; is that still there?",
+            "this machine uses cgroup v1, which Kubernetes 1.35 and later accept only with `failCgroupV1: false`: restore this \
+             line in manifests/kind-cluster.yaml",
         ),
         (
             "unable to apply caps",
-            "Docker may not give a container all capabilities (CAP_SYS_RESOURCE is missing from this machine's bounding \
-             set): a runtime that leaves that one out must be the engine's default",
+            "Docker cannot give a container all capabilities, because this machine's bounding set lacks CAP_SYS_RESOURCE: make a \
+             runtime that drops this capability the engine's default",
         ),
         (
             "port is already allocated",
-            "another program or cluster listens on a port that the node wants: `docker ps` shows which",
+            "another program or cluster listens on a port that the node needs: find it with `docker ps`, and stop it",
         ),
         (
             "address already in use",
-            "another program listens on a port that the node wants",
+            "another program listens on a port that the node needs: find it with `ss -ltnp`, and stop it",
         ),
         (
             "no space left on device",
-            "the disk of the Docker engine is full: `docker system df` shows what takes it",
+            "the disk of the Docker engine is full: free space, for example with `docker system prune`",
         ),
         (
             "too many open files",
@@ -299,16 +299,16 @@ pub fn explain(said: &str) -> Option<&'static str> {
         ),
         (
             "failed to pull image",
-            "no container registry can be reached from here: `cargo xtask node-image` builds a node image from package \
-             sources, and `up` takes it from then on",
+            "no container registry can be reached: build a node image from package sources with `cargo xtask node-image`; \
+             `up` then uses it",
         ),
         (
             "could not find a log line that matches",
-            "the node's systemd did not start; is the engine's machine short of memory, or its Docker very old?",
+            "the node's systemd did not start: check that the engine's machine has free memory, and update Docker if it is old",
         ),
         (
             "node(s) already exist",
-            "another program makes a cluster of this name at the same time",
+            "another program is creating a cluster of this name: wait for it to end",
         ),
     ];
     let said = said.to_lowercase();

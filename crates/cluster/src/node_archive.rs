@@ -20,19 +20,19 @@ pub fn reference(archive: &Path) -> Result<String> {
     let name = archive.display();
     let wrong = |what: &str| {
         Error::input(format!(
-            "{name}: {what}\nhint: `docker save REF` writes such an archive"
+            "{name} {what}\nhint: write an archive with `docker save --output FILE REF`"
         ))
     };
     let file = File::open(archive).with_context(|| format!("opening {name}"))?;
     let mut archive = tar::Archive::new(file);
-    let entries = archive.entries().map_err(|_| wrong("is no tar archive"))?;
+    let entries = archive.entries().map_err(|_| wrong("is not a tar archive"))?;
     for entry in entries {
-        let entry = entry.map_err(|_| wrong("is no tar archive"))?;
+        let entry = entry.map_err(|_| wrong("is not a tar archive"))?;
         if entry.path().is_ok_and(|path| path == Path::new("manifest.json")) {
             let images: Vec<Image> =
-                serde_json::from_reader(entry).map_err(|_| wrong("its manifest.json is none of an image"))?;
+                serde_json::from_reader(entry).map_err(|_| wrong("has a manifest.json that describes no image"))?;
             let mut tags = images.into_iter().flat_map(|image| image.repo_tags.unwrap_or_default());
-            return tags.next().ok_or_else(|| wrong("its image has no name"));
+            return tags.next().ok_or_else(|| wrong("has an image without a name"));
         }
     }
     Err(wrong("has no manifest.json"))

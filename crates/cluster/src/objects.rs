@@ -52,10 +52,10 @@ pub fn explain_terminating(object: &Value) -> String {
     let name = describe(object);
     let what = match object["kind"].as_str() {
         Some("PersistentVolumeClaim" | "PersistentVolume") => {
-            "it waits for the pods that mount it, those that have ended included\nhint: `kubectl delete jobs -n argo -l \
-             app.kubernetes.io/managed-by=hybrid-cache` deletes them; then run this again"
+            "it waits for the pods that mount it, including ended ones\nhint: delete them with `kubectl delete jobs -n argo \
+             -l app.kubernetes.io/managed-by=hybrid-cache`, then run this again"
         }
-        _ => "it waits for what is in it, or for its finalizers\nhint: run this again when it is gone",
+        _ => "it waits for its contents or its finalizers\nhint: run this again when the object no longer exists",
     };
     format!("{name} is being deleted: {what}")
 }
@@ -79,14 +79,15 @@ impl Refusal {
                     .map(|FieldConflict { manager, field }| format!("{field} belongs to {manager:?}"))
                     .collect();
                 format!(
-                    "{name}: somebody else manages what we would set: {}\nhint: undo that change, or run with \
+                    "{name}: another manager owns fields that `up` sets: {}\nhint: undo that change, or run with \
                      --recreate, which takes the fields over and deletes nothing",
                     fields.join(", ")
                 )
             }
             Refusal::Immutable(message) => {
                 format!(
-                    "{name}: {message}\nhint: it cannot change in place; --recreate deletes and makes it again. {}",
+                    "{name}: {message}\nhint: this cannot be changed in place; delete the object and create it again with \
+                     --recreate. {}",
                     what_goes(object)
                 )
             }
@@ -99,17 +100,17 @@ impl Refusal {
 fn what_goes(object: &Value) -> &'static str {
     match object["kind"].as_str() {
         Some("PersistentVolume") => {
-            "The caches stay: its reclaim policy is Retain. Tasks that use it must have ended, or it waits for them"
+            "The caches stay, because its reclaim policy is Retain. Deletion waits until its tasks have ended"
         }
         Some("PersistentVolumeClaim") if object.pointer("/spec/storageClassName").is_some_and(is_ours) => {
-            "The caches stay: its volume's reclaim policy is Retain. Tasks that use it must have ended, or it waits for them"
+            "The caches stay, because its volume's reclaim policy is Retain. Deletion waits until its tasks have ended"
         }
         Some("PersistentVolumeClaim") => {
-            "With a StorageClass whose reclaim policy is Delete the caches on it go with it, and the next runs are first runs again"
+            "If the reclaim policy of its StorageClass is Delete, its caches are deleted too, and the next runs are first runs"
         }
-        Some("Namespace") => "Everything in it goes with it",
-        Some("CustomResourceDefinition") => "Every object of that kind goes with it",
-        _ => "Nothing else goes with it",
+        Some("Namespace") => "Everything in the namespace is deleted too",
+        Some("CustomResourceDefinition") => "Every object of this kind is deleted too",
+        _ => "Nothing else is deleted",
     }
 }
 
@@ -179,7 +180,7 @@ mod tests {
             json!({"kind": "PersistentVolumeClaim", "metadata": {"name": "c", "namespace": "argo"},
                    "spec": {"storageClassName": class}})
         };
-        assert!(text(claim("fast")).contains("the caches on it go with it"));
+        assert!(text(claim("fast")).contains("its caches are deleted too"));
         assert!(text(claim(crate::names::LOCAL_CLASS)).contains("The caches stay"));
     }
 }

@@ -140,14 +140,14 @@ fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option
     }
     if complete.is_some_and(|record| record.volumes != asked.volumes) {
         return Some(format!(
-            "cluster {name} keeps its volumes in another folder than {}\nhint: a mount cannot change in place; with \
-             --recreate the cluster is made again with the other folder, and the caches in the old one stay there",
+            "cluster {name} keeps its volumes in another folder than {}\nhint: a mount cannot be changed in place; \
+             create the cluster again with --recreate. The caches stay in the old folder",
             asked.volumes.display()
         ));
     }
     let other = asked.other_image?;
     Some(format!(
-        "cluster {name} was made from {}, not from {other}\nhint: with --recreate it is made again; the caches stay",
+        "cluster {name} was created from {}, not from {other}\nhint: create it again with --recreate; the caches stay",
         container.image
     ))
 }
@@ -156,9 +156,9 @@ fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option
 pub fn service_data(cluster: &str, held: bool, delete: bool) -> Option<String> {
     (held && !delete).then(|| {
         format!(
-            "the task service in cluster {cluster} keeps its tasks and their output there, and they would go with it\nhint: \
-             `cargo xtask down --service-data` deletes them; `kubectl -n argo scale deployment/hybrid-cache-service \
-             --replicas=0` stops the service and keeps them"
+            "the task service in cluster {cluster} keeps its tasks and their output there; deleting the cluster would delete \
+             them\nhint: delete them too with `cargo xtask down --service-data`, or only stop the service with `kubectl -n \
+             argo scale deployment/hybrid-cache-service --replicas=0`"
         )
     })
 }
@@ -190,7 +190,7 @@ pub fn objects(dry_runs: &[(serde_json::Value, DryRun)], recreate: RecreatePolic
             DryRun::Refused(Refusal::Conflict(_)) if recreating => Planned::new(
                 STEP,
                 Decision::Change,
-                format!("{name}: fields that somebody else manages are taken over"),
+                format!("{name}: fields that another manager owns are taken over"),
             ),
             DryRun::Refused(Refusal::Immutable(_)) if recreating => Planned::new(STEP, Decision::Replace, name),
             DryRun::Refused(refusal) => Planned::new(STEP, Decision::Conflict, refusal.explain(object)),
@@ -199,7 +199,7 @@ pub fn objects(dry_runs: &[(serde_json::Value, DryRun)], recreate: RecreatePolic
     if same > 0 {
         planned.insert(
             0,
-            Planned::new(STEP, Decision::Nothing, format!("{same} are as they should be")),
+            Planned::new(STEP, Decision::Nothing, format!("{same} are up to date")),
         );
     }
     planned
@@ -227,9 +227,9 @@ pub fn folders(folders: &[Folder]) -> Planned {
 pub fn routes(open: &[String]) -> Planned {
     const STEP: &str = "routes";
     if open.is_empty() {
-        return Planned::new(STEP, Decision::Nothing, "no pod reaches link-local addresses");
+        return Planned::new(STEP, Decision::Nothing, "pods cannot reach link-local addresses");
     }
-    let what = format!("no way from pods ({}) to link-local addresses", open.join(", "));
+    let what = format!("rules that keep pods ({}) from link-local addresses", open.join(", "));
     Planned::new(STEP, Decision::Create, what)
 }
 

@@ -93,8 +93,8 @@ fn trial_error(error: impl std::fmt::Display) -> TrialError {
 
 fn cannot(why: impl std::fmt::Display) -> Error {
     Error::prerequisite(format!(
-        "nothing can be replayed in that cluster: {why}\nhint: `--prove` without `--driver kube` replays on this machine, and \
-         without --prove the sizes are computed all the same"
+        "no trace can be replayed in this cluster: {why}\nhint: leave out `--driver kube` to replay on this machine, or \
+         `--prove` to compute the sizes only"
     ))
 }
 
@@ -108,7 +108,7 @@ pub fn kind_cluster_name(choice: &ClusterChoice) -> Result<&str> {
     };
     context.strip_prefix(KIND_CONTEXT).ok_or_else(|| {
         cannot(format!(
-            "the context {context:?} is none of kind's, and only kind's node is a container that can be entered"
+            "{context:?} is not the context of a kind cluster, and only a kind node is a container of this machine"
         ))
     })
 }
@@ -133,7 +133,7 @@ impl ProofNode {
                 .any(|tag| tag == image || tag.ends_with(&format!("/{image}")))
         }) {
             return Err(cannot(format!(
-                "its node does not have the image {image} of this checkout; `cargo xtask up` brings it"
+                "its node does not have the image {image} of this checkout; run `cargo xtask up` to load it"
             )));
         }
         let (sources, record) = tokio::try_join!(connection.api.address_sources(), SetupRecord::read(&connection.api))?;
@@ -161,7 +161,7 @@ fn lock(cluster: &str) -> Result<File> {
     let path = folder.join(format!("{cluster}.lock"));
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
     file.try_lock()
-        .map_err(|_| cannot("another proof is at work there; wait for its end"))?;
+        .map_err(|_| cannot("another proof is running there; wait for it to end"))?;
     Ok(file)
 }
 
@@ -170,7 +170,7 @@ async fn container(engine: &Engine, cluster: &str, api: &ClusterApi) -> Result<S
     let containers = node::containers(engine, cluster).await?;
     let [container] = &containers[..] else {
         return Err(cannot(format!(
-            "Docker has {} containers of a kind cluster {cluster:?}, and one is needed",
+            "Docker has {} containers of kind cluster {cluster:?}, but a replay needs exactly one",
             containers.len()
         )));
     };

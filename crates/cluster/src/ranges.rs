@@ -54,14 +54,14 @@ impl FromStr for Range {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Range, String> {
-        let wrong = || format!("{text:?} is no range of addresses such as 10.244.0.0/16 or fd00:10:244::/56");
+        let wrong = || format!("{text:?} is not a range of addresses, such as 10.244.0.0/16 or fd00:10:244::/56");
         let (address, bits) = text.trim().split_once('/').ok_or_else(wrong)?;
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let bits: u8 = bits.parse().map_err(|_| wrong())?;
         let most = Range::one(address).bits;
         if bits == 0 || bits > most {
             return Err(format!(
-                "{text:?}: a range has 1 to {most} bits; all addresses would be closed with 0"
+                "{text:?}: the prefix must have 1 to {most} bits; 0 would close all addresses"
             ));
         }
         Ok(Range { address, bits })
@@ -182,9 +182,8 @@ impl Ranges {
         if self.nodes.len() > MAX_NODES && self.named.is_empty() {
             unknown.push("the range of its many nodes");
         }
-        let hint =
-            "tasks can reach them\nhint: name them with `cargo xtask up --closed-range RANGE`, once for each range";
-        (!unknown.is_empty()).then(|| format!("the cluster does not tell {}: {hint}", unknown.join(" and ")))
+        let hint = "so tasks can reach them\nhint: name each range with `cargo xtask up --closed-range RANGE`";
+        (!unknown.is_empty()).then(|| format!("the cluster does not state {}, {hint}", unknown.join(" and ")))
     }
 
     /// Replaces kind's addresses in the two policies by this cluster's; other objects stay as they are.

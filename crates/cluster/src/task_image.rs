@@ -44,7 +44,7 @@ pub async fn finish(
             steps.skip("image", &built.reference);
             return Ok(built.reference);
         }
-        None => image::overridden().context("an image was named, and is not any more")?,
+        None => image::overridden().with_context(|| format!("{} is no longer set", image::OVERRIDE))?,
     };
     if engine.image(&named).await?.is_some() {
         let what = format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE);
@@ -65,11 +65,11 @@ pub async fn finish(
 /// The engine does not answer.
 pub async fn plan(checkout: &Checkout, engine: &Engine) -> Result<Planned> {
     let Some(reference) = image::reference(checkout) else {
-        return Ok(Planned::new("image", Decision::Create, "it was not built yet"));
+        return Ok(Planned::new("image", Decision::Create, "no image has been built yet"));
     };
     Ok(match engine.image(&reference).await? {
         Some(_) => {
-            let what = format!("{reference} is there; it is built anew where what goes in has changed");
+            let what = format!("{reference} is in the Docker engine; it is built again if its inputs have changed");
             Planned::new("image", Decision::Nothing, what)
         }
         None => Planned::new(

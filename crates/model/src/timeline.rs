@@ -130,7 +130,7 @@ impl Phase {
             Phase::PythonVenv => "create venv",
             Phase::PythonInstall => "install packages",
             Phase::PythonVerify => "verify packages",
-            Phase::PythonBytecode => "byte-code",
+            Phase::PythonBytecode => "bytecode",
             Phase::PythonPublish => "publish environment",
             Phase::SystemBootstrap => "bootstrap nix",
             Phase::SystemRealise => "realise system packages",
@@ -271,7 +271,7 @@ impl Timeline {
         let ready_first = self.ready_first();
         let rank = |span: &Span| match span.lane {
             Lane::Publish => Waited::ForNothingElse,
-            lane if Some(lane) == ready_first => Waited::Beside,
+            lane if Some(lane) == ready_first => Waited::ReadyFirst,
             _ => Waited::Ahead,
         };
         let outlives = |span: &Span| span.lane == Lane::Publish && span.end_us() > self.total_us;
@@ -299,7 +299,7 @@ enum Waited {
     /// Publishing: only if nothing else is running.
     ForNothingElse,
     /// The preparation that is ready before the other one.
-    Beside,
+    ReadyFirst,
     /// Everything else.
     Ahead,
 }

@@ -124,7 +124,7 @@ pub fn evicted(report: &GcReport) -> CacheText {
             report.evicted_environments, report.evicted_system_sets, report.kept_in_use
         ),
         format!(
-            "removed {} left-overs, {} dangling requests and {} orphans",
+            "removed {} leftovers, {} dangling requests and {} orphans",
             report.swept, report.dangling_requests, report.orphans
         ),
         format!(
@@ -176,7 +176,7 @@ pub fn verified(report: &VerifyReport) -> CacheText {
     if !left_overs.is_empty() {
         let count = left_overs.len();
         results.push(format!(
-            "{count} left-overs of processes that were killed; they harm nothing, and the next preparation removes them"
+            "{count} leftovers of killed processes; they do no harm, and the next preparation removes them"
         ));
     }
     results.extend(repaired.iter().map(|line| format!("repaired: {line}")));

@@ -10,7 +10,7 @@ use crate::tool::{Origin, Tool, version_reached};
 use crate::tool_dir::ToolDir;
 use crate::tool_error::ToolError;
 
-/// Finds or brings bubblewrap, and proves that it can make a sandbox here.
+/// Finds bubblewrap in PATH, or downloads it, and checks that it can create a sandbox on this machine.
 pub fn provide(
     dir: &ToolDir,
     pin: &Package,
@@ -19,7 +19,7 @@ pub fn provide(
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
 ) -> Result<Tool, ToolError> {
-    let mut problem = "PATH holds no bwrap".to_owned();
+    let mut problem = "PATH has no `bwrap`".to_owned();
     if let Some(path) = process::find("bwrap") {
         let command = [path.display().to_string()];
         match works(&command) {
@@ -28,7 +28,7 @@ pub fn provide(
             }
             Ok(version) => {
                 problem = format!(
-                    "{} is version {version}, wanted is {} or later",
+                    "{} is version {version}, but {} or later is needed",
                     path.display(),
                     pin.at_least
                 )
@@ -47,7 +47,7 @@ pub fn provide(
     tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 
-/// Makes the smallest sandbox and returns bubblewrap's version.
+/// Creates the smallest sandbox, and returns bubblewrap's version.
 pub fn works(command: &[String]) -> Result<String, ToolError> {
     let start = || {
         let mut start = Command::new(&command[0]);
@@ -72,8 +72,8 @@ pub fn works(command: &[String]) -> Result<String, ToolError> {
 }
 
 fn lacking(problem: String) -> ToolError {
-    let remedy = "install the package bubblewrap; if it is installed, user namespaces are switched off: \
-                  see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces";
+    let remedy = "install the package bubblewrap; if it is installed, allow user namespaces with the settings \
+                  kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces";
     ToolError::Unavailable {
         tool: "bubblewrap",
         problem,

@@ -120,7 +120,7 @@ pub fn bring_and(
             what: format!("{} {}", label.name, label.version),
             problem: "none of this machine's apt sources serves Debian's packages".into(),
         })?;
-        let agent = download::agent(mirror.proxy.as_deref(), download::WAIT);
+        let agent = download::agent(mirror.proxy.as_deref(), download::ANSWER_TIMEOUT);
         let total = Total {
             what: format!("{} {} ({} packages)", label.name, label.version, debs.len()),
             done_bytes: AtomicU64::new(0),

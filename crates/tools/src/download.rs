@@ -10,8 +10,8 @@ use ureq::http::StatusCode;
 use crate::progress::Progress;
 use crate::tool_error::ToolError;
 
-/// How long a download waits for each answer of its peer.
-pub const WAIT: Duration = Duration::from_secs(20);
+/// Longest time that a download waits for each answer of its peer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client with one deadline for connecting and for each wait on the peer.
 pub fn agent(proxy: Option<&str>, wait: Duration) -> ureq::Agent {

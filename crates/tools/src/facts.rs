@@ -24,8 +24,8 @@ use crate::{environment, process};
 
 /// After this time a fact is found out again even if no file has changed: it may depend on the network.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Facts of one kind that are kept: one for each set of variables that a person uses at a time.
-const KEPT: usize = 8;
+/// Maximum number of kept facts of one kind: one for each set of variables that a user has in use.
+const MAX_KEPT_FACTS: usize = 8;
 /// Changes at each start of the machine, and with it what the kernel allows.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -183,7 +183,7 @@ fn make_room(checkout: &Checkout, kind: &str) {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     kept.sort();
-    for (_, path) in kept.iter().rev().skip(KEPT) {
+    for (_, path) in kept.iter().rev().skip(MAX_KEPT_FACTS) {
         let _ = fs::remove_file(path);
     }
 }
@@ -241,13 +241,13 @@ mod tests {
     fn few_facts_are_kept_and_for_their_owner_alone() {
         let root = tempfile::tempdir().unwrap();
         let checkout = checkout(root.path());
-        for number in 0..3 * KEPT {
+        for number in 0..3 * MAX_KEPT_FACTS {
             let mut fingerprint = Fingerprint::from_program();
             fingerprint.text(&number.to_string());
             keep(&checkout, "test", &fingerprint, &[], &number);
         }
         let files: Vec<_> = fs::read_dir(folder(&checkout)).unwrap().map(Result::unwrap).collect();
-        assert_eq!(files.len(), KEPT);
+        assert_eq!(files.len(), MAX_KEPT_FACTS);
         for file in files {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }

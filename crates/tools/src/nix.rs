@@ -123,7 +123,7 @@ impl NixContext<'_> {
                     what: "nix-portable",
                     urls: &urls,
                     sha256,
-                    agent: &download::agent(None, download::WAIT),
+                    agent: &download::agent(None, download::ANSWER_TIMEOUT),
                 },
                 &file,
                 progress,

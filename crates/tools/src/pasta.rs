@@ -1,4 +1,4 @@
-//! pasta, which gives tasks a network of their own: from PATH if it knows the options in use, or from Debian's package
+//! pasta, which gives tasks a network of their own: from PATH if it supports the required options, or from Debian's package
 //! passt.
 use std::process::Command;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::tool::{Origin, Tool};
 use crate::tool_dir::ToolDir;
 use crate::tool_error::ToolError;
 
-/// How long it may take to answer.
-const LIMIT: Duration = Duration::from_secs(10);
-/// What `runner hold-network` gives it.
-const OPTIONS: [&str; 4] = ["--config-net", "--no-map-gw", "--dns-forward", "--no-ra"];
+/// Longest time until pasta answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Options that `runner hold-network` passes to pasta.
+const REQUIRED_OPTIONS: [&str; 4] = ["--config-net", "--no-map-gw", "--dns-forward", "--no-ra"];
 
-/// Finds or brings pasta.
+/// Finds pasta in PATH, or downloads it.
 pub fn provide(
     dir: &ToolDir,
     pin: &Package,
@@ -25,7 +25,7 @@ pub fn provide(
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
 ) -> Result<Tool, ToolError> {
-    let mut problem = "PATH holds no pasta".to_owned();
+    let mut problem = "PATH has no `pasta`".to_owned();
     if let Some(path) = process::find("pasta") {
         match works(&[path.display().to_string()]) {
             Ok(version) => return Tool::new("pasta", &version, &path, Origin::Found { path: path.clone() }),
@@ -43,19 +43,19 @@ pub fn provide(
     tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 
-/// Checks that it knows the options in use, and returns what it says of its version.
+/// Checks that pasta supports the required options, and returns its version.
 fn works(command: &[String]) -> Result<String, ToolError> {
     // Its help ends with exit code 1, and some versions write it to standard error.
     let ask = |option: &str| {
         let mut start = Command::new(&command[0]);
-        let ended = process::run(start.args(&command[1..]).arg(option), LIMIT)?;
+        let ended = process::run(start.args(&command[1..]).arg(option), ANSWER_TIMEOUT)?;
         Ok::<_, ToolError>(ended.stdout + &ended.stderr)
     };
     let help = ask("--help")?;
-    if let Some(missing) = OPTIONS.iter().find(|option| !help.contains(**option)) {
+    if let Some(missing) = REQUIRED_OPTIONS.iter().find(|option| !help.contains(**option)) {
         return Err(ToolError::Program {
             program: command.join(" "),
-            problem: format!("it does not know {missing}"),
+            problem: format!("it does not support {missing}"),
         });
     }
     let said = ask("--version")?;

@@ -12,7 +12,7 @@ pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolE
     if ended.status.success() {
         return Ok(ended.stdout);
     }
-    let problem = format!("{}: {}", ended.status, last_words(&ended.stderr));
+    let problem = format!("{}: {}", ended.status, error_lines(&ended.stderr));
     Err(failure(command, problem))
 }
 
@@ -78,7 +78,7 @@ fn failure(command: &Command, problem: String) -> ToolError {
 }
 
 /// The last lines of a failed program's standard error: only its errors, if it marks them.
-fn last_words(err: &str) -> String {
+fn error_lines(err: &str) -> String {
     let said: Vec<&str> = err.lines().filter(|line| !line.trim().is_empty()).collect();
     let errors: Vec<&str> = said
         .iter()
@@ -105,12 +105,12 @@ fn is_program(file: &std::path::Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::last_words;
+    use super::error_lines;
 
     #[test]
     fn warnings_are_left_out_if_there_are_errors() {
         let err = "WARNING: Retrying\n\nERROR: no such version\nWARNING: a newer pip\n";
-        assert_eq!(last_words(err), "ERROR: no such version");
-        assert_eq!(last_words("WARNING: only this\n"), "WARNING: only this");
+        assert_eq!(error_lines(err), "ERROR: no such version");
+        assert_eq!(error_lines("WARNING: only this\n"), "WARNING: only this");
     }
 }

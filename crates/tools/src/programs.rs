@@ -15,8 +15,8 @@ use crate::failed;
 use crate::progress::Progress;
 use crate::{environment, sources};
 
-/// Copies of the runner that are kept, at 8 MB each: as many builds as a service outlives.
-const KEPT: usize = 16;
+/// Maximum number of kept copies of the runner, at 8 MB each: a service can outlive this many builds.
+const MAX_KEPT_RUNNERS: usize = 16;
 
 /// A built program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ fn make_room(folder: &Path) {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     copies.sort();
-    for (_, path) in copies.iter().rev().skip(KEPT - 1) {
+    for (_, path) in copies.iter().rev().skip(MAX_KEPT_RUNNERS - 1) {
         let _ = std::fs::remove_dir_all(path);
     }
 }
@@ -180,9 +180,9 @@ mod tests {
         assert_ne!(first, second);
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!((read(&first), read(&second)), ("one".to_owned(), "another".to_owned()));
-        for number in 0..2 * KEPT {
+        for number in 0..2 * MAX_KEPT_RUNNERS {
             built(&"x".repeat(100 + number));
         }
-        assert_eq!(std::fs::read_dir(&copies).unwrap().count(), KEPT);
+        assert_eq!(std::fs::read_dir(&copies).unwrap().count(), MAX_KEPT_RUNNERS);
     }
 }

@@ -65,7 +65,7 @@ pub fn find() -> Result<PythonInterpreter, ToolError> {
         problem,
         remedy: remedy.clone(),
     };
-    let program = process::find("python3").ok_or_else(|| lacking("PATH holds no python3".into()))?;
+    let program = process::find("python3").ok_or_else(|| lacking("PATH has no `python3`".into()))?;
     let text = process::output(Command::new(program).args(["-I", "-c", PROBE]), Duration::from_secs(20))?;
     let mut found: PythonInterpreter =
         serde_json::from_str(&text).map_err(|e| lacking(format!("its answer is not understood: {e}")))?;

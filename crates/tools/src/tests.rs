@@ -94,7 +94,7 @@ fn a_cut_download_goes_on_where_it_stopped() {
         what: "file",
         urls: &urls,
         sha256: &sha256(content),
-        agent: &download::agent(None, download::WAIT),
+        agent: &download::agent(None, download::ANSWER_TIMEOUT),
     };
     fetch(&wanted, &target, &Silent).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), content);
@@ -116,7 +116,7 @@ fn a_wrong_file_is_refused_by_name_and_not_resumed() {
             what: "file",
             urls: &urls,
             sha256: &expected,
-            agent: &download::agent(None, download::WAIT),
+            agent: &download::agent(None, download::ANSWER_TIMEOUT),
         },
         &target,
         &Silent,
@@ -142,7 +142,7 @@ fn a_server_that_is_gone_is_an_error_within_a_second() {
         what: "file",
         urls: &urls,
         sha256: "00",
-        agent: &download::agent(None, download::WAIT),
+        agent: &download::agent(None, download::ANSWER_TIMEOUT),
     };
     let error = fetch(&wanted, &dir.path().join("file"), &Silent).unwrap_err();
     assert!(matches!(error, ToolError::Download { .. }), "{error}");

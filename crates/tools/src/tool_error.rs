@@ -1,17 +1,17 @@
-//! What can go wrong while tools are found or brought, each with the object it happened to and the next step.
+//! Errors of finding and downloading tools, each with its object and the next step.
 use std::path::{Path, PathBuf};
 
-/// Why a tool is not available. `Display` is one line; [`ToolError::hint`] is the next step, shown apart.
+/// Why a tool is not available. `Display` is one line; [`ToolError::hint`] is the next step, shown on its own line.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// A file or folder could not be read, written or renamed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was being done: `read`, `rename`…
+        /// The action as a verb: `read`, `rename`…
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A pin file in the checkout is missing a piece or does not parse.
@@ -22,7 +22,7 @@ pub enum ToolError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A downloaded file is not the one that was pinned.
+    /// The digest of a downloaded file differs from the pinned one.
     #[error("{} is not the file that was pinned: expected sha256 {expected}, got {got}", file.display())]
     Checksum {
         /// The downloaded file.
@@ -32,12 +32,12 @@ pub enum ToolError {
         /// The file's digest.
         got: String,
     },
-    /// A download failed at every source it was tried from.
+    /// A download failed from every source.
     #[error("cannot download {what}: {problem}")]
     Download {
-        /// What was to be downloaded.
+        /// The object of the download.
         what: String,
-        /// What the last source said.
+        /// The last source's error.
         problem: String,
     },
     /// An archive could not be unpacked.
@@ -48,26 +48,26 @@ pub enum ToolError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A program that had to run did not, or failed.
+    /// A program could not be started, or failed.
     #[error("{program} failed: {problem}")]
     Program {
         /// The program as it was started.
         program: String,
-        /// How it ended, and the end of what it said.
+        /// How the program ended, and its last lines of output.
         problem: String,
     },
-    /// A tool is not on this machine, and cannot be brought either.
+    /// A tool is not on this machine, and cannot be downloaded either.
     #[error("{tool} is not available on this machine: {problem}")]
     Unavailable {
         /// The tool.
         tool: &'static str,
-        /// Why it can be neither found nor brought.
+        /// Why the tool can be neither found nor downloaded.
         problem: String,
         /// The next step.
         remedy: String,
     },
     /// Another process held the tool folder's lock for too long.
-    #[error("{} is locked by another process for more than {waited_s} s", path.display())]
+    #[error("another process has held the lock {} for more than {waited_s} s", path.display())]
     Locked {
         /// The lock's file.
         path: PathBuf,

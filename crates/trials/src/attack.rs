@@ -27,12 +27,12 @@ pub struct Attack {
     /// Other protections that stop it as well. The proof by mutation takes them out too, so that each layer is seen alone.
     pub layers: &'static [Protection],
     /// How it is done.
-    pub work: Work,
+    pub method: AttackMethod,
 }
 
 /// How an attack is done.
 #[derive(Clone, Copy)]
-pub enum Work {
+pub enum AttackMethod {
     /// A task runs this program, which reports what it could do. Nothing may be in that report.
     Probe(Probe),
     /// Several steps with a judgement of their own.
@@ -42,11 +42,11 @@ pub enum Work {
 /// The future of an attack in steps.
 pub type Steps<'a> = Pin<Box<dyn Future<Output = Result<Verdict, TrialError>> + 'a>>;
 
-impl fmt::Debug for Work {
+impl fmt::Debug for AttackMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Work::Probe(probe) => f.debug_tuple("Probe").field(&probe.packages).finish(),
-            Work::Steps(_) => f.write_str("Steps"),
+            AttackMethod::Probe(probe) => f.debug_tuple("Probe").field(&probe.packages).finish(),
+            AttackMethod::Steps(_) => f.write_str("Steps"),
         }
     }
 }

@@ -28,7 +28,7 @@ pub mod verdict;
 pub mod volume;
 pub mod wheel;
 
-pub use attack::{Attack, Work};
+pub use attack::{Attack, AttackMethod};
 pub use attack_context::AttackContext;
 pub use error::TrialError;
 pub use listed::{Listed, UnknownTrial, chosen};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::AttackContext;
 use crate::caches::within;
 use crate::error::TrialError;
@@ -61,9 +61,9 @@ pub async fn try_one(attack: &Attack, ground: &AttackContext) -> Trial {
 async fn judged(attack: &Attack, ground: &AttackContext) -> Result<Verdict, TrialError> {
     let limit = 2 * ground.patience() + Duration::from_secs(30);
     let work = async {
-        match &attack.work {
-            Work::Probe(probe) => ground.probe(probe).await,
-            Work::Steps(steps) => steps(ground).await,
+        match &attack.method {
+            AttackMethod::Probe(probe) => ground.probe(probe).await,
+            AttackMethod::Steps(steps) => steps(ground).await,
         }
     };
     let verdict = within("the attack", limit, work).await;

@@ -57,7 +57,7 @@ pub enum CacheCommand {
         #[arg(long, value_name = "N")]
         max_inodes: Option<u64>,
     },
-    /// Hash every environment, all byte-code and every store path, and compare with what was published
+    /// Hash every environment, all bytecode and every store path, and compare with what was published
     Verify {
         /// Remove what is damaged and not in use, and mark what is in use; the next run builds it again
         #[arg(long)]

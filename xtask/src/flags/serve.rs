@@ -10,25 +10,25 @@ use super::place::{Cluster, DriverName, Local};
 /// `serve`
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address to listen on; any but this machine's own needs --token-file
+    /// Listen on ADDRESS; any address but loopback needs --token-file
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// File that holds the token which clients must send, or a line `TENANT TOKEN` for each tenant; for its owner alone
+    /// Read the token that clients must send from FILE, or a line `TENANT TOKEN` for each tenant; only its owner may read FILE
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Name that clients may call this service by, beside localhost; may be repeated [default: any, with a token]
+    /// Accept requests to the host NAME in addition to localhost; may be repeated [default: any, with a token]
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
     /// Where tasks run
     #[arg(long, value_enum, default_value = "local")]
     pub driver: DriverName,
-    /// Folder of the tasks and their output [default: hybrid-cache/service in the user's cache folder]
+    /// Keep the tasks and their output in DIR [default: hybrid-cache/service in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Tasks that run at one time [default: the processors of this machine, or 16 on a cluster]
+    /// Run at most N tasks at a time [default: the processors of this machine, or 16 on a cluster]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_running: Option<u32>,
-    /// Tasks of one tenant that may wait for their turn
+    /// Let at most N tasks of one tenant wait in the queue
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_queued: u64,
     /// Keep ended tasks for DAYS days
@@ -43,13 +43,13 @@ pub struct Serve {
     /// Delete saved tasks that were never run after HOURS hours
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=876_000))]
     pub retain_saved: u64,
-    /// Seconds until a task's program is killed
+    /// Kill a task's program after SECONDS seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
     /// On Ctrl-C, give tasks that need this process SECONDS to finish
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
-    /// End with the process that started this one, as `bench --load` wants it
+    /// End when the process that started this one ends, for `bench --load`
     #[arg(long, hide = true)]
     pub with_parent: bool,
     /// This machine as a place to run

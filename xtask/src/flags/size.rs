@@ -21,7 +21,7 @@ pub struct Size {
     /// with --prove also where it is replayed: on this machine or in the node of a kind cluster
     #[arg(long, value_enum)]
     pub driver: Option<DriverName>,
-    /// Cache folder of this machine whose recorded requests are used [default: hybrid-cache in the user's cache folder]
+    /// Use the requests recorded in the cache folder DIR of this machine [default: hybrid-cache in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// The cluster whose recorded requests are used, and in whose node --prove replays
@@ -39,23 +39,23 @@ pub struct Size {
     /// Keep 95 % of requests waiting at most this long, such as 5s or 800ms [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = parse_us)]
     pub p95: Option<f64>,
-    /// Provide for the growth of so many months, weeks, days or years, such as 12m; needs a trace of a week [default: none]
+    /// Add the growth of TIME in days, weeks, months or years, such as 12m; needs a trace of a week [default: none]
     #[arg(long, value_name = "TIME", value_parser = parse_days)]
     pub growth: Option<f64>,
-    /// Leave this share of what is used free, such as 20%
+    /// Keep free space of this share of the used space, such as 20%
     #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = parse_headroom)]
     pub headroom: f64,
     /// Set the file system of the volumes
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub file_system: FileSystemName,
-    /// Replay the busiest part of the trace on real file systems of five sizes, and set what they show beside what is computed:
+    /// Replay the busiest part of the trace on real file systems of five sizes, and compare the results with the predictions;
     /// needs root, for loop devices
     #[arg(long)]
     pub prove: bool,
     /// Replay around a claim of this size instead of the one that is recommended for the replayed part
     #[arg(long, value_name = "QUANTITY", value_parser = parse_bytes, requires = "prove")]
     pub prove_size: Option<u64>,
-    /// Make the file systems at most so large; parts are made smaller until they fit
+    /// Create file systems of at most QUANTITY; the replayed packages shrink until they fit
     #[arg(long, value_name = "QUANTITY", default_value = "2Gi", value_parser = parse_bytes, requires = "prove")]
     pub prove_bytes: u64,
     /// Replay requests for at most NUM different environments [default: 40; in a cluster 12]

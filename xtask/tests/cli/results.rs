@@ -91,7 +91,7 @@ fn the_caches_are_filled_measured_checked_and_emptied() {
     assert!(cache(&["verify"]).with(0, &[]).stdout.contains("all of it is whole"));
     // What a killed process left is no damage.
     std::fs::create_dir_all(folder.path().join("volumes/python/trash/gone-1")).unwrap();
-    assert!(cache(&["verify"]).with(0, &[]).stdout.contains("1 left-overs"));
+    assert!(cache(&["verify"]).with(0, &[]).stdout.contains("1 leftovers"));
     assert_eq!(json(&["gc", "--json"])["evicted_environments"], 0);
     // Damage is found, and is exit code 3: a gate that does not hold.
     let environments = folder.path().join("volumes/python/tenants/default/envs");

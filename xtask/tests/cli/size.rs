@@ -120,7 +120,7 @@ fn what_is_no_trace_is_refused() {
     );
     refused(&format!("{HEADER}\n"), &["no requests"]);
     size(&["--trace", "/nowhere/at/all"], folder.path()).with(2, &["/nowhere/at/all: No such file"]);
-    size(&["--trace", "/"], folder.path()).with(2, &["/ is no file", "hint: "]);
+    size(&["--trace", "/"], folder.path()).with(2, &["/ is not a file", "hint: "]);
     size(&["--synthetic", "nobody"], folder.path()).with(2, &["no synthetic trace \"nobody\"", "team, ci, agents"]);
     size(&["--hit", "95"], folder.path()).with(2, &["from 0 to 1"]);
 }
@@ -133,7 +133,8 @@ fn what_a_proof_or_a_fleet_cannot_be_is_refused() {
     size(&["--prove", "--prove-bytes", "much"], out).with(2, &["as Kubernetes does"]);
     size(&["--driver", "kube", "--synthetic", "team"], out).with(2, &["--prove"]);
     size(&["--prove", "--driver", "argo"], out).with(2, &["--driver kube"]);
-    size(&["--prove", "--context", "production"], out).with(4, &["none of kind's", "hint: ", "on this machine"]);
+    size(&["--prove", "--context", "production"], out)
+        .with(4, &["not the context of a kind cluster", "hint: ", "on this machine"]);
     size(&["--fleet", "0"], out).with(2, &["1..=20000"]);
     size(&["--fleet-size", "20Gi"], out).with(2, &["--fleet"]);
     size(&["--fleet", "3", "--fleet-size", "64Mi"], out).with(2, &["the largest environment", "--fleet-size"]);

@@ -14,19 +14,19 @@ use hybrid_cache_tools::{ErrorContext, Progress, Result};
 use super::board::{Board, Stop, Tally, WORKERS};
 use super::schedule::Schedule;
 use super::watch::{Depth, Watcher};
-use super::worker::Work;
+use super::worker::WorkerContext;
 use crate::machine::micros;
 use crate::target::END_LIMIT;
 use crate::via;
 
 /// Longest wait for an answer under load.
-pub const ANSWER: Duration = Duration::from_secs(30);
-/// Time between two looks at the service.
-const LOOK: Duration = Duration::from_secs(1);
-/// One of this many looks goes through the whole list.
-const WHOLE: u32 = 10;
-/// How often a wait checks for an interruption.
-const HEAR: Duration = Duration::from_millis(50);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two queries of the service.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// One of this many queries reads the whole list of tasks.
+const POLLS_PER_FULL_LISTING: u32 = 10;
+/// Time between two checks for an interruption.
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The plan of a run under load.
 pub struct LoadPlan {
@@ -76,7 +76,7 @@ impl Default for LoadLimits {
 /// # Errors
 /// The service does not answer before the first arrival, or its address cannot be used.
 pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress) -> Result<(LoadRecord, Option<Stop>)> {
-    let builder = via::client(&plan.url, plan.token_file.as_deref())?.response_timeout(ANSWER);
+    let builder = via::client(&plan.url, plan.token_file.as_deref())?.response_timeout(ANSWER_TIMEOUT);
     let client = builder.clone().build();
     // Clones of one client would share its connections.
     let clients: Vec<Client> = (0..WORKERS).map(|_| builder.clone().build()).collect();
@@ -86,7 +86,7 @@ pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress)
     let board = Board::new(began, schedule, plan.retries).context("making a histogram")?;
     let mut watcher = Watcher::new(&client, &board, plan.process).map_err(|error| via::client_error(&error))?;
     let run = run_name();
-    let work = Work {
+    let context = WorkerContext {
         board: &board,
         turn: Mutex::new(()),
         specs: &plan.specs,
@@ -97,7 +97,7 @@ pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress)
         for client in &clients {
             scope.spawn(|| {
                 let _at_work = AtWork(&left);
-                work.work(client);
+                context.send_arrivals(client);
             });
         }
         watch(plan, &board, &mut watcher, interrupted, &left);
@@ -175,7 +175,7 @@ fn run_name() -> String {
 /// Watches until no worker is left.
 fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool, left: &AtomicUsize) {
     let mut looks: u32 = 0;
-    let mut next = board.began + LOOK;
+    let mut next = board.began + POLL_INTERVAL;
     while left.load(Ordering::Relaxed) > 0 {
         if interrupted.load(Ordering::Relaxed) {
             board.stop(Stop::Interrupted);
@@ -184,13 +184,13 @@ fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
             board.stop(Stop::Behind);
         }
         if Instant::now() < next || board.stopped().is_some() {
-            sleep(HEAR);
+            sleep(INTERRUPT_POLL_INTERVAL);
             continue;
         }
         // Even a look that takes long is followed by a pause.
-        next = Instant::now() + LOOK;
+        next = Instant::now() + POLL_INTERVAL;
         looks += 1;
-        let depth = if looks.is_multiple_of(WHOLE) {
+        let depth = if looks.is_multiple_of(POLLS_PER_FULL_LISTING) {
             Depth::Whole
         } else {
             Depth::Quick
@@ -233,11 +233,11 @@ fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted:
         if given_up || matches!(board.stopped(), Some(Stop::Interrupted | Stop::Dead(_))) {
             return;
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
 }
 
-/// Asks the active tasks to end, as many as possible in a short time: a user who interrupts does not want their results.
+/// Cancels as many active tasks as possible in a short time: a user who interrupts the run does not want their results.
 fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
     let until = Instant::now() + END_LIMIT;
     let ids: Vec<TaskId> = board.tally().open.keys().cloned().collect();
@@ -245,7 +245,7 @@ fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
         if Instant::now() > until {
             let count = ids.len() - at;
             progress.line(&format!(
-                "warning: {count} tasks were not asked to end; the service goes on with them"
+                "warning: {count} tasks could not be cancelled in time; the service keeps running them"
             ));
             return;
         }

@@ -19,12 +19,12 @@ use super::interruption::Interruption;
 use super::options::ServiceProgram;
 
 /// Longest time until the service listens; it first provides tools and builds the runner.
-const START: Duration = Duration::from_secs(900);
+const START_TIMEOUT: Duration = Duration::from_secs(900);
 /// Longest time until the service has ended after SIGTERM.
-const END: Duration = Duration::from_secs(30);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of last lines that are kept, to show why the service ended.
-const LINES: usize = 20;
-const LISTENING: &str = "listening on ";
+const MAX_KEPT_LINES: usize = 20;
+const ADDRESS_PREFIX: &str = "listening on ";
 
 /// The service. Dropping it ends the process and deletes its folder.
 pub struct OwnService {
@@ -79,7 +79,7 @@ impl OwnService {
         class: fn(Option<i32>) -> ErrorClass,
         interrupted: &AtomicBool,
     ) -> Result<String> {
-        let until = Instant::now() + START;
+        let until = Instant::now() + START_TIMEOUT;
         loop {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Error::interrupted("interrupted before the first task arrived"));
@@ -88,11 +88,14 @@ impl OwnService {
                 Ok(url) => return Ok(url),
                 Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    return Err(failed!("the service does not listen within {} s", START.as_secs()));
+                    return Err(failed!(
+                        "the service does not listen within {} s",
+                        START_TIMEOUT.as_secs()
+                    ));
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let ended = self.child.wait().context("waiting for the service")?;
-                    let told = format!("the service ended before it listened ({ended})\n{}", self.last_words());
+                    let told = format!("the service ended before it listened ({ended})\n{}", self.last_lines());
                     return Err(match class(ended.code()) {
                         ErrorClass::Input => Error::input(told),
                         ErrorClass::Prerequisite => Error::prerequisite(told),
@@ -104,7 +107,7 @@ impl OwnService {
     }
 
     /// The last lines of the service's output.
-    pub fn last_words(&self) -> String {
+    pub fn last_lines(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.iter().cloned().collect::<Vec<_>>().join("\n")
     }
@@ -114,7 +117,7 @@ impl Drop for OwnService {
     fn drop(&mut self) {
         // If the process has ended already, there is nothing to signal.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let until = Instant::now() + END;
+        let until = Instant::now() + SHUTDOWN_TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > until {
                 let _ = self.child.kill();
@@ -134,13 +137,13 @@ fn listen(child: &mut Child, said: Arc<Mutex<VecDeque<String>>>) -> mpsc::Receiv
     let Some(stderr) = child.stderr.take() else { return told };
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some(url) = line.strip_prefix(LISTENING) {
+            if let Some(url) = line.strip_prefix(ADDRESS_PREFIX) {
                 // There is no receiver if the start was given up.
                 let _ = address.send(url.trim().to_owned());
             }
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
             said.push_back(line);
-            if said.len() > LINES {
+            if said.len() > MAX_KEPT_LINES {
                 said.pop_front();
             }
         }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::spawn_blocking;
 
 use super::board::Stop;
-use super::drive::{ANSWER, LoadLimits, LoadPlan, drive};
+use super::drive::{ANSWER_TIMEOUT, LoadLimits, LoadPlan, drive};
 use super::interruption::Interruption;
 use super::options::{LoadOptions, LoadedService};
 use super::own_service::OwnService;
@@ -45,7 +45,7 @@ pub enum LoadEnd {
 }
 
 impl LoadEnd {
-    fn of(stopped: Option<Stop>) -> LoadEnd {
+    fn from_stop(stopped: Option<Stop>) -> LoadEnd {
         match stopped {
             None => LoadEnd::Complete,
             Some(Stop::Interrupted) => LoadEnd::Interrupted,
@@ -118,7 +118,7 @@ fn work(job: Job, interruption: &Interruption) -> Result<LoadMeasured> {
         }
     };
     let client = via::client(&url, token_file.as_deref())?
-        .response_timeout(ANSWER)
+        .response_timeout(ANSWER_TIMEOUT)
         .build();
     let service = who(&client).map_err(|error| client_error(&error))?;
     let mut record = header(&job, service);
@@ -146,12 +146,12 @@ fn work(job: Job, interruption: &Interruption) -> Result<LoadMeasured> {
         record.completion = Completion::Complete;
     }
     if let (Some(own), Some(Stop::Dead(_))) = (&own, &stopped) {
-        progress.line(&format!("the service said last:\n{}", own.last_words()));
+        progress.line(&format!("the service said last:\n{}", own.last_lines()));
     }
     Ok(LoadMeasured {
         out: job.out,
         record,
-        end: LoadEnd::of(stopped),
+        end: LoadEnd::from_stop(stopped),
     })
 }
 

@@ -269,9 +269,9 @@ fn a_service_that_dies_ends_the_run_and_what_was_counted_stays() {
     let server = double(
         |_| Fate::Succeeds,
         |_, _| {
-            static ASKED: AtomicU64 = AtomicU64::new(0);
+            static REQUESTS: AtomicU64 = AtomicU64::new(0);
             let gone = || (502, "", "nobody behind the proxy".to_owned());
-            (ASKED.fetch_add(1, Ordering::SeqCst) > 60).then(gone)
+            (REQUESTS.fetch_add(1, Ordering::SeqCst) > 60).then(gone)
         },
     );
     let began = Instant::now();

@@ -8,12 +8,12 @@ use hybrid_cache_model::load::{LoadRow, LoadService, MemorySource};
 use super::board::{Board, WORKERS};
 use crate::via::metrics;
 
-/// Tasks of one part of the list.
-const PART: u32 = 200;
-/// Most parts of one quick look: what ended last is in the first ones.
-const QUICK_PARTS: usize = 10;
+/// Number of tasks on one page of the list.
+const PAGE_SIZE: u32 = 200;
+/// Maximum number of pages that a quick look reads; the tasks that ended last are on the first ones.
+const MAX_QUICK_PAGES: usize = 10;
 /// Maximum number of tasks that one look requests by id, after a look through the whole list missed them.
-const ASKED: usize = 20;
+const MAX_REQUESTS_BY_ID: usize = 20;
 
 /// How far a look goes through the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +119,10 @@ impl<'a> Watcher<'a> {
             Depth::Quick => vec![StateName::Ended, StateName::Cancelled],
             Depth::Whole => Vec::new(),
         };
-        let most = if depth == Depth::Quick { QUICK_PARTS } else { most };
+        let most = if depth == Depth::Quick { MAX_QUICK_PAGES } else { most };
         let mut query = ListQuery {
             states,
-            limit: Some(PART),
+            limit: Some(PAGE_SIZE),
             ..ListQuery::default()
         };
         let mut found = 0;
@@ -140,7 +140,7 @@ impl<'a> Watcher<'a> {
             }
         }
         if depth == Depth::Whole {
-            found += self.ask_for(left.into_iter().take(ASKED))?;
+            found += self.ask_for(left.into_iter().take(MAX_REQUESTS_BY_ID))?;
         }
         Ok(found)
     }
@@ -154,7 +154,10 @@ impl<'a> Watcher<'a> {
         let newest = self.board.schedule().arrived();
         // Workers submit concurrently, so neighbours may have changed places.
         let since = newest.saturating_sub(oldest) + 2 * WORKERS as u64;
-        (ids, usize::try_from(since / u64::from(PART) + 2).unwrap_or(usize::MAX))
+        (
+            ids,
+            usize::try_from(since / u64::from(PAGE_SIZE) + 2).unwrap_or(usize::MAX),
+        )
     }
 
     /// What the list did not show is asked for by its id, before it is called lost.

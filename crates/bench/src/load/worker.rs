@@ -10,11 +10,11 @@ use hybrid_cache_model::TaskSpec;
 use super::board::Board;
 use super::schedule::{Arrival, Next};
 
-/// How often a waiting worker checks whether something else is due or the schedule is over.
-const HEAR: Duration = Duration::from_millis(20);
+/// Time between two checks of a waiting worker whether an arrival is due or the schedule is over.
+const SCHEDULE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// State that all workers share.
-pub struct Work<'a> {
+pub struct WorkerContext<'a> {
     /// The schedule and the counts.
     pub board: &'a Board,
     /// Held by the one worker that waits for the next arrival.
@@ -25,9 +25,9 @@ pub struct Work<'a> {
     pub run: &'a str,
 }
 
-impl Work<'_> {
+impl WorkerContext<'_> {
     /// Sends arrivals until the schedule is over.
-    pub fn work(&self, client: &Client) {
+    pub fn send_arrivals(&self, client: &Client) {
         while let Some(arrival) = self.next() {
             self.send(client, arrival);
         }
@@ -41,8 +41,8 @@ impl Work<'_> {
             let next = self.board.schedule().look(now);
             match next {
                 Next::Due(arrival) => return Some(arrival),
-                Next::Wait(due) => sleep(due.saturating_duration_since(now).min(HEAR)),
-                Next::Idle => sleep(HEAR),
+                Next::Wait(due) => sleep(due.saturating_duration_since(now).min(SCHEDULE_POLL_INTERVAL)),
+                Next::Idle => sleep(SCHEDULE_POLL_INTERVAL),
                 Next::Over => return None,
             }
         }

@@ -149,7 +149,7 @@ impl BenchTarget for ServiceTarget {
         match peer {
             Peer::DirectDriver => {
                 let direct = self.direct.as_mut();
-                let direct = direct.context("there is no direct driver beside the service")?;
+                let direct = direct.context("there is no direct driver to compare the service with")?;
                 let limits = limits(direct.backend());
                 let taken = direct.cached(scenario, &limits).await?;
                 Ok((taken.wall, Some(taken.runner_us)))
@@ -189,7 +189,7 @@ impl BenchTarget for ServiceTarget {
         }
         // The worker notices the end, and deletes the task.
         if tokio::time::timeout(END_LIMIT, work).await.is_err() {
-            let warning = "warning: the last task was asked to end and has not yet; the service goes on with it";
+            let warning = "warning: the last task was cancelled but has not ended yet; the service keeps running it";
             self.progress.line(warning);
         }
         Ok(())
@@ -200,12 +200,12 @@ impl BenchTarget for ServiceTarget {
         if self.refusals > 0 {
             let times = self.refusals;
             notes.push(format!(
-                "the service was too busy to take a task {times} times; such waits are in no sample"
+                "the service was too busy to accept a task {times} times; no sample includes these waits"
             ));
         }
         if self.shared {
-            let told = "the service worked for others too: samples may hold what their tasks took of it".to_owned();
-            notes.push(told);
+            let note = "the service also worked for other clients, whose tasks may have slowed the samples";
+            notes.push(note.to_owned());
         }
         if let Some(direct) = self.direct.take() {
             direct.end().await?;

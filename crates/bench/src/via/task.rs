@@ -13,19 +13,19 @@ use crate::machine::{Moment, Stopwatch};
 use crate::target::{Run, TIME_LIMIT};
 
 /// Longest time for a task: preparation, queue and program.
-const END: Duration = Duration::from_secs(1200 + TIME_LIMIT.as_secs());
+const TASK_TIMEOUT: Duration = Duration::from_secs(1200 + TIME_LIMIT.as_secs());
 /// Longest total time of repeated requests to a busy service.
-const BUSY: Duration = Duration::from_secs(180);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(180);
 /// Maximum number of requests to a service that does not answer while a task runs, and the pause between them.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+const MAX_ATTEMPTS: u32 = 5;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait until publishing is done, and the pause between two checks.
-const SETTLE: Duration = Duration::from_secs(60);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How often a wait checks whether it should stop.
-const HEAR: Duration = Duration::from_millis(50);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Time between two checks of a wait whether it should stop.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum size of the output that is kept, in bytes; no scenario expects as much.
-const MAX_STDOUT: usize = 8 << 20;
+const MAX_STDOUT_BYTES: usize = 8 << 20;
 
 /// State that the waiting thread and the working thread share.
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Control {
         loop {
             self.check()?;
             match until.checked_duration_since(Instant::now()) {
-                Some(left) if !left.is_zero() => sleep(left.min(HEAR)),
+                Some(left) if !left.is_zero() => sleep(left.min(STOP_POLL_INTERVAL)),
                 _ => return Ok(()),
             }
         }
@@ -88,7 +88,7 @@ pub struct Done {
 
 /// Runs a task and deletes it.
 pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) -> Result<Done, TaskError> {
-    run_within(client, spec, control, settle, BUSY)
+    run_within(client, spec, control, settle, BUSY_TIMEOUT)
 }
 
 /// Runs a task like [`run`], with another time limit for waiting on a busy service; all refusals of the task share this limit.
@@ -137,7 +137,7 @@ fn delete(client: &Client, id: &TaskId) -> Result<(), ClientError> {
             Err(ClientError::Refused { problem, .. }) if problem.status == 404 => return Ok(()),
             Err(ClientError::Refused { problem, .. }) if problem.status == 409 && Instant::now() < until => {
                 client.cancel(id)?;
-                sleep(LOOK_AGAIN);
+                sleep(SETTLE_POLL_INTERVAL);
             }
             other => return other,
         }
@@ -180,7 +180,7 @@ fn follow(
     watch: Stopwatch,
     control: &Control,
 ) -> Result<(String, Moment, Option<String>), TaskError> {
-    let until = Instant::now() + END;
+    let until = Instant::now() + TASK_TIMEOUT;
     let (mut stdout, mut from) = (String::new(), 0);
     let mut broken: Option<String> = None;
     let mut failures = 0;
@@ -197,7 +197,7 @@ fn follow(
                     Ok(Some(Event::Output { stream, text, next })) => {
                         failures = 0;
                         from = next.unwrap_or(from);
-                        if stream == StreamName::Stdout && stdout.len() < MAX_STDOUT {
+                        if stream == StreamName::Stdout && stdout.len() < MAX_STDOUT_BYTES {
                             stdout.push_str(&text);
                         }
                     }
@@ -210,14 +210,14 @@ fn follow(
         };
         control.check()?;
         failures += 1;
-        if failures >= ATTEMPTS {
+        if failures >= MAX_ATTEMPTS {
             return Err(error.into());
         }
         if Instant::now() > until {
             return Err(TaskError::Overdue {
                 url: client.url().to_owned(),
                 id: id.clone(),
-                limit: END,
+                limit: TASK_TIMEOUT,
             });
         }
         broken = Some(format!(
@@ -226,7 +226,7 @@ fn follow(
         ));
         let pause = match &error {
             ClientError::Busy { retry_after, .. } => *retry_after,
-            _ => PAUSE,
+            _ => RETRY_PAUSE,
         };
         control.sleep(pause)?;
     }
@@ -239,15 +239,15 @@ fn broke_off(client: &Client, reason: impl ToString) -> ClientError {
     }
 }
 
-/// Waits until the service has nothing to do, publishing included: no run is to pay for another one. False where others
-/// keep it at work.
+/// Waits until the service has nothing to do, publishing included, so that no run slows the next one. False if other
+/// clients keep the service busy.
 fn quiet(client: &Client, control: &Control) -> Result<bool, TaskError> {
-    let until = Instant::now() + SETTLE;
+    let until = Instant::now() + SETTLE_TIMEOUT;
     while metrics::is_at_work(&client.metrics()?) {
         if Instant::now() > until {
             return Ok(false);
         }
-        control.sleep(LOOK_AGAIN)?;
+        control.sleep(SETTLE_POLL_INTERVAL)?;
     }
     Ok(true)
 }

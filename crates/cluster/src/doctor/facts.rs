@@ -7,11 +7,11 @@ use crate::kind_cli::KindFound;
 
 /// A fact, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known<T> {
+pub enum Fact<T> {
     /// The fact was read.
-    Yes(T),
+    Known(T),
     /// The fact could not be read, and why.
-    No(String),
+    Unknown(String),
 }
 
 /// All facts.
@@ -22,13 +22,13 @@ pub struct Facts {
     /// The Docker engine.
     pub docker: Docker,
     /// The `kind` program.
-    pub kind: Kind,
+    pub kind: KindProgram,
     /// The image that tasks run in.
-    pub image: Known<Image>,
+    pub image: Fact<Image>,
     /// The cluster.
-    pub cluster: Known<Cluster>,
+    pub cluster: Fact<Cluster>,
     /// Two runs of the same task, one right after the other.
-    pub smoke_test: Known<SmokeTest>,
+    pub smoke_test: Fact<SmokeTest>,
     /// System packages that the user asked about.
     pub names: Vec<Name>,
 }
@@ -87,9 +87,9 @@ pub enum Docker {
 
 /// The `kind` program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum KindProgram {
     /// The result of the search for the program.
-    Looked(KindFound),
+    Searched(KindFound),
     /// The program is not needed: the cluster is not a kind cluster of ours.
     NotNeeded,
 }
@@ -113,21 +113,21 @@ pub struct Cluster {
     /// Name and readiness of each node; `Err` has the problem that the node reports.
     pub nodes: Vec<(String, Result<(), String>)>,
     /// True if a node has the image.
-    pub image_on_node: Known<bool>,
+    pub image_on_node: Fact<bool>,
     /// True if the folder of the volumes is mounted into the node; not for clusters with dynamic volumes.
-    pub volumes_mounted: Known<bool>,
+    pub volumes_mounted: Fact<bool>,
     /// Owner of each volume's folder on the node.
-    pub owners: Known<Vec<(String, u32)>>,
+    pub owners: Fact<Vec<(String, u32)>>,
     /// The claims that should exist.
     pub claims: Vec<Claim>,
     /// Seconds by which the cluster's clock is ahead of ours.
-    pub clock_ahead_s: Known<i64>,
+    pub clock_ahead_s: Fact<i64>,
     /// The addresses that the network policy closes.
-    pub addresses: Known<Addresses>,
+    pub addresses: Fact<Addresses>,
     /// Leftovers of interrupted runs: `secret/task-abc`, `epoch first-1`.
     pub leftovers: Vec<String>,
     /// True if the kubelet is configured to accept cgroup v1.
-    pub kubelet_accepts_cgroup_v1: Known<bool>,
+    pub kubelet_accepts_cgroup_v1: Fact<bool>,
 }
 
 /// Which addresses of the cluster are closed to tasks.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::api::ClusterApi;
 use crate::connection::{self, ClusterConnection};
-use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Name, SmokeTest};
+use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Fact, Facts, Image, KindProgram, Name, SmokeTest};
 use crate::doctor::host;
 use crate::facts::ClaimFacts;
 use crate::manifests::{self, FOLDERS};
@@ -40,25 +40,25 @@ const SMOKE_TEST_SYSTEM: &str = "gnused";
 pub async fn facts(checkout: &Checkout, options: &DoctorOptions) -> Result<Facts> {
     let (docker, engine) = docker().await;
     let kind = match &options.cluster.context {
-        Some(_) => Kind::NotNeeded,
-        None => Kind::Looked(kind_cli::look(checkout).await?),
+        Some(_) => KindProgram::NotNeeded,
+        None => KindProgram::Searched(kind_cli::look(checkout).await?),
     };
     let reference = task_image::reference(checkout).unwrap_or_else(|| REPOSITORY.to_owned());
     let image = match &engine {
         Some(engine) => known(image(engine, &reference).await),
-        None => Known::No("see docker.running".to_owned()),
+        None => Fact::Unknown("see docker.running".to_owned()),
     };
     let engine = engine.as_ref().filter(|_| options.cluster.context.is_none());
     let image_id = match &image {
-        Known::Yes(image) => image.id.clone(),
-        Known::No(_) => None,
+        Fact::Known(image) => image.id.clone(),
+        Fact::Unknown(_) => None,
     };
     let api = match connection::api(&options.cluster).await {
         Ok(api) => known(api_says(&api, options).await.map(|cluster| (api, cluster))),
-        Err(error) => Known::No(format!("{error:#}")),
+        Err(error) => Fact::Unknown(format!("{error:#}")),
     };
     let (cluster, smoke_test) = match api {
-        Known::Yes((api, mut cluster)) => {
+        Fact::Known((api, mut cluster)) => {
             if let Some(engine) = engine {
                 node_says(
                     engine,
@@ -70,9 +70,9 @@ pub async fn facts(checkout: &Checkout, options: &DoctorOptions) -> Result<Facts
                 .await;
             }
             let smoke_test = pods_say(checkout, api, options, &mut cluster).await;
-            (Known::Yes(cluster), smoke_test)
+            (Fact::Known(cluster), smoke_test)
         }
-        Known::No(why) => (Known::No(why), Known::No("see cluster.reachable".to_owned())),
+        Fact::Unknown(why) => (Fact::Unknown(why), Fact::Unknown("see cluster.reachable".to_owned())),
     };
     Ok(Facts {
         host: host::look(checkout, &folders(options)?, &ports(checkout, options)?),
@@ -85,10 +85,10 @@ pub async fn facts(checkout: &Checkout, options: &DoctorOptions) -> Result<Facts
     })
 }
 
-fn known<T>(result: Result<T>) -> Known<T> {
+fn known<T>(result: Result<T>) -> Fact<T> {
     match result {
-        Ok(fact) => Known::Yes(fact),
-        Err(error) => Known::No(format!("{error:#}")),
+        Ok(fact) => Fact::Known(fact),
+        Err(error) => Fact::Unknown(format!("{error:#}")),
     }
 }
 
@@ -147,11 +147,11 @@ async fn pods_say(
     api: ClusterApi,
     options: &DoctorOptions,
     cluster: &mut Cluster,
-) -> Known<SmokeTest> {
+) -> Fact<SmokeTest> {
     let ready = cluster.nodes.iter().any(|(_, ready)| ready.is_ok());
     let bound = |claim: &Claim| claim.phase.as_deref() == Some("Bound");
     if !ready || !cluster.claims.iter().all(bound) {
-        return Known::No("see cluster.node-ready and pvc.bound".to_owned());
+        return Fact::Unknown("see cluster.node-ready and pvc.bound".to_owned());
     }
     let driver = match connection::config(checkout).await {
         Ok(config) => ClusterConnection { api, config }.driver().await,
@@ -159,14 +159,14 @@ async fn pods_say(
     };
     let driver = match driver {
         Ok(driver) => driver,
-        Err(error) => return Known::No(format!("{error:#}")),
+        Err(error) => return Fact::Unknown(format!("{error:#}")),
     };
     cluster.leftovers = match driver.leftovers().await {
         Ok(found) => found,
         Err(failure) => vec![format!("something that cannot be listed: {failure}")],
     };
     if options.no_smoke_test {
-        return Known::No("left out by --no-smoke-test".to_owned());
+        return Fact::Unknown("left out by --no-smoke-test".to_owned());
     }
     if let Ok(usage) = status::measure(&driver).await {
         for (volume, name) in [("python", PYTHON_CLAIM), ("system", NIX_CLAIM)] {
@@ -178,7 +178,7 @@ async fn pods_say(
     }
     match timeout(SMOKE_TEST_TIMEOUT, smoke_test(&driver)).await {
         Ok(smoke_test) => known(smoke_test),
-        Err(_) => Known::No(format!("two runs took longer than {} s", SMOKE_TEST_TIMEOUT.as_secs())),
+        Err(_) => Fact::Unknown(format!("two runs took longer than {} s", SMOKE_TEST_TIMEOUT.as_secs())),
     }
 }
 
@@ -202,14 +202,14 @@ async fn api_says(api: &ClusterApi, options: &DoctorOptions) -> Result<Cluster> 
     Ok(Cluster {
         context: context.unwrap_or_else(|| format!("kind-{}", options.cluster.name)),
         nodes: nodes.collect(),
-        image_on_node: Known::No(unseen()),
-        volumes_mounted: Known::No(unseen()),
-        owners: Known::No(unseen()),
+        image_on_node: Fact::Unknown(unseen()),
+        volumes_mounted: Fact::Unknown(unseen()),
+        owners: Fact::Unknown(unseen()),
         claims: claims.to_vec(),
         clock_ahead_s: known(api.clock_ahead_s(&api.namespace).await),
         addresses: known(addresses(api).await),
         leftovers: Vec::new(),
-        kubelet_accepts_cgroup_v1: Known::No(unseen()),
+        kubelet_accepts_cgroup_v1: Fact::Unknown(unseen()),
     })
 }
 
@@ -251,18 +251,18 @@ async fn node_says(engine: &Engine, name: &str, reference: &str, image_id: Optio
     }
     let folders = node::folders(engine, id).await;
     cluster.volumes_mounted = match &folders {
-        Ok(folders) => Known::Yes(folders.is_some()),
-        Err(error) => Known::No(format!("{error:#}")),
+        Ok(folders) => Fact::Known(folders.is_some()),
+        Err(error) => Fact::Unknown(format!("{error:#}")),
     };
     cluster.owners = match folders {
-        Ok(Some(folders)) => Known::Yes(
+        Ok(Some(folders)) => Fact::Known(
             folders
                 .into_iter()
                 .map(|folder| (folder.name, folder.owner.map_or(u32::MAX, |(user, _)| user)))
                 .collect(),
         ),
-        Ok(None) => Known::No("see volume.mounted".to_owned()),
-        Err(error) => Known::No(format!("{error:#}")),
+        Ok(None) => Fact::Unknown("see volume.mounted".to_owned()),
+        Err(error) => Fact::Unknown(format!("{error:#}")),
     };
     cluster.kubelet_accepts_cgroup_v1 = known(node::kubelet_accepts_cgroup_v1(engine, id).await);
 }

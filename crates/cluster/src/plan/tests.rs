@@ -104,7 +104,7 @@ fn the_tasks_of_a_service_go_only_when_asked_for() {
     assert_eq!(service_data("c", true, true), None);
     let told = service_data("c", true, false).unwrap();
     assert!(
-        told.contains("cluster c") && told.contains("hint: `cargo xtask down --service-data`"),
+        told.contains("cluster c") && told.contains("with `cargo xtask down --service-data`"),
         "{told}"
     );
 }

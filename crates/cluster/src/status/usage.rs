@@ -41,6 +41,8 @@ pub async fn measure(driver: &KubeDriver) -> Result<UsageReport> {
             report: MaintainReport::Usage(usage),
         } => Ok(usage),
         PodMaintainReport::Failed { failure } => Err(failure.into()),
-        other => Err(failed!("an answer to another question: {other:?}")),
+        other => Err(failed!(
+            "the pod answered with something other than its usage: {other:?}"
+        )),
     }
 }

@@ -19,27 +19,34 @@ pub struct TraceFile {
 }
 
 impl TraceFile {
-    /// Reads the trace once. `-` is standard input, which is copied to a temporary file because it is read several times.
+    /// Opens the file and reads the trace once.
     ///
     /// # Errors
     /// The trace cannot be read, or is not a trace.
     pub fn open(path: &Path) -> Result<TraceFile> {
-        let file = if path == Path::new("-") {
-            let mut spool = tempfile::tempfile().context("making a temporary file")?;
-            std::io::copy(&mut std::io::stdin().lock(), &mut spool).context("reading standard input")?;
-            spool
-        } else {
-            let opened = File::open(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
-            if !opened.metadata().is_ok_and(|found| found.is_file()) {
-                return Err(Error::input(format!(
-                    "{} is no file\nhint: name the trace itself",
-                    path.display()
-                )));
-            }
-            opened
-        };
-        let (catalog, faults) =
-            read(&file, &mut |_| {}).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            return Err(Error::input(format!(
+                "{name} is not a file\nhint: give the path of the trace file itself"
+            )));
+        }
+        TraceFile::first_pass(&name, file)
+    }
+
+    /// Copies the trace of a stream to a temporary file, because it is read several times, and reads it once. `name` is the
+    /// stream's name in errors.
+    ///
+    /// # Errors
+    /// The stream cannot be read or copied, or is not a trace.
+    pub fn spool(name: &str, mut stream: impl Read) -> Result<TraceFile> {
+        let mut file = tempfile::tempfile().context("making a temporary file")?;
+        std::io::copy(&mut stream, &mut file).with_context(|| format!("copying {name} to a temporary file"))?;
+        TraceFile::first_pass(name, file)
+    }
+
+    fn first_pass(name: &str, file: File) -> Result<TraceFile> {
+        let (catalog, faults) = read(&file, &mut |_| {}).map_err(|error| Error::input(format!("{name}: {error}")))?;
         Ok(TraceFile { file, catalog, faults })
     }
 
@@ -57,7 +64,7 @@ pub fn describe_faults(faults: &Faults) -> Vec<String> {
         .collect();
     let more = faults.count - warnings.len() as u64;
     if more > 0 {
-        warnings.push(format!("{more} more lines are not as they should be"));
+        warnings.push(format!("{more} more lines are invalid"));
     }
     warnings
 }

@@ -14,12 +14,12 @@ pub fn line(volume: Volume, bytes: u64, file_system: Option<FileSystem>, recorde
     let claim = division(built.unwrap_or(0));
     let rest = match built {
         Some(built) => format!(
-            "{} that was being built at one time + {} headroom",
+            "{} for concurrent builds (recorded peak) + {} headroom",
             units::bytes(built),
             units::bytes(claim.headroom_bytes)
         ),
         None => format!(
-            "{} for what is being built and headroom (nothing recorded tells the peak)",
+            "{} for concurrent builds and headroom (no peak is recorded)",
             units::bytes(claim.headroom_bytes)
         ),
     };
@@ -37,7 +37,7 @@ pub fn line(volume: Volume, bytes: u64, file_system: Option<FileSystem>, recorde
         .saturating_add(claim.building_bytes)
         .saturating_add(claim.file_system_bytes);
     let too_small = match needed > bytes {
-        true => format!("; that is {} too little for such builds", units::bytes(needed - bytes)),
+        true => format!("; that is {} too small for these builds", units::bytes(needed - bytes)),
         false => String::new(),
     };
     format!(
@@ -66,18 +66,18 @@ mod tests {
     fn the_line_of_a_volume_has_the_parts_of_its_claim() {
         let text = line(Volume::Python, 20 * GIB, None, None);
         assert!(
-            text.starts_with("python volume: claim 20.0 GiB = budget 17.6 GiB + 2.40 GiB for what is being built"),
+            text.starts_with("python volume: claim 20.0 GiB = budget 17.6 GiB + 2.40 GiB for concurrent builds"),
             "{text}"
         );
         assert!(text.contains("a folder of the node"), "{text}");
         let trace = generate(&preset("team").unwrap());
         let text = line(Volume::System, 40 * GIB, Some(FileSystem::Ext4), Some(&trace));
         assert!(
-            text.contains("that was being built at one time") && text.contains("(ext4 assumed)"),
+            text.contains("for concurrent builds (recorded peak)") && text.contains("(ext4 assumed)"),
             "{text}"
         );
         let text = line(Volume::Python, GIB / 64, None, Some(&trace));
-        assert!(text.contains("too little for such builds"), "{text}");
+        assert!(text.contains("too small for these builds"), "{text}");
     }
 
     #[test]

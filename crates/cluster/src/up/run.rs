@@ -129,7 +129,7 @@ fn after_cluster(config: &KubeConfig, options: &UpOptions) -> Vec<Planned> {
         ),
         create("folders", "for the user that tasks run as"),
         create("volumes", "the folders of the caches are made"),
-        create("routes", "no way from pods to link-local addresses"),
+        create("routes", "rules that keep pods from link-local addresses"),
     ];
     if !options.no_smoke_test {
         todo.push(create("task", "a first task is run"));

@@ -28,7 +28,7 @@ pub async fn act(step: &str, up: &UpContext<'_>, setup: &TaskSetup, steps: &Step
         "objects" => {
             steps.begin(step, "applying the manifests");
             setup.apply(&up.api, up.options.recreate, steps).await?;
-            steps.end("all are as they should be");
+            steps.end("all are up to date");
             Ok(())
         }
         "folders" => own_folders(up, setup, steps).await,
@@ -70,10 +70,10 @@ async fn close_routes(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) 
     let Some(Node { engine, container }) = up.node()? else {
         return Ok(());
     };
-    steps.begin("routes", "closing the way from pods to link-local addresses");
+    steps.begin("routes", "blocking pods from link-local addresses");
     let ranges = setup.open_ranges.as_deref().unwrap_or_default();
     node::close_link_local(engine, container, ranges).await?;
-    steps.end("no pod reaches link-local addresses");
+    steps.end("pods cannot reach link-local addresses");
     Ok(())
 }
 

@@ -200,7 +200,7 @@ impl Engine {
             .changes("CMD []")
             .build();
         let what = format!("making {reference} of container {container}");
-        let patient = self.docker.clone().with_timeout(super::stream::SILENCE);
+        let patient = self.docker.clone().with_timeout(super::stream::SILENCE_TIMEOUT);
         let committed = patient.commit_container(options, ContainerConfig::default()).await;
         committed
             .map_err(|error| super::stream::failed(what, &error))

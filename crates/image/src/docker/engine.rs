@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::credentials;
 use super::endpoint::{Endpoint, Settings};
 use super::engine_error::{self, EngineError, has_client};
-use super::stream::{self, ANSWER, SILENCE, Says, Upload, answer, chain, failed, follow, overdue};
+use super::stream::{self, ANSWER_TIMEOUT, SILENCE_TIMEOUT, Says, Upload, answer, chain, failed, follow, overdue};
 use super::types::{Build, BuildCache, EngineInfo, Listener, StoredImage, split};
 
 /// Docker Engine 19.03.
@@ -52,10 +52,15 @@ impl Engine {
     /// What is wrong.
     pub async fn look(endpoint: &Endpoint) -> Result<Engine, EngineError> {
         let docker = open(endpoint)?;
-        let docker = match timeout(ANSWER, docker.negotiate_version()).await {
+        let docker = match timeout(ANSWER_TIMEOUT, docker.negotiate_version()).await {
             Ok(Ok(docker)) => docker,
             Ok(Err(error)) => return Err(EngineError::NoAnswer(error.to_string())),
-            Err(_) => return Err(EngineError::NoAnswer(format!("silent for {} s", ANSWER.as_secs()))),
+            Err(_) => {
+                return Err(EngineError::NoAnswer(format!(
+                    "silent for {} s",
+                    ANSWER_TIMEOUT.as_secs()
+                )));
+            }
         };
         if docker.client_version() < OLDEST_API {
             return Err(EngineError::TooOld(docker.client_version().to_string()));
@@ -95,7 +100,7 @@ impl Engine {
     /// # Errors
     /// It does not answer.
     pub async fn image(&self, reference: &str) -> Result<Option<StoredImage>> {
-        let found = timeout(ANSWER, self.docker.inspect_image(reference)).await;
+        let found = timeout(ANSWER_TIMEOUT, self.docker.inspect_image(reference)).await;
         let image = match found.with_context(|| format!("looking for image {reference}: no answer"))? {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other.map_err(|error| failed(format!("looking for image {reference}"), &error))?,
@@ -140,7 +145,7 @@ impl Engine {
             .rm(true)
             .forcerm(true)
             .build();
-        let patient = self.docker.clone().with_timeout(SILENCE);
+        let patient = self.docker.clone().with_timeout(SILENCE_TIMEOUT);
         let stream = patient.build_image(options, None, Some(bollard::body_full(context.into())));
         let mut id = None;
         let mut said = stream::LastLines::default();
@@ -167,7 +172,7 @@ impl Engine {
         let what = format!("loading {} into the Docker engine", archive.display());
         let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
         let body = bollard::body_try_stream(Upload::open(archive)?.pieces().map_ok(Into::into));
-        let patient = self.docker.clone().with_timeout(SILENCE);
+        let patient = self.docker.clone().with_timeout(SILENCE_TIMEOUT);
         let stream = patient.import_image(options, body, None);
         follow(&what, stream, |info| {
             stream::tell(listen, info.stream.as_deref().or(info.status.as_deref()), None)
@@ -188,7 +193,7 @@ impl Engine {
             .tag(tag)
             .build();
         let body = bollard::body_try_stream(Upload::open(archive)?.pieces().map_ok(Into::into));
-        let patient = self.docker.clone().with_timeout(SILENCE);
+        let patient = self.docker.clone().with_timeout(SILENCE_TIMEOUT);
         let stream = patient.create_image(Some(options), Some(body), None);
         follow(&what, stream, |info| stream::tell(listen, info.status.as_deref(), None)).await
     }
@@ -200,7 +205,7 @@ impl Engine {
     pub async fn save(&self, reference: &str, file: &Path) -> Result<()> {
         let what = format!("saving {reference} into {}", file.display());
         let mut written = std::fs::File::create(file).with_context(|| what.clone())?;
-        let patient = self.docker.clone().with_timeout(SILENCE);
+        let patient = self.docker.clone().with_timeout(SILENCE_TIMEOUT);
         let mut result = Ok(());
         let mut write = |piece: &[u8]| std::io::Write::write_all(&mut written, piece);
         follow(&what, patient.export_image(reference), |piece| {
@@ -243,7 +248,7 @@ impl Engine {
     /// A container uses it.
     pub async fn remove_image(&self, reference: &str) -> Result<()> {
         let removed = timeout(
-            SILENCE,
+            SILENCE_TIMEOUT,
             self.docker
                 .remove_image(reference, None::<query::RemoveImageOptions>, None),
         )
@@ -257,7 +262,7 @@ impl Engine {
 
 fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     let host = endpoint.host.as_str();
-    let seconds = ANSWER.as_secs();
+    let seconds = ANSWER_TIMEOUT.as_secs();
     let opened = match (host.split_once("://"), &endpoint.certificates) {
         (Some(("unix", socket)), _) => {
             // Connect without bollard first: its errors do not distinguish a denied socket from a missing one.

@@ -1,4 +1,4 @@
-//! What is wrong with a Docker engine, in words that end with the next step.
+//! Problems with a Docker engine, each with the next step.
 
 use std::io::ErrorKind;
 
@@ -14,16 +14,16 @@ pub enum EngineError {
     NotRunning,
     /// Something listens, but this user may not use it.
     NotAllowed,
-    /// It answers in a way that was not understood.
+    /// The engine does not answer, or its answer is not understood.
     NoAnswer(String),
-    /// It speaks an older API than is needed.
+    /// The engine has an older API than is needed.
     TooOld(String),
-    /// Its address is of a kind that is not supported.
+    /// The engine's address is of a kind that is not supported.
     Unsupported,
 }
 
 impl EngineError {
-    /// What an error of connecting to a socket means.
+    /// The meaning of an error of connecting to a socket.
     pub fn of_socket(kind: ErrorKind, has_client: bool) -> EngineError {
         match kind {
             ErrorKind::PermissionDenied => EngineError::NotAllowed,
@@ -54,15 +54,15 @@ impl EngineError {
                  with DOCKER_HOST or `docker context use`",
             ),
             EngineError::NotAllowed => (
-                owned("you may not talk to the Docker engine"),
+                owned("this user may not access the Docker engine"),
                 "add yourself to its group (`sudo usermod -aG docker \"$USER\"`, then log in again), or use rootless Docker",
             ),
             EngineError::NoAnswer(said) => (
                 ["the Docker engine does not answer: ", said].concat(),
-                "`docker version` shows what the docker program makes of it; if it hangs too, restart the engine",
+                "run `docker version`; if it hangs too, restart the engine",
             ),
             EngineError::TooOld(version) => (
-                ["the Docker engine speaks API ", version, ", which is too old"].concat(),
+                ["the Docker engine has API ", version, ", which is too old"].concat(),
                 "update Docker Engine to 20.10 or later",
             ),
             EngineError::Unsupported => (
@@ -80,7 +80,7 @@ pub fn has_client() -> bool {
     folders.any(|folder| folder.join("docker").is_file())
 }
 
-/// The next step for something the engine said while it worked.
+/// The next step for an error message of the engine.
 pub fn hint(said: &str) -> &'static str {
     let said = said.to_ascii_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));

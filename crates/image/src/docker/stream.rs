@@ -1,4 +1,4 @@
-//! What goes to and comes from the engine piece by piece: an archive that is sent, and what is said meanwhile.
+//! Streams to and from the engine: uploads of archives, and progress messages.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,25 +14,25 @@ use tokio::time::timeout;
 use super::engine_error;
 use super::types::Listener;
 
-/// How long the engine may take to answer a question.
-pub const ANSWER: Duration = Duration::from_secs(30);
-/// How long a piece of work may go without saying anything: a silent step of a build, or an unpacked layer.
-pub const SILENCE: Duration = Duration::from_secs(600);
+/// Longest time until the engine answers a request.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time without output during one piece of work, such as a silent step of a build or the unpacking of a layer.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// An error in the engine's own words.
+/// An error message of the engine.
 pub trait Says {
-    /// What was said.
+    /// The text of the message.
     fn said(&self) -> String;
 }
 
-/// An error that says what was done, what the engine said and what to do next.
+/// An error with the failed action, the engine's message and the next step.
 pub fn failed(what: impl AsRef<str>, error: &impl Says) -> Error {
     let said = error.said();
     let (said, hint) = (said.trim(), engine_error::hint(&said));
     failed!("{}: {said}\nhint: {hint}", what.as_ref())
 }
 
-/// An error with its causes; those of an HTTP client keep the one that matters for last.
+/// An error with its causes; the last cause of an HTTP client is the one that matters.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -47,27 +47,31 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// An error that says that something took longer than it may.
+/// The error of an action that exceeded its time limit.
 pub fn overdue(what: &str, deadline: Duration) -> Error {
     let (seconds, hint) = (deadline.as_secs(), engine_error::hint("i/o timeout"));
     failed!("{what}: not done after {seconds} s\nhint: {hint}")
 }
 
-/// Waits for the answer to a question.
+/// Waits for the answer to a request.
 ///
 /// # Errors
-/// The engine refuses, or is silent for [`ANSWER`].
+/// The engine refuses, or is silent for [`ANSWER_TIMEOUT`].
 pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
-    let answered = timeout(ANSWER, question).await;
-    let answered =
-        answered.map_err(|_| failed!("{what}: the Docker engine is silent\nhint: {}", engine_error::hint("")))?;
+    let answered = timeout(ANSWER_TIMEOUT, question).await;
+    let answered = answered.map_err(|_| {
+        failed!(
+            "{what}: the Docker engine did not answer\nhint: {}",
+            engine_error::hint("")
+        )
+    })?;
     answered.map_err(|error| failed(what, &error))
 }
 
-/// Takes everything that a stream says. It may go on for long, but not without a word.
+/// Passes each message of a stream to `take`. The stream may last for any time, but each message must come in time.
 ///
 /// # Errors
-/// The engine says that it failed, goes away, or is silent for [`SILENCE`].
+/// The engine says that it failed, goes away, or is silent for [`SILENCE_TIMEOUT`].
 pub async fn follow<T, E: Says>(
     what: &str,
     stream: impl Stream<Item = Result<T, E>>,
@@ -75,37 +79,39 @@ pub async fn follow<T, E: Says>(
 ) -> Result<()> {
     let mut stream = std::pin::pin!(stream);
     loop {
-        match timeout(SILENCE, stream.next()).await {
+        match timeout(SILENCE_TIMEOUT, stream.next()).await {
             Ok(Some(item)) => take(item.map_err(|error| failed(what, &error))?),
             Ok(None) => return Ok(()),
             Err(_) => {
-                let (seconds, hint) = (SILENCE.as_secs(), engine_error::hint(""));
-                return Err(failed!("{what}: nothing was heard for {seconds} s\nhint: {hint}"));
+                let (seconds, hint) = (SILENCE_TIMEOUT.as_secs(), engine_error::hint(""));
+                return Err(failed!(
+                    "{what}: the Docker engine sent nothing for {seconds} s\nhint: {hint}"
+                ));
             }
         }
     }
 }
 
 const PIECE_BYTES: usize = 1 << 20;
-/// Pieces that wait for the engine: enough to keep the disk and the socket busy at once.
+/// Pieces that wait for the engine: enough to keep disk and socket busy at the same time.
 const PIECES: usize = 4;
 
-/// A file on its way to the engine.
+/// A file that is uploaded to the engine.
 pub struct Upload {
     file: File,
 }
 
 impl Upload {
-    /// Opens it.
+    /// Opens the file.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read.
     pub fn open(path: &Path) -> Result<Upload> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         Ok(Upload { file })
     }
 
-    /// Its bytes, read on a thread of their own, which ends when the receiver is dropped.
+    /// The file's bytes, read on a separate thread, which ends when the receiver is dropped.
     pub fn pieces(self) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
         let (send, receive) = mpsc::channel(PIECES);
         let mut file = self.file;
@@ -130,7 +136,7 @@ impl Upload {
     }
 }
 
-/// Passes on what was said, with the layer that it is about.
+/// Passes on a progress message, with the layer that it belongs to.
 pub fn tell(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
     let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else {
         return;
@@ -141,7 +147,7 @@ pub fn tell(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
     }
 }
 
-/// The last lines that a build said: if it fails, the engine's message is only the exit code.
+/// The last lines of a build's output: if a build fails, the engine's message has only the exit code.
 #[derive(Debug, Default)]
 pub struct LastLines {
     lines: VecDeque<String>,
@@ -158,7 +164,7 @@ impl LastLines {
         self.lines.push_back(line.trim_end().to_owned());
     }
 
-    /// As the beginning of an error message.
+    /// The kept lines as the beginning of an error message.
     pub fn in_words(&self) -> String {
         let mut text = String::from("the build said last:");
         for line in &self.lines {

@@ -57,8 +57,8 @@ fn compile(context: &BuildContext<'_>, component: &Component, staging: &Path) ->
     Ok(())
 }
 
-/// Copies everything that a component is made of into a folder, checked against go.sum, adds the links that its module has
-/// lost, and leaves the shell there. Go takes no other files for those of a module in its cache.
+/// Copies all sources of a component into a folder, checked against go.sum, adds the links that its module has lost, and
+/// leaves the shell there. For a module in its cache, Go accepts no other files.
 fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
     let module = component.module.as_deref().context("it is not a module")?;
     fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -69,28 +69,28 @@ fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
     shell.change_dir(folder);
     command::run(
         cmd!(shell, "go mod vendor"),
-        &format!("copying what {} is made of", component.name),
+        &format!("copying the sources of {}", component.name),
     )?;
     add_links(&folder.join("vendor").join(module), &component.links)
 }
 
-/// Puts a copy of what it points to in the place of each link.
+/// Replaces each link by a copy of the file that it points to.
 fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
     for (place, to) in links {
         let link = module.join(place);
         if link.exists() {
             return Err(failed!(
-                "the module has {place} by now: {} need not name it as a link",
+                "the module already has {place}\nhint: delete this link from {}",
                 super::pins::FILE
             ));
         }
         let target = link.with_file_name(to);
-        fs::copy(&target, &link).with_context(|| format!("{place} is to be {to}, which the module does not have"))?;
+        fs::copy(&target, &link).with_context(|| format!("cannot copy {to} to {place} in the module"))?;
     }
     Ok(())
 }
 
-/// Where the files of a component's module lie, after Go has checked them.
+/// The folder of a component's module, after Go has checked its files.
 ///
 /// # Errors
 /// Go cannot fetch the module.

@@ -11,8 +11,8 @@ use super::recipe::FOLDER;
 use super::reproducible::EPOCH_S;
 use crate::docker::Engine;
 
-/// How long a pull may take.
-const PULL: Duration = Duration::from_secs(600);
+/// Longest time for a pull.
+const PULL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The release that assemble.sh knows the packages of.
 const SUITE: &str = "bookworm";
 const REPOSITORY: &str = "hybrid-cache-debian-base";
@@ -39,8 +39,8 @@ pub struct Ready {
 }
 
 impl Base {
-    /// What `--base` says.
-    pub fn of_flag(flag: Option<&str>) -> Base {
+    /// The base that `--base` selects.
+    pub fn from_flag(flag: Option<&str>) -> Base {
         match flag {
             // As in `up`: what one builds, the other finds.
             None => Base::PublicOrDebian,
@@ -107,7 +107,7 @@ impl BaseContext<'_> {
         self.progress.step(&["pulling ", reference].concat());
         let pulled = self
             .engine
-            .pull(reference, PULL, &mut |line| self.progress.detail(line))
+            .pull(reference, PULL_TIMEOUT, &mut |line| self.progress.detail(line))
             .await;
         match pulled {
             // A base that only this engine has is as good as it gets.
@@ -246,9 +246,9 @@ mod tests {
 
     #[test]
     fn a_person_may_name_any_base() {
-        assert_eq!(Base::of_flag(None), Base::default());
+        assert_eq!(Base::from_flag(None), Base::default());
         assert_eq!(Base::default(), Base::PublicOrDebian);
-        assert_eq!(Base::of_flag(Some("debian")), Base::Debian);
-        assert_eq!(Base::of_flag(Some("debian:12")), Base::Named("debian:12".to_owned()));
+        assert_eq!(Base::from_flag(Some("debian")), Base::Debian);
+        assert_eq!(Base::from_flag(Some("debian:12")), Base::Named("debian:12".to_owned()));
     }
 }

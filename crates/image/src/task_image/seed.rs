@@ -20,10 +20,10 @@ use super::contents;
 use super::recipe::REPOSITORY;
 use crate::docker::{Engine, Executed, OneShotContainer};
 
-/// Longest that the packages of one task may take.
-const EACH: Duration = Duration::from_secs(900);
-/// For packing, beyond that.
-const PACKING: Duration = Duration::from_secs(600);
+/// Longest time to prepare the packages of one task.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(900);
+/// Longest time to pack the prepared caches.
+const PACK_TIMEOUT: Duration = Duration::from_secs(600);
 /// Name of the image before its own is known.
 const UNNAMED: &str = "hybrid-cache-image-seeded:latest";
 /// Where the runner of the image looks for certificates.
@@ -84,7 +84,7 @@ pub async fn ensure_seeded(
         protocol: POD_PROTOCOL_VERSION,
         tasks: seed.tasks,
         network: network_settings(checkout).await?,
-        prepare_ms: u64::try_from(EACH.as_millis()).unwrap_or(u64::MAX),
+        prepare_ms: u64::try_from(PREPARE_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         max_age_s: DEFAULT_MAX_AGE_S,
     };
     let text = serde_json::to_vec(&request)?;
@@ -102,7 +102,7 @@ pub async fn ensure_seeded(
         command: &["pod-seed"],
         files: files(&text, &certificates::bundle()?)?,
         volumes: &[PYTHON_MOUNT, NIX_MOUNT, "/task", "/etc/ssl/certs", "/tmp"],
-        deadline: EACH.saturating_mul(tasks) + PACKING,
+        deadline: PREPARE_TIMEOUT.saturating_mul(tasks) + PACK_TIMEOUT,
     };
     engine.run_into(&once, RAW, judge).await?;
     // The same request finds other versions at another time, so the name is a hash of the content and not of the request.
@@ -141,7 +141,7 @@ fn judge(executed: &Executed) -> Result<()> {
         PodMaintainReport::Done => Ok(()),
         PodMaintainReport::Failed { failure } => Err(Error::task(format!("the image cannot be warmed: {failure}"))),
         PodMaintainReport::Maintained { .. } | PodMaintainReport::SetAside { .. } => Err(failed!(
-            "the image's runner answered another question than it was asked"
+            "the image's runner answered with something other than the end of its work"
         )),
     }
 }

@@ -264,13 +264,13 @@ impl Pasta {
             .map_err(|error| format!("the router's routes: {error}"))?
         {
             if !self.listen(&mut said) {
-                return Err(format!("pasta ended: {}", last_words(&said)));
+                return Err(format!("pasta ended: {}", last_lines(&said)));
             }
             if Instant::now() > deadline {
                 let limit = PASTA_START_TIMEOUT.as_secs();
                 return Err(format!(
                     "pasta provided no default route within {limit} s: {}",
-                    last_words(&said)
+                    last_lines(&said)
                 ));
             }
             let mut watched = [PollFd::from_borrowed_fd(self.stderr.as_fd(), PollFlags::empty())];
@@ -302,7 +302,7 @@ impl Drop for Pasta {
 }
 
 /// The last lines of pasta's standard error, without the complaint about a missing system log.
-fn last_words(said: &[u8]) -> String {
+fn last_lines(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("syslog")).collect();
     lines

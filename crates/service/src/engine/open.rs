@@ -82,7 +82,7 @@ impl Engine {
         });
         let tenant = Tenant::default();
         let engine = Engine { inner, tenant };
-        engine.take_up().await.map_err(|error| OpenError::Database {
+        engine.start().await.map_err(|error| OpenError::Database {
             path: engine.inner.store.path().to_owned(),
             message: error.to_string(),
         })?;
@@ -90,12 +90,12 @@ impl Engine {
     }
 
     /// Counts the stored tasks, adopts those that an earlier process left, and starts the loops.
-    async fn take_up(&self) -> Result<(), ServiceError> {
+    async fn start(&self) -> Result<(), ServiceError> {
         let inner = Arc::clone(&self.inner);
         let counted = Arc::clone(&inner);
         let count = move |sql: &_| rows::each_outcome(sql, |outcome| counted.metrics.note_end(&outcome));
         inner.store.read_all(count).await?;
-        recover::take_up(&inner).await?;
+        recover::adopt_tasks(&inner).await?;
         let loops = [
             tokio::spawn(dispatch::run(Arc::clone(&inner))),
             tokio::spawn(housekeeping::run(Arc::clone(&inner))),

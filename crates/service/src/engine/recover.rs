@@ -31,7 +31,7 @@ enum Plan {
 }
 
 /// Adopts every task that an earlier process left active.
-pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
+pub async fn adopt_tasks(inner: &Arc<Inner>) -> Result<(), ServiceError> {
     for (left, cancel_requested) in inner.store.read_all(rows::left_under_way).await? {
         let (tenant, id) = (left.tenant.clone(), left.summary.id.clone());
         let intent = if cancel_requested { Intent::Cancel } else { Intent::Run };

@@ -110,7 +110,7 @@ fn gauges(report: Result<MaintainReport, Failure>) -> Result<Vec<VolumeGauge>, S
             .into()),
         MaintainReport::Failed { failure } => Err(failure.to_string()),
         MaintainReport::Contents(_) | MaintainReport::Gc(_) | MaintainReport::Verify(_) => {
-            Err("another question was answered".to_owned())
+            Err("the caches answered with something other than their usage".to_owned())
         }
     }
 }

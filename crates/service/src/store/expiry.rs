@@ -40,7 +40,7 @@ pub enum Expiry {
 }
 
 /// A task to delete.
-struct Leaving {
+struct ExpiredTask {
     seq: i64,
     id: TaskId,
     stored: String,
@@ -51,15 +51,15 @@ struct Leaving {
     kept_bytes: u64,
 }
 
-macro_rules! leaving {
+macro_rules! select_tasks {
     ($rest:literal) => {
         concat!("SELECT seq, id, state, tenant, kept_bytes FROM task ", $rest)
     };
 }
 
-fn read(row: &Row<'_>) -> Result<Leaving, SqlError> {
+fn read(row: &Row<'_>) -> Result<ExpiredTask, SqlError> {
     let kept_bytes = u64::try_from(row.integer(4)?).unwrap_or_default();
-    Ok(Leaving {
+    Ok(ExpiredTask {
         seq: row.integer(0)?,
         id: TaskId::parse(&row.text(1)?).ok_or_else(|| SqlError::unexpected("a stored id is none"))?,
         stored: row.text(2)?,
@@ -76,36 +76,37 @@ pub fn expire(context: &mut WriteContext<'_>, expiry: &Expiry, batch: u32) -> Re
     if let Expiry::Large(_, bytes) = expiry {
         most = most.min(*bytes);
     }
-    let mut leaving = candidates(context, expiry, i64::from(batch))?;
+    let mut expired = candidates(context, expiry, i64::from(batch))?;
     let mut bytes = 0;
-    let enough = leaving.iter().position(|task| {
+    let enough = expired.iter().position(|task| {
         bytes += task.bytes;
         bytes >= most
     });
-    leaving.truncate(enough.map_or(leaving.len(), |last| last + 1));
-    if leaving.is_empty() {
+    expired.truncate(enough.map_or(expired.len(), |last| last + 1));
+    if expired.is_empty() {
         return Ok(Vec::new());
     }
-    let seqs = leaving.iter().map(|task| task.seq).collect::<Vec<_>>();
+    let seqs = expired.iter().map(|task| task.seq).collect::<Vec<_>>();
     let seqs = rows::to_json("list", &seqs)?;
     context.sql.execute(GONE, &[seqs.as_str().into()])?;
-    for task in &leaving {
+    for task in &expired {
         context.tally.remove(&task.tenant, &task.stored);
         if task.stored == State::Saved.stored() {
             context.tally.unsave(&task.tenant, task.kept_bytes);
         }
     }
-    Ok(leaving.into_iter().map(|task| task.id).collect())
+    Ok(expired.into_iter().map(|task| task.id).collect())
 }
 
-fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leaving>, SqlError> {
-    const OLD: &str = leaving!("WHERE ended_us IS NOT NULL AND ended_us < ? ORDER BY ended_us LIMIT ?");
+fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<ExpiredTask>, SqlError> {
+    const OLD: &str = select_tasks!("WHERE ended_us IS NOT NULL AND ended_us < ? ORDER BY ended_us LIMIT ?");
     // `+` makes SQLite walk the table in the order of submission: the first tasks have nearly all ended.
-    const MANY: &str = leaving!(
+    const MANY: &str = select_tasks!(
         "INDEXED BY task_by_tenant WHERE tenant = ? AND +state IN ('ended', 'cancelled') ORDER BY seq LIMIT ?"
     );
-    const LARGE: &str =
-        leaving!("INDEXED BY task_by_tenant_kept WHERE tenant = ? AND ended_us IS NOT NULL ORDER BY ended_us LIMIT ?");
+    const LARGE: &str = select_tasks!(
+        "INDEXED BY task_by_tenant_kept WHERE tenant = ? AND ended_us IS NOT NULL ORDER BY ended_us LIMIT ?"
+    );
     let batch = Value::Integer(batch);
     match expiry {
         Expiry::Old(before_us) => context.sql.query(OLD, &[(*before_us).into(), batch], read),
@@ -145,10 +146,15 @@ fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result
 
 /// The first saved tasks, as far as they are old enough: those after them were submitted later. See [`stamp_anew`] for
 /// a clock that was set back.
-fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>) -> Result<Vec<Leaving>, SqlError> {
+fn forgotten(
+    sql: &Connection,
+    tenant: &Tenant,
+    before_us: i64,
+    batch: Value<'_>,
+) -> Result<Vec<ExpiredTask>, SqlError> {
     const FIRST: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us < ?2";
-    const ONE: &str = leaving!("WHERE seq = ?");
+    const ONE: &str = select_tasks!("WHERE seq = ?");
     let values = [tenant.as_str().into(), before_us.into(), batch];
     let seqs = sql.query(FIRST, &values, |row| row.integer(0))?;
     let mut found = Vec::new();

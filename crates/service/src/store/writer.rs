@@ -66,7 +66,7 @@ where
 }
 
 enum Message {
-    Work(Box<dyn WriteOp>),
+    Write(Box<dyn WriteOp>),
     Close,
 }
 
@@ -117,7 +117,7 @@ impl Writer {
             made: None,
             reply,
         };
-        let sent = self.sender.send(Message::Work(Box::new(job))).await;
+        let sent = self.sender.send(Message::Write(Box::new(job))).await;
         sent.map_err(|_| SqlError::unexpected("the database was closed"))?;
         answer.await.map_err(gone)?
     }
@@ -146,7 +146,7 @@ impl Bench {
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
-                    Message::Work(work) => group.push(work),
+                    Message::Write(work) => group.push(work),
                     Message::Close => open = false,
                 }
                 next = (open && group.len() < GROUP)

@@ -140,9 +140,9 @@ fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What a transition writes beside the state.
+/// The columns that a transition writes in addition to the state.
 #[derive(Default)]
-struct Beside<'a> {
+struct TransitionColumns<'a> {
     queue_seq: Option<i64>,
     queued_us: Option<i64>,
     started_us: Option<i64>,
@@ -160,7 +160,7 @@ fn step(
     (tenant, id): TaskKey<'_>,
     before: State,
     event: Event,
-    beside: &Beside<'_>,
+    columns: &TransitionColumns<'_>,
 ) -> Result<Result<State, State>, SqlError> {
     const STEP: &str = "UPDATE task SET state = ?, ticket = ?, queue_seq = coalesce(?, queue_seq), \
          queued_us = coalesce(?, queued_us), started_us = coalesce(?, started_us), ended_us = ?, waiting_for = ?, \
@@ -174,7 +174,7 @@ fn step(
     // A final task keeps its ticket.
     let ticket = after.ticket().or(before.ticket().filter(|_| after.name().is_final()));
     let ticket = ticket.map(|ticket| rows::to_json("ticket", ticket)).transpose()?;
-    let outcome = beside.outcome;
+    let outcome = columns.outcome;
     let json = outcome.map(|outcome| rows::to_json("outcome", outcome)).transpose()?;
     let text_bytes = match before {
         State::Saved => Some(rows::kept_bytes(context.sql, id)?),
@@ -194,11 +194,11 @@ fn step(
     let values = [
         after.stored().into(),
         ticket.as_deref().into(),
-        beside.queue_seq.into(),
-        beside.queued_us.into(),
-        beside.started_us.into(),
-        beside.ended_us.into(),
-        beside.waiting_for.into(),
+        columns.queue_seq.into(),
+        columns.queued_us.into(),
+        columns.started_us.into(),
+        columns.ended_us.into(),
+        columns.waiting_for.into(),
         end_kind.into(),
         exit_code.into(),
         outcome
@@ -258,12 +258,12 @@ pub fn queue(
     if waiting >= limit {
         return Ok(Queued::Full(waiting));
     }
-    let beside = Beside {
+    let columns = TransitionColumns {
         queue_seq: context.sql.first(NEXT, &[], |row| row.integer(0))?,
         queued_us: Some(now_us),
-        ..Beside::default()
+        ..TransitionColumns::default()
     };
-    match step(context, (tenant, id), state, Event::Run, &beside)? {
+    match step(context, (tenant, id), state, Event::Run, &columns)? {
         Ok(_) => Ok(Queued::Now),
         Err(state) => Ok(Queued::Before(state.name())),
     }
@@ -312,11 +312,11 @@ pub fn claim(
     let (spec, unlike) = newer::spec(&spec);
     let ticket = ticket(driver, &id);
     let event = Event::Claim { ticket: ticket.clone() };
-    let beside = Beside {
+    let columns = TransitionColumns {
         started_us: Some(now_us),
-        ..Beside::default()
+        ..TransitionColumns::default()
     };
-    let moved = step(context, (&tenant, &id), State::Queued, event, &beside)?;
+    let moved = step(context, (&tenant, &id), State::Queued, event, &columns)?;
     Ok(moved.is_ok().then_some(Claimed {
         tenant,
         id,
@@ -356,12 +356,12 @@ pub fn advance(
     let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(None);
     };
-    let beside = Beside {
+    let columns = TransitionColumns {
         started_us: matches!(event, Event::Start { .. }).then_some(now_us),
         waiting_for,
-        ..Beside::default()
+        ..TransitionColumns::default()
     };
-    match step(context, (tenant, id), state, event, &beside)? {
+    match step(context, (tenant, id), state, event, &columns)? {
         Ok(_) => Ok(Some(asked(context, id)?)),
         Err(_) => Ok(None),
     }
@@ -378,12 +378,12 @@ pub fn end(
     let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(None);
     };
-    let beside = Beside {
+    let columns = TransitionColumns {
         ended_us: Some(now_us),
         outcome,
-        ..Beside::default()
+        ..TransitionColumns::default()
     };
-    Ok(step(context, (tenant, id), state, event, &beside)?.ok())
+    Ok(step(context, (tenant, id), state, event, &columns)?.ok())
 }
 
 /// The result of cancelling a task.
@@ -412,11 +412,11 @@ pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): TaskKey<'_>, now_us:
         }
         Some(state) => state,
     };
-    let beside = Beside {
+    let columns = TransitionColumns {
         ended_us: Some(now_us),
-        ..Beside::default()
+        ..TransitionColumns::default()
     };
-    match step(context, (tenant, id), state, Event::Cancel, &beside)? {
+    match step(context, (tenant, id), state, Event::Cancel, &columns)? {
         Ok(_) => Ok(Cancelled::Now),
         Err(state) => Ok(Cancelled::Before(state.name())),
     }

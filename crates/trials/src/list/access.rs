@@ -3,7 +3,7 @@
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, program, with_python, with_six};
 use crate::error::TrialError;
 use crate::probe::{Packages, Probe};
@@ -22,7 +22,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[Protection::Landlock, Protection::Seccomp],
-        work: Work::Probe(Probe {
+        method: AttackMethod::Probe(Probe {
             code: include_str!("../probes/write.py"),
             packages: Packages::Python,
         }),
@@ -34,7 +34,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Probe(Probe {
+        method: AttackMethod::Probe(Probe {
             code: include_str!("../probes/outside.py"),
             packages: Packages::None,
         }),
@@ -47,7 +47,7 @@ pub const ATTACKS: &[Attack] = &[
         needs: &[],
         // A whole volume is not accessible to the user that runs user code, if that user differs from the runner's.
         layers: &[Protection::PrivateFiles],
-        work: Work::Steps(|ground| Box::pin(see_downloads(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(see_downloads(ground))),
     },
     Attack {
         id: "read-another-environment",
@@ -56,16 +56,16 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(another_environment(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(another_environment(ground))),
     },
     Attack {
         id: "read-byte-code-on-a-first-run",
         promise: Protection::Landlock,
-        tries: "A task reads another package's byte-code while its own environment is still in staging.",
+        tries: "A task reads another package's bytecode while its own environment is still in staging.",
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(byte_code_on_a_first_run(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(bytecode_on_a_first_run(ground))),
     },
     Attack {
         id: "read-another-store-path",
@@ -74,7 +74,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[Need::Nix],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(another_store_path(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(another_store_path(ground))),
     },
     Attack {
         id: "other-users-read-the-caches",
@@ -83,7 +83,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(read_by_others(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(read_by_others(ground))),
     },
 ];
 
@@ -107,16 +107,16 @@ async fn another_environment(ground: &AttackContext) -> Result<Verdict, TrialErr
     ground.probe_with(&probe, &known, &json!({})).await
 }
 
-async fn byte_code_on_a_first_run(ground: &AttackContext) -> Result<Verdict, TrialError> {
+async fn bytecode_on_a_first_run(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let wheels = ["six", "trialattacker"].map(|name| Wheel::module(name, "1.0", ""));
     let caches = ground.local_caches(&wheels).await?.caches;
     caches.run_well("fills the caches", &with_six("import six")).await?;
     let code = "import os, six\nprint(os.path.realpath(six.__cached__))";
-    let ran = caches.run_well("tells where its byte-code is", &with_six(code)).await?;
+    let ran = caches.run_well("tells where its bytecode is", &with_six(code)).await?;
     let path = ran.stdout.trim();
     if !path.contains("/bytecode/") {
         return Err(TrialError::Other(format!(
-            "the byte-code of six is at {path}, not in the pool"
+            "the bytecode of six is at {path}, not in the pool"
         )));
     }
     let known = json!({"paths": [path], "folders": [path.rsplit_once('/').map_or("", |(folder, _)| folder)]});

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, with_six};
 use crate::error::TrialError;
 use crate::local_caches::LocalCaches;
@@ -18,11 +18,11 @@ pub const ATTACKS: &[Attack] = &[
     Attack {
         id: "flip-a-bit-in-an-environment",
         promise: Protection::VerifyContent,
-        tries: "A source, a byte-code file and a generated file are changed, added or removed; their sizes and times stay.",
+        tries: "A source, a bytecode file and a generated file are changed, added or removed; their sizes and times stay.",
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(flip_in_environment(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(flip_in_environment(ground))),
     },
     Attack {
         id: "flip-a-bit-in-the-store",
@@ -31,7 +31,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[Need::Nix],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(flip_in_store(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(flip_in_store(ground))),
     },
     Attack {
         id: "remove-what-a-lookup-needs",
@@ -40,7 +40,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(remove_parts(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(remove_parts(ground))),
     },
 ];
 
@@ -76,7 +76,7 @@ fn bytecode(caches: &LocalCaches) -> Result<PathBuf, TrialError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("six.") && name.ends_with(".pyc")
     };
-    let missing = || TrialError::Other("there is no byte-code of six".to_owned());
+    let missing = || TrialError::Other("there is no bytecode of six".to_owned());
     volume::find(&caches.volumes.python, is_six)
         .into_iter()
         .next()
@@ -95,7 +95,7 @@ const DAMAGES: [(&str, Damage); 6] = [
     ("a generated script was changed", |caches| {
         volume::flip(&file(caches, "sixscript")?)
     }),
-    ("byte-code was changed", |caches| volume::flip(&bytecode(caches)?)),
+    ("bytecode was changed", |caches| volume::flip(&bytecode(caches)?)),
     ("a file was added", |caches| {
         let path = file(caches, "six.py")?.with_file_name("trialadded.py");
         fs::write(&path, "x = 1\n").map_err(TrialError::io("adding a file"))

@@ -4,7 +4,7 @@ use hybrid_cache_model::Protection;
 
 use serde_json::json;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::AttackContext;
 use crate::error::TrialError;
 use crate::probe::{Packages, Probe};
@@ -19,7 +19,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[Need::X86],
         layers: &[Protection::Landlock, Protection::Seccomp],
-        work: Work::Steps(|ground| Box::pin(forge_report(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(forge_report(ground))),
     },
     Attack {
         id: "kernel-interfaces",
@@ -28,7 +28,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[Need::X86],
         layers: &[],
-        work: Work::Probe(Probe {
+        method: AttackMethod::Probe(Probe {
             code: include_str!("../probes/syscalls.py"),
             packages: Packages::None,
         }),
@@ -40,7 +40,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[Need::X86],
         layers: &[],
-        work: Work::Probe(Probe {
+        method: AttackMethod::Probe(Probe {
             code: include_str!("../probes/compat.py"),
             packages: Packages::None,
         }),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::{End, Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, program};
 use crate::error::TrialError;
 use crate::probe::{Packages, Probe};
@@ -35,7 +35,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[Protection::MemoryLimit],
-        work: Work::Steps(|ground| Box::pin(fill(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(fill(ground))),
     },
     Attack {
         id: "outlive-the-service",
@@ -44,7 +44,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(oom(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(oom(ground))),
     },
     Attack {
         id: "take-memory",
@@ -53,7 +53,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(memory(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(memory(ground))),
     },
     Attack {
         id: "fork-and-thread-bomb",
@@ -62,7 +62,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(processes(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(processes(ground))),
     },
     Attack {
         id: "ignore-the-time-limit",
@@ -71,7 +71,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(resists(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(resists(ground))),
     },
     Attack {
         id: "flood-output",
@@ -80,7 +80,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(flood(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(flood(ground))),
     },
     Attack {
         id: "open-many-files",
@@ -89,7 +89,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(open_files(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(open_files(ground))),
     },
 ];
 

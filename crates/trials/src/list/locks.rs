@@ -11,7 +11,7 @@ use hybrid_cache_model::{CacheStatus, Protection};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::{Value, json};
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, program, with_python, with_six};
 use crate::caches::Caches;
 use crate::error::TrialError;
@@ -33,7 +33,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[Protection::Landlock],
-        work: Work::Steps(|ground| Box::pin(hold_every_lock(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(hold_every_lock(ground))),
     },
     Attack {
         id: "keep-eviction-away",
@@ -42,7 +42,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(keep_eviction_away(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(keep_eviction_away(ground))),
     },
     Attack {
         id: "run-without-a-lease",
@@ -51,7 +51,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(run_without_a_lease(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(run_without_a_lease(ground))),
     },
     Attack {
         id: "take-the-lease-of-a-new-environment",
@@ -60,7 +60,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(take_a_new_lease(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(take_a_new_lease(ground))),
     },
     Attack {
         id: "evict-in-a-loop",
@@ -69,7 +69,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(evict_in_a_loop(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(evict_in_a_loop(ground))),
     },
 ];
 

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, program};
 use crate::caches::within;
 use crate::error::TrialError;
@@ -32,7 +32,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(connect_to(ground, Which::Loopback))),
+        method: AttackMethod::Steps(|ground| Box::pin(connect_to(ground, Which::Loopback))),
     },
     Attack {
         id: "connect-to-an-abstract-socket",
@@ -41,7 +41,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[Protection::Landlock],
-        work: Work::Steps(|ground| Box::pin(connect_to_abstract(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(connect_to_abstract(ground))),
     },
     Attack {
         id: "be-reached-from-the-machine",
@@ -50,7 +50,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(be_reached(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(be_reached(ground))),
     },
     Attack {
         id: "connect-to-the-machines-addresses",
@@ -59,7 +59,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(connect_to(ground, Which::Addresses))),
+        method: AttackMethod::Steps(|ground| Box::pin(connect_to(ground, Which::Addresses))),
     },
     Attack {
         id: "route-to-link-local",
@@ -68,7 +68,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(route_to_link_local(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(route_to_link_local(ground))),
     },
 ];
 

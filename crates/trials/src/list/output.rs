@@ -8,7 +8,7 @@ use hybrid_cache_model::Protection;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::shown::shown;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::AttackContext;
 use crate::error::TrialError;
 use crate::site::LOCAL;
@@ -22,7 +22,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(like_argos(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(like_argos(ground))),
     },
     Attack {
         id: "output-past-the-runner",
@@ -31,7 +31,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(past_the_runner(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(past_the_runner(ground))),
     },
     Attack {
         id: "output-with-escapes",
@@ -40,7 +40,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(with_escapes(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(with_escapes(ground))),
     },
 ];
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hybrid_cache_model::{End, FailureKind, Protection};
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, with_python};
 use crate::error::TrialError;
 use crate::local_caches::LocalCaches;
@@ -26,7 +26,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(builds_from_source(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(builds_from_source(ground))),
     },
     Attack {
         id: "wheel-brings-our-names",
@@ -35,7 +35,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(brings_our_names(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(brings_our_names(ground))),
     },
     Attack {
         id: "wheel-path-traversal",
@@ -44,7 +44,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(traverses(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(traverses(ground))),
     },
     Attack {
         id: "wheel-symlinks",
@@ -53,7 +53,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(links_out(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(links_out(ground))),
     },
     Attack {
         id: "wheel-replaces-the-interpreter",
@@ -62,7 +62,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(replaces_python(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(replaces_python(ground))),
     },
 ];
 

@@ -3,7 +3,7 @@
 use hybrid_cache_model::{End, FailureKind, Protection};
 use serde_json::json;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, with_python, with_six};
 use crate::caches::Ran;
 use crate::error::TrialError;
@@ -21,11 +21,11 @@ pub const ATTACKS: &[Attack] = &[
     Attack {
         id: "record-claims-another-files-hash",
         promise: Protection::ContentHashes,
-        tries: "A wheel ships a six.py of its own under the hash of the genuine one, so that its byte-code runs for others.",
+        tries: "A wheel ships a six.py of its own under the hash of the genuine one, so that its bytecode runs for others.",
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(claims_a_file(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(claims_a_file(ground))),
     },
     Attack {
         id: "record-claims-another-package",
@@ -34,16 +34,16 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(claims_a_package(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(claims_a_package(ground))),
     },
     Attack {
         id: "wheel-brings-byte-code",
         promise: Protection::ContentHashes,
-        tries: "A wheel ships byte-code for the module of another package in that module's own place.",
+        tries: "A wheel ships bytecode for the module of another package in that module's own place.",
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(brings_bytecode(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(brings_bytecode(ground))),
     },
     Attack {
         id: "decoy-site-packages",
@@ -52,7 +52,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(lays_decoys(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(lays_decoys(ground))),
     },
     Attack {
         id: "installer-leaves-a-package-out",
@@ -61,7 +61,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(leaves_out(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(leaves_out(ground))),
     },
     Attack {
         id: "installer-leaves-a-file-out",
@@ -70,7 +70,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(lists_a_missing_file(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(lists_a_missing_file(ground))),
     },
 ];
 

@@ -8,7 +8,7 @@ use hybrid_cache_service::host;
 use hybrid_cache_service::http::{Access, Tokens};
 use serde_json::json;
 
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, program};
 use crate::error::TrialError;
 use crate::service::TrialService;
@@ -29,7 +29,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(task_uses_service(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(task_uses_service(ground))),
     },
     Attack {
         id: "page-of-another-site",
@@ -38,7 +38,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(another_site(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(another_site(ground))),
     },
     Attack {
         id: "token-file-open-to-others",
@@ -47,7 +47,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(open_token_file(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(open_token_file(ground))),
     },
     Attack {
         id: "other-users-read-the-service",
@@ -56,7 +56,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(read_by_others(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(read_by_others(ground))),
     },
 ];
 

@@ -9,7 +9,7 @@ use hybrid_cache_service::host;
 use serde_json::json;
 
 use super::service::TOKEN;
-use crate::attack::{Attack, Work};
+use crate::attack::{Attack, AttackMethod};
 use crate::attack_context::{AttackContext, program, with_six};
 use crate::error::TrialError;
 use crate::service::TrialService;
@@ -26,7 +26,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: ANYWHERE,
         needs: &[Need::Tenants],
         layers: &[Protection::Landlock],
-        work: Work::Steps(|ground| Box::pin(use_anothers(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(use_anothers(ground))),
     },
     Attack {
         id: "see-another-tenants-tasks",
@@ -35,7 +35,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(see_tasks(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(see_tasks(ground))),
     },
     Attack {
         id: "share-a-private-package",
@@ -44,7 +44,7 @@ pub const ATTACKS: &[Attack] = &[
         sites: LOCAL,
         needs: &[Need::Tenants],
         layers: &[],
-        work: Work::Steps(|ground| Box::pin(share_private(ground))),
+        method: AttackMethod::Steps(|ground| Box::pin(share_private(ground))),
     },
 ];
 

@@ -47,7 +47,7 @@ impl Found {
 enum PathOwner {
     Part(String),
     Environment(String),
-    Beside,
+    Neither,
 }
 
 /// On a Python volume parts are `uv/archive-*/<name>` and `bytecode/<abi>/<key>`, environments
@@ -62,11 +62,11 @@ fn place(kind: Volume, inside: &Path) -> PathOwner {
         .collect();
     match names[..] {
         ["store", _, ..] if kind == Volume::System => PathOwner::Part(names[..2].join("/")),
-        _ if kind == Volume::System => PathOwner::Beside,
+        _ if kind == Volume::System => PathOwner::Neither,
         ["uv", archive, _, ..] if archive.starts_with("archive-") => PathOwner::Part(names[..3].join("/")),
         ["bytecode", _, _, ..] => PathOwner::Part(names[..3].join("/")),
         ["tenants", _, "envs", _, ..] => PathOwner::Environment(names[..4].join("/")),
-        _ => PathOwner::Beside,
+        _ => PathOwner::Neither,
     }
 }
 
@@ -107,8 +107,8 @@ pub fn measure(kind: Volume, volume: &Path) -> Result<Found, TrialError> {
                     environment.parts.insert(part);
                 }
             }
-            PathOwner::Beside if seen.insert(metadata.ino()) => found.beside += weight(metadata),
-            PathOwner::Beside => {}
+            PathOwner::Neither if seen.insert(metadata.ino()) => found.beside += weight(metadata),
+            PathOwner::Neither => {}
         }
         if kind == Volume::System && is_entry(path) {
             let environment = FoundEnvironment {

@@ -1,7 +1,7 @@
 //! Checks of the image, the cluster, its volumes and its caches.
 
 use super::size::size;
-use crate::doctor::facts::{Claim, Cluster, Facts, Known, Name};
+use crate::doctor::facts::{Claim, Cluster, Fact, Facts, Name};
 use crate::doctor::finding::Finding;
 
 /// User that runs tasks and preparations.
@@ -18,15 +18,15 @@ const UP: &str = "cargo xtask up";
 /// Runs a check of the cluster, if there is a cluster.
 fn with(id: &'static str, facts: &Facts, look: impl FnOnce(&Cluster) -> Finding) -> Finding {
     match &facts.cluster {
-        Known::Yes(cluster) => look(cluster),
-        Known::No(_) => Finding::skipped(id, "see cluster.reachable"),
+        Fact::Known(cluster) => look(cluster),
+        Fact::Unknown(_) => Finding::skipped(id, "see cluster.reachable"),
     }
 }
 
-fn known<T>(id: &'static str, fact: &Known<T>, look: impl FnOnce(&T) -> Finding) -> Finding {
+fn known<T>(id: &'static str, fact: &Fact<T>, look: impl FnOnce(&T) -> Finding) -> Finding {
     match fact {
-        Known::Yes(fact) => look(fact),
-        Known::No(why) => Finding::skipped(id, why.clone()),
+        Fact::Known(fact) => look(fact),
+        Fact::Unknown(why) => Finding::skipped(id, why.clone()),
     }
 }
 
@@ -58,8 +58,8 @@ pub(super) fn image_nix(facts: &Facts) -> Finding {
 pub(super) fn reachable(facts: &Facts) -> Finding {
     const ID: &str = "cluster.reachable";
     match &facts.cluster {
-        Known::Yes(cluster) => Finding::good(ID, format!("context {}", cluster.context)),
-        Known::No(why) => Finding::bad(ID, why.clone(), format!("make it: {UP}")),
+        Fact::Known(cluster) => Finding::good(ID, format!("context {}", cluster.context)),
+        Fact::Unknown(why) => Finding::bad(ID, why.clone(), format!("create it: {UP}")),
     }
 }
 
@@ -165,9 +165,9 @@ pub(super) fn claims_bound(facts: &Facts) -> Finding {
             .map(|event| format!(": {event}"))
             .unwrap_or_default();
         let fix = match phase {
-            "Lost" => format!("its PersistentVolume is gone; {UP} --recreate makes both again"),
-            _ => "it waits for a PersistentVolume of its class: kubectl describe pvc says which; name a StorageClass \
-                  of the cluster with --storage-class"
+            "Lost" => format!("its PersistentVolume no longer exists; create both again: {UP} --recreate"),
+            _ => "it waits for a PersistentVolume of its class; `kubectl describe pvc` shows the class: choose a \
+                  StorageClass of the cluster with --storage-class"
                 .to_owned(),
         };
         Finding::bad(ID, format!("{} is {phase}{event}", claim.name), fix)
@@ -178,8 +178,8 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
     const ID: &str = "pvc.size";
     with(ID, facts, |cluster| {
         let bound = || cluster.claims.iter().filter(|claim| claim.capacity_bytes > 0);
-        let fix = "cargo xtask up --python-size QUANTITY --system-size QUANTITY; with --recreate where the class of its \
-                   volume cannot grow";
+        let fix = "enlarge it: cargo xtask up --python-size QUANTITY --system-size QUANTITY; add --recreate if its \
+                   StorageClass cannot expand volumes";
         if let Some(claim) = bound().find(|claim| claim.capacity_bytes < MIN_CLAIM_BYTES) {
             return Finding::bad(ID, format!("{} has {}", claim.name, size(claim.capacity_bytes)), fix);
         }
@@ -191,7 +191,7 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
             Some(fact) => Finding::warning(
                 ID,
                 fact,
-                format!("cargo xtask cache gc --max-bytes SIZE --driver kube; or {fix}"),
+                format!("free space: cargo xtask cache gc --max-bytes SIZE --driver kube; or {fix}"),
             ),
             None => {
                 let shown: Vec<_> = bound()

@@ -4,7 +4,7 @@ use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use super::size::size;
-use crate::doctor::facts::{Docker, Facts, Kind, Known};
+use crate::doctor::facts::{Docker, Fact, Facts, KindProgram};
 use crate::doctor::finding::Finding;
 use crate::kind_cli::KindFound;
 
@@ -70,19 +70,19 @@ pub(super) fn capability(facts: &Facts) -> Finding {
 pub(super) fn cgroup(facts: &Facts) -> Finding {
     const ID: &str = "host.cgroup";
     let accepts = match &facts.cluster {
-        Known::Yes(cluster) => cluster.kubelet_accepts_cgroup_v1.clone(),
-        Known::No(why) => Known::No(why.clone()),
+        Fact::Known(cluster) => cluster.kubelet_accepts_cgroup_v1.clone(),
+        Fact::Unknown(why) => Fact::Unknown(why.clone()),
     };
     match (facts.host.cgroup_version, accepts) {
         (2, _) => Finding::good(ID, "cgroup v2"),
-        (_, Known::Yes(false)) => Finding::bad(
+        (_, Fact::Known(false)) => Finding::bad(
             ID,
-            "cgroup v1, which a kubelet from version 1.35 on refuses unless told otherwise",
-            "set failCgroupV1: false for the kubelet, as manifests/kind-cluster.yaml does, and make the cluster again",
+            "cgroup v1, which a kubelet of version 1.35 or later refuses by default",
+            "set `failCgroupV1: false` for the kubelet, as manifests/kind-cluster.yaml does, and create the cluster again",
         ),
         (_, _) => Finding::warning(
             ID,
-            "cgroup v1: Kubernetes is about to drop it",
+            "cgroup v1, which Kubernetes will soon no longer support",
             "boot with systemd.unified_cgroup_hierarchy=1; until then manifests/kind-cluster.yaml configures the kubelet to accept it",
         ),
     }
@@ -91,27 +91,27 @@ pub(super) fn cgroup(facts: &Facts) -> Finding {
 pub(super) fn kind_installed(facts: &Facts) -> Finding {
     const ID: &str = "kind.installed";
     match &facts.kind {
-        Kind::Looked(KindFound::Missing) => Finding::bad(
+        KindProgram::Searched(KindFound::Missing) => Finding::bad(
             ID,
             "there is no program `kind` on this machine",
-            "`cargo xtask node-image` builds one, together with a node image; or install kind",
+            "build one, together with a node image: `cargo xtask node-image`; or install kind",
         ),
-        Kind::Looked(KindFound::TooOld { program, .. } | KindFound::Usable { program, .. }) => {
+        KindProgram::Searched(KindFound::TooOld { program, .. } | KindFound::Usable { program, .. }) => {
             Finding::good(ID, program.display().to_string())
         }
-        Kind::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
+        KindProgram::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
     }
 }
 
 pub(super) fn kind_version(facts: &Facts) -> Finding {
     const ID: &str = "kind.version";
     match &facts.kind {
-        Kind::Looked(KindFound::TooOld { version, .. }) => Finding::bad(
+        KindProgram::Searched(KindFound::TooOld { version, .. }) => Finding::bad(
             ID,
-            format!("kind {version} does not know what manifests/kind-cluster.yaml asks for"),
+            format!("kind {version} does not support all of manifests/kind-cluster.yaml"),
             "update kind, or build one: cargo xtask node-image",
         ),
-        Kind::Looked(KindFound::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
+        KindProgram::Searched(KindFound::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
         _ => Finding::skipped(ID, "see kind.installed"),
     }
 }
@@ -176,11 +176,11 @@ pub(super) fn inotify(facts: &Facts) -> Finding {
 pub(super) fn user_namespaces(facts: &Facts) -> Finding {
     const ID: &str = "host.user-namespaces";
     match &facts.host.user_namespaces_refused {
-        None => Finding::good(ID, "ordinary users may make user namespaces"),
+        None => Finding::good(ID, "ordinary users can create user namespaces"),
         Some(why) => Finding::warning(
             ID,
-            format!("ordinary users get no user namespace: {why}"),
-            "the local driver and nix-portable's bubblewrap need them; on a cluster nothing does",
+            format!("ordinary users cannot create user namespaces: {why}"),
+            "enable them to use the local driver or nix-portable on this machine; a cluster does not need them",
         ),
     }
 }
@@ -193,12 +193,12 @@ pub(super) fn landlock(facts: &Facts) -> Finding {
         Landlock::FilesAndScopes => Finding::good(ID, "Landlock keeps a task to its own environment"),
         Landlock::Files => Finding::warning(
             ID,
-            "Landlock is older than version 6: not held: a task's signals and abstract sockets stay in its sandbox",
+            "the kernel's Landlock is older than version 6: a task's signals and abstract sockets are not confined",
             fix,
         ),
         Landlock::None => Finding::warning(
             ID,
-            "the kernel has no Landlock: not held: a task reads no environment but its own; `--tenant` is refused",
+            "the kernel has no Landlock: a task can read the environments of other tasks, and `--tenant` is refused",
             fix,
         ),
     }
@@ -207,10 +207,10 @@ pub(super) fn landlock(facts: &Facts) -> Finding {
 pub(super) fn memory_limit(facts: &Facts) -> Finding {
     const ID: &str = "host.memory-limit";
     match &facts.host.memory_limit_lacking {
-        None => Finding::good(ID, "the local driver can bound a task's memory"),
+        None => Finding::good(ID, "the local driver can limit a task's memory"),
         Some(why) => Finding::warning(
             ID,
-            format!("not held: a bound on a local task's memory: {why}"),
+            format!("the local driver cannot limit a task's memory: {why}"),
             "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes …`",
         ),
     }

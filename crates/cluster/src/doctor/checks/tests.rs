@@ -4,7 +4,9 @@ use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use super::judge;
-use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, SmokeTest};
+use crate::doctor::facts::{
+    Addresses, Claim, Cluster, Disk, Docker, Fact, Facts, Host, Image, KindProgram, Name, SmokeTest,
+};
 use crate::doctor::finding::{Finding, Verdict};
 use crate::kind_cli::KindFound;
 
@@ -39,28 +41,28 @@ fn healthy() -> Facts {
             api: "1.50".to_owned(),
             default_runtime: "runc".to_owned(),
         },
-        kind: Kind::Looked(KindFound::Usable {
+        kind: KindProgram::Searched(KindFound::Usable {
             program: "/usr/bin/kind".into(),
             version: "0.33.0".to_owned(),
         }),
-        image: Known::Yes(Image {
+        image: Fact::Known(Image {
             reference: "nix-portable-base:abc".to_owned(),
             id: Some("sha256:1".to_owned()),
             nix: Some("nix-portable 012".to_owned()),
         }),
-        cluster: Known::Yes(Cluster {
+        cluster: Fact::Known(Cluster {
             context: "kind-hybrid-cache".to_owned(),
             nodes: vec![("node".to_owned(), Ok(()))],
-            image_on_node: Known::Yes(true),
-            volumes_mounted: Known::Yes(true),
-            owners: Known::Yes(vec![("/python".to_owned(), 10_001)]),
+            image_on_node: Fact::Known(true),
+            volumes_mounted: Fact::Known(true),
+            owners: Fact::Known(vec![("/python".to_owned(), 10_001)]),
             claims: vec![claim("uv-cache-pvc"), claim("nix-store-pvc")],
-            clock_ahead_s: Known::Yes(0),
-            addresses: Known::Yes(Addresses::default()),
+            clock_ahead_s: Fact::Known(0),
+            addresses: Fact::Known(Addresses::default()),
             leftovers: Vec::new(),
-            kubelet_accepts_cgroup_v1: Known::Yes(true),
+            kubelet_accepts_cgroup_v1: Fact::Known(true),
         }),
-        smoke_test: Known::Yes(SmokeTest {
+        smoke_test: Fact::Known(SmokeTest {
             second: vec![("python".to_owned(), "hit".to_owned())],
             all_hit: true,
             failure: None,
@@ -72,8 +74,8 @@ fn healthy() -> Facts {
 
 fn cluster(facts: &mut Facts) -> &mut Cluster {
     match &mut facts.cluster {
-        Known::Yes(cluster) => cluster,
-        Known::No(why) => panic!("{why}"),
+        Fact::Known(cluster) => cluster,
+        Fact::Unknown(why) => panic!("{why}"),
     }
 }
 
@@ -123,7 +125,7 @@ fn docker() {
     let error = |error: EngineError| move |facts: &mut Facts| facts.docker = Docker::Unusable(error);
     bad("docker.installed", "not installed", error(EngineError::NotInstalled));
     bad("docker.running", "not running", error(EngineError::NotRunning));
-    bad("docker.running", "may not talk", error(EngineError::NotAllowed));
+    bad("docker.running", "may not access", error(EngineError::NotAllowed));
     bad(
         "docker.running",
         "silent",
@@ -135,10 +137,10 @@ fn docker() {
 #[test]
 fn kind() {
     bad("kind.installed", "no program", |facts| {
-        facts.kind = Kind::Looked(KindFound::Missing)
+        facts.kind = KindProgram::Searched(KindFound::Missing)
     });
     bad("kind.version", "0.9.0", |facts| {
-        facts.kind = Kind::Looked(KindFound::TooOld {
+        facts.kind = KindProgram::Searched(KindFound::TooOld {
             program: "kind".into(),
             version: "0.9.0".to_owned(),
         });
@@ -153,7 +155,7 @@ fn the_machine() {
     warning("host.cgroup", "cgroup v1", |facts| facts.host.cgroup_version = 1);
     bad("host.cgroup", "refuses", |facts| {
         facts.host.cgroup_version = 1;
-        cluster(facts).kubelet_accepts_cgroup_v1 = Known::Yes(false);
+        cluster(facts).kubelet_accepts_cgroup_v1 = Fact::Known(false);
     });
     bad("host.ports", "8000", |facts| facts.host.taken_ports = vec![8000]);
     bad("host.disk", "100 MiB", |facts| {
@@ -175,13 +177,13 @@ fn the_machine() {
     warning("host.user-namespaces", "max_user_namespaces is 0", |facts| {
         facts.host.user_namespaces_refused = Some("user.max_user_namespaces is 0".to_owned());
     });
-    warning("host.landlock", "has no Landlock: not held", |facts| {
+    warning("host.landlock", "has no Landlock: a task can read", |facts| {
         facts.host.landlock = Landlock::None;
     });
-    warning("host.landlock", "older than version 6: not held", |facts| {
+    warning("host.landlock", "older than version 6: a task's signals", |facts| {
         facts.host.landlock = Landlock::Files;
     });
-    warning("host.memory-limit", "not held", |facts| {
+    warning("host.memory-limit", "cannot limit", |facts| {
         facts.host.memory_limit_lacking = Some("no control groups are mounted".to_owned());
     });
 }
@@ -189,7 +191,7 @@ fn the_machine() {
 #[test]
 fn the_image() {
     let image = |id: Option<&str>, nix: Option<&str>| {
-        Known::Yes(Image {
+        Fact::Known(Image {
             reference: "nix-portable-base:abc".to_owned(),
             id: id.map(str::to_owned),
             nix: nix.map(str::to_owned),
@@ -202,32 +204,32 @@ fn the_image() {
         facts.image = image(Some("sha256:1"), None)
     });
     bad("image.on-node", "does not have", |facts| {
-        cluster(facts).image_on_node = Known::Yes(false);
+        cluster(facts).image_on_node = Fact::Known(false);
     });
 }
 
 #[test]
 fn the_cluster() {
     bad("cluster.reachable", "refused", |facts| {
-        facts.cluster = Known::No("connection refused".to_owned());
+        facts.cluster = Fact::Unknown("connection refused".to_owned());
     });
     bad("cluster.node-ready", "network not ready", |facts| {
         cluster(facts).nodes = vec![("n".to_owned(), Err("container runtime network not ready".to_owned()))];
     });
     bad("cluster.node-ready", "no node", |facts| cluster(facts).nodes.clear());
     warning("cluster.clock", "120 s", |facts| {
-        cluster(facts).clock_ahead_s = Known::Yes(120)
+        cluster(facts).clock_ahead_s = Fact::Known(120)
     });
     warning("cluster.addresses", "10.8.0.0/14", |facts| {
         let left_open = vec!["10.8.0.0/14".to_owned()];
-        cluster(facts).addresses = Known::Yes(Addresses {
+        cluster(facts).addresses = Fact::Known(Addresses {
             left_open,
             unknown: None,
         });
     });
-    warning("cluster.addresses", "does not tell its pods' addresses", |facts| {
-        let unknown = Some("the cluster does not tell its pods' addresses: x\nhint: name them".to_owned());
-        cluster(facts).addresses = Known::Yes(Addresses {
+    warning("cluster.addresses", "does not state its pods' addresses", |facts| {
+        let unknown = Some("the cluster does not state its pods' addresses: x\nhint: name them".to_owned());
+        cluster(facts).addresses = Fact::Known(Addresses {
             unknown,
             ..Addresses::default()
         });
@@ -240,10 +242,10 @@ fn the_cluster() {
 #[test]
 fn the_volumes() {
     bad("volume.mounted", "no mount", |facts| {
-        cluster(facts).volumes_mounted = Known::Yes(false)
+        cluster(facts).volumes_mounted = Fact::Known(false)
     });
     bad("volume.owner", "user 0", |facts| {
-        cluster(facts).owners = Known::Yes(vec![("/python".to_owned(), 0)]);
+        cluster(facts).owners = Fact::Known(vec![("/python".to_owned(), 0)]);
     });
     bad("pvc.found", "nix-store-pvc", |facts| {
         cluster(facts).claims[1].phase = None;
@@ -267,7 +269,7 @@ fn the_volumes() {
 #[test]
 fn the_cache() {
     bad("cache.works", "python: built", |facts| {
-        facts.smoke_test = Known::Yes(SmokeTest {
+        facts.smoke_test = Fact::Known(SmokeTest {
             second: vec![("python".to_owned(), "built".to_owned())],
             all_hit: false,
             failure: None,
@@ -275,7 +277,7 @@ fn the_cache() {
         });
     });
     bad("cache.works", "OOM", |facts| {
-        facts.smoke_test = Known::Yes(SmokeTest {
+        facts.smoke_test = Fact::Known(SmokeTest {
             second: Vec::new(),
             all_hit: false,
             failure: Some("OOM".to_owned()),
@@ -296,9 +298,9 @@ fn the_cache() {
 fn what_cannot_be_looked_at_names_no_fault_of_its_own() {
     let mut facts = healthy();
     facts.docker = Docker::Unusable(EngineError::NotInstalled);
-    facts.cluster = Known::No("no kubeconfig".to_owned());
-    facts.image = Known::No("see docker.installed".to_owned());
-    facts.smoke_test = Known::No("see cluster.reachable".to_owned());
+    facts.cluster = Fact::Unknown("no kubeconfig".to_owned());
+    facts.image = Fact::Unknown("see docker.installed".to_owned());
+    facts.smoke_test = Fact::Unknown("see cluster.reachable".to_owned());
     let findings = judge(&facts);
     let bad: Vec<_> = findings
         .iter()

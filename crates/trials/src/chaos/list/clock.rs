@@ -24,7 +24,7 @@ const NOW: Duration = Duration::from_secs(300);
 pub const FAULTS: &[Fault] = &[Fault {
     id: "clock-steps",
     promise: Pledge::AnyClock,
-    tries: "Leases, requests and left-overs get time stamps of decades ago and ahead, as a clock leaves that stepped.",
+    tries: "Leases, requests and leftovers get time stamps decades in the past and future, as after a step of the clock.",
     sites: LOCAL,
     needs: &[],
     work: |field| Box::pin(stepped(field)),
