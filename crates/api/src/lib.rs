@@ -69,7 +69,7 @@ pub use events::{EndEvent, StreamName};
 pub use failure::FailureView;
 pub use id::{InvalidTaskId, TaskId};
 pub use list::{ListQuery, TaskList};
-pub use problem::{MEDIA_TYPE, Problem};
+pub use problem::{FieldErrors, MEDIA_TYPE, Problem};
 pub use problem_type::ProblemType;
 pub use responses::{CancelResult, CancelView, Probe, RunView, SubmitAnswer};
 #[cfg(feature = "openapi")]

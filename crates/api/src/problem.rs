@@ -46,9 +46,38 @@ pub struct Problem {
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What is wrong with the task: each remedy once, at most ten. The first is also at the top level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldErrors>,
+    /// How many faults the task has, with those that `errors` does not show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_count: Option<usize>,
     /// Seconds to wait before trying again; the Retry-After header has the same value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
+}
+
+/// Faults of one field of a task that have the same remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct FieldErrors {
+    /// The field, as a JSON pointer (RFC 6901).
+    #[cfg_attr(feature = "openapi", schema(example = "/requirementsFile"))]
+    pub pointer: String,
+    /// The line of the first one, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// What is wrong with the first one.
+    pub detail: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// How many there are.
+    pub count: usize,
+    /// The lines of the others, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_lines: Vec<usize>,
 }
 
 impl Problem {
@@ -66,6 +95,8 @@ impl Problem {
             line: None,
             column: None,
             hint: None,
+            errors: Vec::new(),
+            error_count: None,
             retry_after_seconds: None,
         }
     }

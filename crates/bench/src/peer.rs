@@ -70,7 +70,7 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
 /// The environment does not exist, or the program's output differs from the expected one.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let task = checked(scenario)?;
-    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.context()));
+    let key = RequestKey::new(&PythonRequest::of(&task, &machine.context()));
     let environment = folder.join("requests").join(key.as_str());
     let environment = environment
         .canonicalize()

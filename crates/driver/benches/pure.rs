@@ -80,7 +80,7 @@ fn pure(criterion: &mut Criterion) {
         bencher.iter(|| {
             let context = black_box(&context);
             (
-                RequestKey::new(&PythonRequest::new(&checked.requirements, context)),
+                RequestKey::new(&PythonRequest::of(&checked, context)),
                 SystemKey::new(&checked.system, context),
             )
         });

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{Failure, Outcome, Phase, TaskError, TaskSpec, Tenant};
+use hybrid_cache_model::{Failure, Outcome, Phase, TaskErrors, TaskSpec, Tenant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -125,7 +125,7 @@ impl Room {
 pub enum DriverError {
     /// The task's specification is invalid.
     #[error(transparent)]
-    Invalid(#[from] TaskError),
+    Invalid(#[from] TaskErrors),
     /// There is no such task, or it ended before this process started.
     #[error("this driver knows no task {0}\nhint: it may have ended before this process started")]
     UnknownTicket(Ticket),

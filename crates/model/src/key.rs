@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{EnvironmentContext, IndexScope, Interpreter};
-use crate::requirement::Requirement;
+use crate::requirement::{PythonOptions, Requirement};
 use crate::system::SystemPackage;
+use crate::task::Task;
 
 /// Version of both volumes' layouts; part of every key and of the `FORMAT` file.
 pub const LAYOUT_VERSION: u32 = 2;
@@ -104,8 +105,8 @@ pub struct PythonRequest<'a> {
     pub named_indexes: &'a [(String, String)],
     /// `public`, or `private` for an index that only one tenant may read.
     pub index_scope: &'a str,
-    /// `(name==version, hash)` that the request demands of its files. No request can yet.
-    pub hashes: &'a [(String, String)],
+    /// Hashes and options: `(requirement, hash)` that the request demands of its files, pre-releases, index addresses.
+    pub options: &'a PythonOptions,
     /// Versions that indirect requirements must satisfy. No request can name one yet.
     pub constraints: &'a [Requirement],
     /// `wheels`, as source builds are user code; `sources` for what may be built.
@@ -119,7 +120,23 @@ pub const INDEX_STRATEGY: &str = "first-index";
 /// Source builds run code of a package, so only wheels are installed.
 const BUILDS: &str = "wheels";
 
+/// What a request without options has.
+static NO_OPTIONS: PythonOptions = PythonOptions {
+    hashes: Vec::new(),
+    require_hashes: false,
+    pre_releases: false,
+    indexes: Vec::new(),
+};
+
 impl<'a> PythonRequest<'a> {
+    /// The request of a task in `context`. Everything that finds an environment makes its key from this.
+    pub fn of(task: &'a Task, context: &'a EnvironmentContext) -> PythonRequest<'a> {
+        PythonRequest {
+            options: &task.options,
+            ..PythonRequest::new(&task.requirements, context)
+        }
+    }
+
     /// The request for `requirements` in `context`, with everything fixed that a task cannot choose.
     pub fn new(requirements: &'a [Requirement], context: &'a EnvironmentContext) -> PythonRequest<'a> {
         PythonRequest {
@@ -132,7 +149,7 @@ impl<'a> PythonRequest<'a> {
                 IndexScope::Public => "public",
                 IndexScope::Private => "private",
             },
-            hashes: &[],
+            options: &NO_OPTIONS,
             constraints: &[],
             builds: BUILDS,
             python: "",
@@ -153,8 +170,21 @@ impl RequestKey {
         for (name, identity) in request.named_indexes {
             hasher = hasher.field("named-index", name).field("identity", identity);
         }
-        for (pin, hash) in request.hashes {
+        let options = request.options;
+        for (pin, hash) in &options.hashes {
             hasher = hasher.field("hashed", pin).field("hash", hash);
+        }
+        // Only what is set has a field, so that a request without options keeps its key.
+        for (name, set) in [
+            ("require-hashes", options.require_hashes),
+            ("pre-releases", options.pre_releases),
+        ] {
+            if set {
+                hasher = hasher.field(name, "true");
+            }
+        }
+        for index in &options.indexes {
+            hasher = hasher.field("asked-index", index);
         }
         for constraint in request.constraints {
             hasher = hasher.field("constraint", constraint.as_str());
@@ -247,6 +277,28 @@ mod tests {
     }
 
     #[test]
+    fn a_request_without_options_keeps_the_key_that_it_had_before_there_were_options() {
+        let text = "numpy>=2 ; python_version >= '3.8' and os_name == 'posix',six";
+        assert_eq!(key(text, &context()).as_str(), "157efbb79f9dec7c17f94069c2fd1f80");
+        let task = |file: &str| {
+            let spec = crate::TaskSpec {
+                dependencies: text.to_owned(),
+                requirements_file: file.to_owned(),
+                ..crate::TaskSpec::new("1")
+            };
+            spec.check().unwrap()
+        };
+        let context = context();
+        let of = |file: &str| RequestKey::new(&PythonRequest::of(&task(file), &context));
+        let inert = "--prefer-binary\n--only-binary :all:\n--no-binary :none:\n# a comment\n";
+        assert_eq!(of(inert), key(text, &context));
+        let hash = format!("six==1 --hash=sha256:{}", "0".repeat(64));
+        let files = ["", "--pre", "--require-hashes", "-i https://host.test", "six==1", &hash];
+        let different: std::collections::BTreeSet<_> = files.into_iter().map(of).collect();
+        assert_eq!(different.len(), 6);
+    }
+
+    #[test]
     fn fields_cannot_run_into_each_other() {
         let one = FieldHasher::new("t").field("ab", "c").finish();
         let other = FieldHasher::new("t").field("a", "bc").finish();
@@ -271,6 +323,24 @@ mod tests {
         let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
         let base = PythonRequest::new(&requirements, &context);
         let pairs = [("a".to_owned(), "b".to_owned())];
+        let options = [
+            PythonOptions {
+                hashes: pairs.to_vec(),
+                ..PythonOptions::default()
+            },
+            PythonOptions {
+                require_hashes: true,
+                ..PythonOptions::default()
+            },
+            PythonOptions {
+                pre_releases: true,
+                ..PythonOptions::default()
+            },
+            PythonOptions {
+                indexes: vec!["a".to_owned()],
+                ..PythonOptions::default()
+            },
+        ];
         let libc = Interpreter {
             libc: "glibc 2.28".into(),
             ..context.interpreter.clone()
@@ -297,7 +367,22 @@ mod tests {
                 index_scope: "private",
                 ..base
             },
-            PythonRequest { hashes: &pairs, ..base },
+            PythonRequest {
+                options: &options[0],
+                ..base
+            },
+            PythonRequest {
+                options: &options[1],
+                ..base
+            },
+            PythonRequest {
+                options: &options[2],
+                ..base
+            },
+            PythonRequest {
+                options: &options[3],
+                ..base
+            },
             PythonRequest {
                 constraints: &requirements,
                 ..base

@@ -32,6 +32,6 @@ pub use scenario::{Claim, Scenario};
 pub use shown::shown;
 pub use system::SystemPackage;
 pub use task::{CachePolicy, Task, TaskSpec};
-pub use task_error::TaskError;
+pub use task_error::{TaskError, TaskErrors};
 pub use tenant::Tenant;
 pub use timeline::{Lane, Phase, Span, Temperature, Timeline};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::task_error::TaskErrors;
 use crate::timeline::Timeline;
 
 /// What one cache did for a run.
@@ -149,6 +150,22 @@ impl Failure {
         Failure {
             hint: Some(hint.into()),
             ..self
+        }
+    }
+}
+
+/// One fault as message and hint; several as one message.
+impl From<TaskErrors> for Failure {
+    fn from(errors: TaskErrors) -> Failure {
+        let first = errors.first();
+        if errors.total() > 1 {
+            return Failure::new(FailureKind::InvalidTask, errors.to_string());
+        }
+        let place = first.line.map_or_else(String::new, |line| format!(" line {line}"));
+        let message = format!("{}{place}: {}", first.pointer, first.message);
+        Failure {
+            hint: first.hint.clone(),
+            ..Failure::new(FailureKind::InvalidTask, message)
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::requirement::{self, Requirement};
+use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
-use crate::task_error::TaskError;
+use crate::task_error::{Faults, TaskError, TaskErrors};
 
 /// Largest accepted `pythonCode`, in bytes.
 pub const MAX_CODE_BYTES: usize = 1 << 20;
-/// Most requirements or system packages of one task.
-pub const MAX_REQUIREMENTS: usize = 256;
+/// Most Python requirements of one task; hashes do not count.
+pub const MAX_REQUIREMENTS: usize = 4096;
+/// Most system packages of one task.
+pub const MAX_SYSTEM_PACKAGES: usize = 256;
 
 /// What a user submits: the body of `POST /api/v1/tasks/submit` and a scenario's `request:`.
 ///
@@ -53,6 +55,8 @@ pub struct Task {
     pub code: String,
     /// Python requirements of both fields, normalised, sorted, without repeats.
     pub requirements: Vec<Requirement>,
+    /// Hashes and options of the requirements.
+    pub options: PythonOptions,
     /// System packages, aliases resolved, sorted, without repeats.
     pub system: Vec<SystemPackage>,
     /// Whether to use the caches.
@@ -74,26 +78,42 @@ impl TaskSpec {
     /// Checks every field and puts it into normal form.
     ///
     /// # Errors
-    /// The first field that is not acceptable, with its line if it has lines.
-    pub fn check(&self) -> Result<Task, TaskError> {
-        check_code(&self.python_code)?;
-        let mut requirements = requirement::parse_list("/dependencies", &self.dependencies)?;
-        requirements.extend(requirement::parse_file("/requirementsFile", &self.requirements_file)?);
+    /// Everything in it that is not acceptable, with its line if the field has lines.
+    pub fn check(&self) -> Result<Task, TaskErrors> {
+        let mut faults = Faults::default();
+        faults.keep(check_code(&self.python_code).map_err(TaskErrors::from));
+        let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
+        let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
+        requirements.extend(file.requirements);
         requirements.sort();
         requirements.dedup();
-        limit("/requirementsFile", requirements.len(), "requirements")?;
-        let mut system = system::parse_list("/systemDependencies", &self.system_dependencies)?;
+        let counted = limit(
+            "/requirementsFile",
+            requirements.len(),
+            MAX_REQUIREMENTS,
+            "requirements",
+        );
+        faults.keep(counted.map_err(TaskErrors::from));
+        let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
         system.sort();
         system.dedup();
-        limit("/systemDependencies", system.len(), "system packages")?;
+        let counted = limit(
+            "/systemDependencies",
+            system.len(),
+            MAX_SYSTEM_PACKAGES,
+            "system packages",
+        );
+        faults.keep(counted.map_err(TaskErrors::from));
+        let options = file.options.complete(&requirements);
         let cache = if self.use_cache {
             CachePolicy::Use
         } else {
             CachePolicy::Bypass
         };
-        Ok(Task {
+        faults.result(Task {
             code: self.python_code.clone(),
             requirements,
+            options,
             system,
             cache,
         })
@@ -131,11 +151,11 @@ fn check_code(code: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-fn limit(pointer: &'static str, count: usize, what: &str) -> Result<(), TaskError> {
-    if count <= MAX_REQUIREMENTS {
+fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskError> {
+    if count <= most {
         return Ok(());
     }
-    let message = format!("{count} {what}, at most {MAX_REQUIREMENTS} are accepted");
+    let message = format!("{count} {what}, at most {most} are accepted");
     Err(TaskError {
         pointer,
         line: None,

@@ -26,7 +26,7 @@ fn with_environment(code: &str) -> Case {
     std::fs::write(environment.join("lock.txt"), "numpy==2.4.1\n").unwrap();
     std::fs::write(environment.join("manifest.json"), "{}").unwrap();
     let task = case.request.task.check().unwrap();
-    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &case.request.context));
+    let key = RequestKey::new(&PythonRequest::of(&task, &case.request.context));
     std::os::unix::fs::symlink("../envs/e", root.join("requests").join(key.as_str())).unwrap();
     case
 }

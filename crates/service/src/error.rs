@@ -4,14 +4,14 @@ use hybrid_cache_api::StateName;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hybrid_cache_model::TaskError;
+use hybrid_cache_model::TaskErrors;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The task's text is not acceptable.
     #[error(transparent)]
-    Invalid(#[from] TaskError),
+    Invalid(#[from] TaskErrors),
     /// A parameter other than the task's text is not acceptable.
     #[error("{name}: {message}")]
     Parameter {
@@ -105,7 +105,7 @@ impl ServiceError {
     /// The field of the body at fault, as a JSON pointer.
     pub fn pointer(&self) -> Option<&'static str> {
         match self {
-            ServiceError::Invalid(error) => Some(error.pointer),
+            ServiceError::Invalid(errors) => Some(errors.first().pointer),
             _ => None,
         }
     }

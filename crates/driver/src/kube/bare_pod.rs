@@ -35,7 +35,7 @@ pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, spec: &TaskSpec) -> Result
     let options = SubmitOptions::default();
     let id = ids::unique("bare");
     let started = Instant::now();
-    let invalid = |error: hybrid_cache_model::TaskError| Failure::new(FailureKind::InvalidTask, error.to_string());
+    let invalid = |error: hybrid_cache_model::TaskErrors| Failure::new(FailureKind::InvalidTask, error.to_string());
     let task = spec.check().map_err(invalid)?;
     let (variant, freshness) = (PodVariant::Warm, Freshness::Required);
     let requests = request::for_task(&shared.config, spec, &task, &options, variant, freshness);

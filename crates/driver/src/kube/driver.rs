@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
-use hybrid_cache_model::{Failure, Outcome, Phase, TaskSpec, Tenant};
+use hybrid_cache_model::{Failure, Outcome, Phase, Task, TaskSpec, Tenant};
 use tokio::sync::watch;
 
 use crate::kube::api::cluster::Cluster;
@@ -68,6 +68,14 @@ impl KubeDriver {
         let recorder = Recorder::new(trace, self.shared.config.max_age_s, contents);
         // An error means that an earlier call has set it.
         let _ = self.shared.trace.set(recorder);
+    }
+
+    /// The task, checked also against the index that its pod would use.
+    fn checked(&self, spec: &TaskSpec) -> Result<Task, DriverError> {
+        let task = spec.check()?;
+        task.options
+            .check_indexes(&self.shared.config.network.python_variables)?;
+        Ok(task)
     }
 
     /// Drops the remembered hit of a task's packages, as happens an hour after their use was recorded, so that the next task
@@ -220,7 +228,7 @@ impl Driver for KubeDriver {
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let submitted = SubmittedTask {
             spec: spec.clone(),
-            task: spec.check()?,
+            task: self.checked(spec)?,
             options: options.clone(),
             clock: Instant::now(),
         };

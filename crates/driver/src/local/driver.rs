@@ -123,6 +123,7 @@ impl Driver for LocalDriver {
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let clock = Instant::now();
         let task = spec.check()?;
+        task.options.check_indexes(&self.config.python_tools.variables)?;
         let id = match &options.id {
             Some(id) => folders::check_id(id)?.to_owned(),
             None => ids::unique("task"),

@@ -18,7 +18,7 @@ const TOUCH_AFTER: Duration = Duration::from_secs(60);
 pub fn record(config: &LocalConfig, volumes: &VolumePair, tenant: &Tenant, task: &Task) {
     let context = config.context(tenant);
     if !task.requirements.is_empty() {
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &context));
+        let key = RequestKey::new(&PythonRequest::of(task, &context));
         // The request is a symbolic link to its environment, so this names the environment's own lease.
         let requests = volumes.python.join(tenant.folder()).join("requests");
         touch_file(&requests.join(key.as_str()).join(".lease"));

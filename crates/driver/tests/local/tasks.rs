@@ -11,7 +11,7 @@ use crate::bench::{Bench, difference, is_built, machine, machine_with_nix, pytho
 const HOSTILE: [&str; 14] = [
     "-e ./p",
     "-r /etc/hostname",
-    "--index-url=https://evil.example/simple",
+    "--index-url=file:///srv/simple",
     "x @ file:///etc/passwd",
     "foo @ http://u:${SECRET}@host.example/",
     "git+https://host.example/x",
@@ -60,12 +60,17 @@ async fn what_is_refused_is_refused_before_any_process_starts() {
         let told = bench.refused(&in_file).await;
         assert!(told.starts_with("/requirementsFile line "), "{line}: {told}");
         let told = bench.refused(&python(line, "print(1)")).await;
-        assert!(told.starts_with("/dependencies"), "{line}: {told}");
+        assert!(told.contains("/dependencies: "), "{line}: {told}");
     }
     for name in ["gcc;id", "-f", "../x", "nixpkgs#$(id)", "github:x/y#z", "gcc make"] {
         let told = bench.refused(&system(name, "print(1)")).await;
         assert!(told.starts_with("/systemDependencies"), "{name}: {told}");
     }
+    let elsewhere = TaskSpec {
+        requirements_file: "-i https://evil.example/simple\nidna\n".to_owned(),
+        ..TaskSpec::new("print(1)")
+    };
+    assert!(bench.refused(&elsewhere).await.contains("is not the one in use"));
     assert!(bench.refused(&TaskSpec::new("")).await.contains("the code is empty"));
     assert!(
         bench
@@ -114,6 +119,41 @@ if __name__ == "__main__":
     print("all there")
 "#;
     assert_eq!(bench.run(&TaskSpec::new(code)).await.good(), "all there");
+}
+
+#[tokio::test]
+async fn a_wrong_hash_ends_a_task_before_its_code_also_if_the_package_is_cached() {
+    let test = "a_wrong_hash_ends_a_task_before_its_code_also_if_the_package_is_cached";
+    let Some(config) = machine(test) else { return };
+    let bench = Bench::empty(config);
+    let idna = |hash: &str| TaskSpec {
+        requirements_file: format!("idna==3.10{hash}\n"),
+        ..TaskSpec::new("import idna; print('it runs')")
+    };
+    let wrong = idna(&format!(" --hash=sha256:{}", "0".repeat(64)));
+    for _ in 0..2 {
+        let ran = bench.run(&wrong).await;
+        let failure = ran.failed(FailureKind::Unsatisfiable);
+        assert!(failure.message.contains("Hash mismatch for `idna==3.10`"), "{failure}");
+        assert_eq!(bench.run(&idna("")).await.good(), "it runs");
+    }
+    // Computed by uv; the request with the hash has an environment of its own, and hits it.
+    let failure = bench
+        .run(&wrong)
+        .await
+        .failed(FailureKind::Unsatisfiable)
+        .message
+        .clone();
+    let computed = failure
+        .split("sha256:")
+        .last()
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let right = idna(&format!(" --hash=sha256:{computed}"));
+    assert!(is_built(bench.run(&right).await.python()));
+    assert_eq!(bench.run(&right).await.python(), CacheStatus::Hit);
 }
 
 #[tokio::test]

@@ -18,10 +18,10 @@ pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
     if let Some(extras) = extras {
         normal.push_str(&normal_extras(extras)?);
     }
-    normal.push_str(&normal_specifiers(trim(rest), name)?);
-    if let Some(marker) = marker {
+    normal.push_str(&normal_specifiers(without_parentheses(trim(rest))?, name)?);
+    if let Some(marker) = marker.map(marker::normalise).transpose()?.flatten() {
         normal.push_str(" ; ");
-        normal.push_str(&marker::normalise(marker)?);
+        normal.push_str(&marker);
     }
     Ok(normal)
 }
@@ -89,6 +89,19 @@ fn normal_extras(text: &str) -> Result<String, Refusal> {
     Ok(format!("[{}]", extras.into_iter().collect::<Vec<_>>().join(",")))
 }
 
+/// The specifiers of `name (>=1,<2)`, as PEP 508 allows them.
+fn without_parentheses(text: &str) -> Result<&str, Refusal> {
+    let Some(inner) = text.strip_prefix('(') else {
+        return Ok(text);
+    };
+    let hint = "write the versions without parentheses: `numpy>=1.2`";
+    match inner.strip_suffix(')').map(trim) {
+        Some("") => Err(Refusal::new("nothing between parentheses", hint)),
+        Some(inner) => Ok(inner),
+        None => Err(Refusal::new(format!("an unclosed parenthesis: {}", quote(text)), hint)),
+    }
+}
+
 /// Specifiers as PEP 440 normalises them, sorted by version, without repeats.
 fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
     if text.is_empty() {
@@ -111,7 +124,6 @@ fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
 fn not_a_specifier(text: &str, name: &str) -> Refusal {
     let hint = match text.chars().next() {
         Some('^') => format!("`^` is another tool's; write both bounds: `{name}>=1.2,<2`"),
-        Some('(') => format!("write versions without parentheses: `{name}>=1.2`"),
         Some(',') => "give each requirement a line of its own, without a comma".to_owned(),
         Some(c) if c.is_ascii_digit() => format!(
             "put a comparison before the version: `{name}=={}`",

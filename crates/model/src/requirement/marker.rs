@@ -1,7 +1,8 @@
 //! Environment markers: comparisons of a fixed list of variables with quoted texts, joined by `and` and `or`.
 //!
-//! Stricter than PEP 508, because installers disagree on parts of it: exactly one side is a variable, a version is only
-//! compared with a version, and no text contains what another reader could take for an option or a path.
+//! A comparison without a meaning is left out, as uv does: of two texts or two variables, of a version with what is not
+//! one, or in an order that versions do not have. `and` and `or` join the rest. The names of PEP 345 become those of
+//! PEP 508. A list of versions may have commas between them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +18,8 @@ pub const MAX_MARKER_DEPTH: usize = 16;
 
 const EXAMPLE: &str = "write a comparison such as `python_version >= \"3.11\"`";
 const VERSION_VARIABLES: [&str; 3] = ["python_version", "python_full_version", "implementation_version"];
-const TEXT_VARIABLES: [&str; 8] = [
+const TEXT_VARIABLES: [&str; 9] = [
+    "extra",
     "implementation_name",
     "os_name",
     "platform_machine",
@@ -28,8 +30,18 @@ const TEXT_VARIABLES: [&str; 8] = [
     "sys_platform",
 ];
 
-/// Reads a marker and writes its normal form.
-pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
+/// Older names of variables, with today's.
+const OLD_NAMES: [(&str, &str); 6] = [
+    ("os.name", "os_name"),
+    ("platform.machine", "platform_machine"),
+    ("platform.python_implementation", "platform_python_implementation"),
+    ("platform.version", "platform_version"),
+    ("python_implementation", "platform_python_implementation"),
+    ("sys.platform", "sys_platform"),
+];
+
+/// Reads a marker and writes its normal form; `None` if no comparison in it has a meaning.
+pub(super) fn normalise(text: &str) -> Result<Option<String>, Refusal> {
     let mut reader = Reader {
         tokens: tokens(text)?,
         next: 0,
@@ -39,7 +51,7 @@ pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
     if let Some(token) = reader.peek() {
         return Err(Refusal::new(format!("{token} after the end of a marker"), EXAMPLE));
     }
-    Ok(marker.to_string())
+    Ok(marker.map(|marker| marker.to_string()))
 }
 
 /// A marker in normal form: operands sorted and without repeats, none of an operand's own kind.
@@ -151,12 +163,12 @@ impl Reader {
         found
     }
 
-    fn any(&mut self) -> Result<Marker, Refusal> {
+    fn any(&mut self) -> Result<Option<Marker>, Refusal> {
         let mut parts = BTreeSet::new();
         loop {
             match self.all()? {
-                Marker::Any(inner) => parts.extend(inner),
-                other => _ = parts.insert(other),
+                Some(Marker::Any(inner)) => parts.extend(inner),
+                other => parts.extend(other),
             }
             if !self.take_if(&Token::Word("or".to_owned())) {
                 return Ok(alone(parts, Marker::Any));
@@ -164,12 +176,12 @@ impl Reader {
         }
     }
 
-    fn all(&mut self) -> Result<Marker, Refusal> {
+    fn all(&mut self) -> Result<Option<Marker>, Refusal> {
         let mut parts = BTreeSet::new();
         loop {
             match self.operand()? {
-                Marker::All(inner) => parts.extend(inner),
-                other => _ = parts.insert(other),
+                Some(Marker::All(inner)) => parts.extend(inner),
+                other => parts.extend(other),
             }
             if !self.take_if(&Token::Word("and".to_owned())) {
                 return Ok(alone(parts, Marker::All));
@@ -177,9 +189,9 @@ impl Reader {
         }
     }
 
-    fn operand(&mut self) -> Result<Marker, Refusal> {
+    fn operand(&mut self) -> Result<Option<Marker>, Refusal> {
         if !self.take_if(&Token::Sign("(".to_owned())) {
-            return self.comparison().map(Marker::Comparison);
+            return Ok(self.comparison()?.map(Marker::Comparison));
         }
         self.depth += 1;
         if self.depth > MAX_MARKER_DEPTH {
@@ -194,13 +206,15 @@ impl Reader {
         Ok(inner)
     }
 
-    fn comparison(&mut self) -> Result<String, Refusal> {
+    fn comparison(&mut self) -> Result<Option<String>, Refusal> {
         let left = self.take()?;
         let operator = self.operator()?;
         let right = self.take()?;
         match (left, right) {
-            (Token::Word(variable), Token::Text(text)) => variable_first(&variable, operator, &text),
-            (Token::Text(text), Token::Word(variable)) => text_first(&text, operator, &variable),
+            (Token::Word(variable), Token::Text(text)) => variable_first(known(&variable)?, operator, &text),
+            (Token::Text(text), Token::Word(variable)) => text_first(&text, operator, known(&variable)?),
+            (Token::Word(left), Token::Word(right)) => known(&left).and(known(&right)).map(|_| None),
+            (Token::Text(_), Token::Text(_)) => Ok(None),
             (left, right) => {
                 let message = format!("a marker compares {left} with {right}");
                 Err(Refusal::new(
@@ -229,15 +243,13 @@ impl Reader {
     }
 }
 
-fn alone(mut parts: BTreeSet<Marker>, several: impl Fn(BTreeSet<Marker>) -> Marker) -> Marker {
-    match parts.pop_first() {
-        Some(only) if parts.is_empty() => only,
-        Some(first) => {
-            parts.insert(first);
-            several(parts)
-        }
-        None => several(parts),
+fn alone(mut parts: BTreeSet<Marker>, several: impl Fn(BTreeSet<Marker>) -> Marker) -> Option<Marker> {
+    let first = parts.pop_first()?;
+    if parts.is_empty() {
+        return Some(first);
     }
+    parts.insert(first);
+    Some(several(parts))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,94 +302,79 @@ impl Operator {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum VariableKind {
-    Version,
-    Text,
+/// Today's name of a variable.
+fn known(variable: &str) -> Result<&'static str, Refusal> {
+    let today = OLD_NAMES.iter().find(|(old, _)| *old == variable);
+    let name = today.map_or(variable, |(_, today)| today);
+    let mut names = VERSION_VARIABLES.into_iter().chain(TEXT_VARIABLES);
+    names.find(|one| *one == name).ok_or_else(|| {
+        let names = format!("{}, {}", VERSION_VARIABLES.join(", "), TEXT_VARIABLES.join(", "));
+        Refusal::new(
+            format!("{} is not a marker variable", quote(variable)),
+            format!("known are {names}; texts stand in quotes"),
+        )
+    })
 }
 
-fn variable_kind(variable: &str) -> Result<VariableKind, Refusal> {
-    if VERSION_VARIABLES.contains(&variable) {
-        return Ok(VariableKind::Version);
-    }
-    if TEXT_VARIABLES.contains(&variable) {
-        return Ok(VariableKind::Text);
-    }
-    let hint = match variable {
-        "extra" => "a task has no extras of its own; name the package's: `pandas[excel]`".to_owned(),
-        _ => format!(
-            "known are {}, {}",
-            VERSION_VARIABLES.join(", "),
-            TEXT_VARIABLES.join(", ")
-        ),
-    };
-    Err(Refusal::new(
-        format!("{} is not a marker variable", quote(variable)),
-        hint,
-    ))
-}
-
-fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<String, Refusal> {
-    let kind = variable_kind(variable)?;
-    check_text(text)?;
+fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<Option<String>, Refusal> {
+    let text = quoted(text)?;
     let sign = operator.sign();
-    let value = match kind {
-        VariableKind::Version if operator.is_membership() => version_list(text)?,
-        VariableKind::Version => {
-            let normal = specifier(&format!("{sign}{text}"))?.to_string();
-            normal.strip_prefix(sign).unwrap_or(text).to_owned()
-        }
-        VariableKind::Text if operator == Operator::Compatible => {
-            let hint = "`~=` compares versions only; write `==` or `in`";
-            return Err(Refusal::new(
-                format!("{} is a text, not a version", quote(variable)),
-                hint,
-            ));
-        }
-        VariableKind::Text => text.to_owned(),
+    let inner = &text[1..text.len() - 1];
+    let value = match operator {
+        _ if variable == "extra" => match operator {
+            Operator::Equal | Operator::Unequal => text,
+            _ => return Ok(None),
+        },
+        _ if !VERSION_VARIABLES.contains(&variable) => match operator {
+            Operator::Compatible => return Ok(None),
+            _ => text,
+        },
+        Operator::In | Operator::NotIn => match version_list(inner) {
+            Some(versions) => format!("\"{versions}\""),
+            None => return Ok(None),
+        },
+        _ => match specifier(&format!("{sign}{inner}")) {
+            Ok(normal) => {
+                let normal = normal.to_string();
+                format!("\"{}\"", normal.strip_prefix(sign).unwrap_or(inner))
+            }
+            Err(_) => return Ok(None),
+        },
     };
-    Ok(format!("{variable} {sign} \"{value}\""))
+    Ok(Some(format!("{variable} {sign} {value}")))
 }
 
-fn text_first(text: &str, operator: Operator, variable: &str) -> Result<String, Refusal> {
+fn text_first(text: &str, operator: Operator, variable: &str) -> Result<Option<String>, Refusal> {
     if let Some(turned) = operator.turned() {
         return variable_first(variable, turned, text);
     }
-    if variable_kind(variable)? == VariableKind::Version || !operator.is_membership() {
-        let message = format!("a marker with {} before `{}`", quote(text), operator.sign());
-        return Err(Refusal::new(
-            message,
-            "write the variable first, such as `python_version >= \"3.11\"`",
-        ));
+    let text = quoted(text)?;
+    // A part of a version is not a version, and a task has no extras.
+    let has_order = VERSION_VARIABLES.contains(&variable) || variable == "extra";
+    if has_order || !operator.is_membership() {
+        return Ok(None);
     }
-    check_text(text)?;
-    Ok(format!("\"{text}\" {} {variable}", operator.sign()))
+    Ok(Some(format!("{text} {} {variable}", operator.sign())))
 }
 
-/// Words between single spaces, each beginning with a letter or a digit: no word can be taken for an option, a
-/// comment, a path, a URL or a variable by a reader that does not respect the quotes. (One widely used reader cuts
-/// its lines at the first word that begins with a hyphen, quoted or not.)
-fn check_text(text: &str) -> Result<(), Refusal> {
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '*' | '!' | ',' | '|' | '-');
-    let plain = |word: &str| word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(inner);
-    if text.split(' ').all(plain) {
-        return Ok(());
+/// The text between quotes that it does not contain. The text holds nothing that uv ends a requirement at.
+fn quoted(text: &str) -> Result<String, Refusal> {
+    let mark = if text.contains('"') { '\'' } else { '"' };
+    let words = || text.split(' ').skip(1);
+    let ends = words().any(|word| word.starts_with("--") || word.starts_with('#'));
+    let printable = text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    if text.contains(mark) || ends || !printable {
+        let hint = "use letters, digits and signs of ASCII; no word may begin with `--` or `#`";
+        let message = format!("the text {} cannot stand in a marker", quote(text));
+        return Err(Refusal::new(message, hint));
     }
-    let shown = if text.is_empty() {
-        "an empty text".to_owned()
-    } else {
-        format!("the text {}", quote(text))
-    };
-    let hint = "words of letters, digits and `. _ + * ! , | -`, with single spaces between";
-    Err(Refusal::new(format!("{shown} cannot stand in a marker"), hint))
+    Ok(format!("{mark}{text}{mark}"))
 }
 
-fn version_list(text: &str) -> Result<String, Refusal> {
-    let versions = text.split(' ').map(|one| {
-        Version::from_str(one).map(|version| version.to_string()).map_err(|_| {
-            let hint = "list whole versions with spaces between: `python_version in \"3.11 3.12\"`";
-            Refusal::new(format!("{} is not a version", quote(one)), hint)
-        })
-    });
-    Ok(versions.collect::<Result<Vec<_>, _>>()?.join(" "))
+/// The versions of a list with spaces, commas or bars between them, if there are only versions in it.
+fn version_list(text: &str) -> Option<String> {
+    let words = text.split([' ', ',', '|']).filter(|word| !word.is_empty());
+    let versions = words.map(|one| Version::from_str(one).map(|version| version.to_string()).ok());
+    let versions = versions.collect::<Option<Vec<_>>>()?;
+    Some(versions.join(" "))
 }

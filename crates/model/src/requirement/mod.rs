@@ -1,16 +1,28 @@
-//! Python requirements as users may write them: names, extras, versions and markers, but no URLs, paths or options.
+//! Python requirements as users may write them: every line that uv accepts, except those that would run code, read a
+//! local file, read a variable or contact another host.
 //!
 //! Requirement text is an attack surface: installers read options, paths, URLs and environment variables out of it.
-//! So none of a user's text goes any further. This module refuses everything that is not a plain requirement before any
-//! process starts, and writes accepted requirements again from their parsed parts.
+//! So none of a user's text goes any further. This module refuses such lines before any process starts, and writes
+//! accepted requirements again from their parsed parts.
+//!
+//! The grammar is our own, and pep508_rs only its oracle in tests (`properties.rs`), because a service reads texts of
+//! strangers: pep508_rs 0.9 keeps each marker as a decision diagram in a table of the process that is never freed, and
+//! the diagram doubles with each pair of variables. A marker of 687 bytes (twelve times `('1' in platform_release or
+//! '1' in platform_version)`, joined by `and`) is not printed within 20 seconds, and one of 923 bytes takes 1.7 seconds
+//! to read; ours takes microseconds. A diagram's text would also change the request key of each request with a marker.
 
+mod decode;
+mod foreign;
 mod grammar;
 mod lines;
 mod marker;
+mod options;
 mod refusal;
 mod scan;
 mod specifier;
 
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -21,10 +33,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task_error::TaskError;
+use crate::task_error::{Faults, TaskErrors};
 
-pub use lines::MAX_LINES;
+pub use decode::decode;
+pub use lines::{MAX_LINES, MAX_TEXT_BYTES};
 pub use marker::MAX_MARKER_DEPTH;
+pub use options::PythonOptions;
 pub use refusal::Refusal;
 pub use scan::MAX_REQUIREMENT_BYTES;
 
@@ -50,6 +64,19 @@ impl Requirement {
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
             .unwrap_or(self.0.len());
         &self.0[..end]
+    }
+
+    /// The version specifiers, without extras and marker; empty if any version will do.
+    pub(crate) fn versions(&self) -> &str {
+        let head = self.0.split(" ; ").next().unwrap_or_default();
+        let start = head.find(['<', '>', '=', '!', '~']).unwrap_or(head.len());
+        &head[start..]
+    }
+}
+
+impl AsRef<str> for Requirement {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -84,38 +111,72 @@ impl From<Requirement> for String {
     }
 }
 
+/// What a requirements file asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequirementsFile {
+    /// Its requirements, in its order.
+    pub requirements: Vec<Requirement>,
+    /// Its hashes and options, in its order.
+    pub options: PythonOptions,
+}
+
 /// Reads a comma-separated list.
 ///
 /// A segment that starts with a comparison continues the one before, so `numpy>=1,<2,pandas[a,b]` holds two
 /// requirements. White space, blank lines and extra commas are ignored; a new line separates like a comma.
 ///
 /// # Errors
-/// The first entry that is not a plain requirement.
-pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<Requirement>, TaskError> {
+/// All entries that are not plain requirements.
+pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<Requirement>, TaskErrors> {
     lines::check_size(text).map_err(|refusal| refusal.at(pointer, None))?;
-    let refused = |refusal: Refusal| refusal.at(pointer, None);
-    lines::split_list(text)
-        .iter()
-        .map(|entry| entry.parse().map_err(refused))
-        .collect()
-}
-
-/// Reads the text of a requirements file: one requirement a line, comments from a `#` on.
-///
-/// # Errors
-/// The first line that is not a plain requirement.
-pub fn parse_file(pointer: &'static str, text: &str) -> Result<Vec<Requirement>, TaskError> {
-    lines::check_size(text).map_err(|refusal| refusal.at(pointer, None))?;
-    let mut requirements = Vec::new();
-    for (number, line) in lines::split_file(text) {
-        let entry = scan::without_comment(line).trim_matches([' ', '\t']);
-        if !entry.is_empty() {
-            requirements.push(
-                entry
-                    .parse()
-                    .map_err(|refusal: Refusal| refusal.at(pointer, Some(number)))?,
-            );
+    let (mut requirements, mut faults) = (Vec::new(), Faults::default());
+    for entry in lines::split_list(text) {
+        match entry.parse() {
+            Ok(requirement) => requirements.push(requirement),
+            Err(refusal) => faults.push(Refusal::at(refusal, pointer, None)),
         }
     }
-    Ok(requirements)
+    faults.result(requirements)
+}
+
+/// Reads the text of a requirements file: a requirement, with its hashes, or an option a line; comments from a `#` on.
+///
+/// # Errors
+/// All lines that a task may not have; or what kind of text this is instead.
+pub fn parse_file(pointer: &'static str, text: &str) -> Result<RequirementsFile, TaskErrors> {
+    lines::check_size(text).map_err(|refusal| refusal.at(pointer, None))?;
+    if let Some((line, refusal)) = foreign::whole_text(text) {
+        return Err(refusal.at(pointer, Some(line)).into());
+    }
+    let (mut file, mut faults) = (RequirementsFile::default(), Faults::default());
+    for (number, line) in lines::logical_lines(text) {
+        let entry = line.trim_matches([' ', '\t']);
+        if !entry.is_empty()
+            && let Err(refusal) = file.read_entry(entry)
+        {
+            faults.push(refusal.at(pointer, Some(number)));
+        }
+    }
+    faults.result(file)
+}
+
+impl RequirementsFile {
+    fn read_entry(&mut self, entry: &str) -> Result<(), Refusal> {
+        if let Some(refusal) = foreign::line(entry) {
+            return Err(refusal);
+        }
+        if entry.starts_with('-') {
+            return options::read_line(entry, &mut self.options);
+        }
+        let (text, hashes) = options::split_hashes(entry);
+        let hashes = options::read_hashes(hashes)?;
+        let requirement: Requirement = text.parse()?;
+        if !hashes.is_empty() {
+            options::check_pinned(requirement.as_str(), requirement.versions())?;
+        }
+        let of = |hash| (requirement.to_string(), hash);
+        self.options.hashes.extend(hashes.into_iter().map(of));
+        self.requirements.push(requirement);
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! Refuses what no requirement may contain, before its grammar is parsed: signs of options, paths, URLs, variables and
 //! control characters.
 
+use super::options;
 use super::refusal::{Refusal, quote};
 
 /// Longest accepted requirement, in bytes, its comment aside.
@@ -42,14 +43,22 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
             "remove it; one requirement a line, in plain text",
         ));
     }
-    let words = || text.split([' ', '\t']).filter(|word| !word.is_empty());
-    if let Some(option) = words().find(|word| word.starts_with('-')) {
-        return Err(option_refused(option));
+    // What the quotes of a marker hold is checked there.
+    let head = text.split(';').next().unwrap_or(text).trim_end_matches([' ', '\t']);
+    let mut words = head.split([' ', '\t']).filter(|word| !word.is_empty());
+    if let Some(option) = words.find(|word| word.starts_with('-')) {
+        return Err(options::refused(option));
     }
-    if let Some(refusal) = marks_of_a_place(text) {
+    if let Some(refusal) = marks_of_a_place(head) {
         return Err(refusal);
     }
-    if text.contains('#') {
+    if text.contains("${") {
+        return Err(Refusal::new(
+            format!("an environment variable in {}", quote(text)),
+            PLAIN,
+        ));
+    }
+    if head.contains('#') {
         let message = format!("a `#` within {}", quote(text));
         return Err(Refusal::new(
             message,
@@ -66,30 +75,25 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn option_refused(option: &str) -> Refusal {
-    let name = option.split('=').next().unwrap_or(option);
-    let hint = match name {
-        "-r" | "--requirement" | "-c" | "--constraint" => "put the lines of that file here",
-        "-e" | "--editable" => "name a published package and its version",
-        "--hash" => "leave hashes out: what gets installed is locked with its hashes anyway",
-        "-i" | "--index-url" | "--extra-index-url" | "-f" | "--find-links" | "--no-index" | "--trusted-host" => {
-            "the operator chooses the index; leave the option out"
-        }
-        _ => "only requirements are accepted; leave options out",
-    };
-    Refusal::new(format!("{} is an option", quote(name)), hint)
-}
-
 fn marks_of_a_place(text: &str) -> Option<Refusal> {
     let shown = quote(text);
-    if text.ends_with('\\') {
+    let names_file = |at: usize| {
+        text[at..]
+            .get(..5)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+    };
+    if text.char_indices().any(|(at, _)| names_file(at)) {
+        let hint =
+            "this machine's file is not there when the task runs; write `name==version` of the published package";
         return Some(Refusal::new(
-            format!("{shown} continues on the next line"),
-            "write each requirement on one line",
+            format!("a local file (`file:`, as `pip freeze` leaves it) in {shown}"),
+            hint,
         ));
     }
-    if text.contains("${") {
-        return Some(Refusal::new(format!("an environment variable in {shown}"), PLAIN));
+    let version_control = ["git+", "hg+", "svn+", "bzr+", "git@"];
+    if version_control.iter().any(|scheme| text.contains(scheme)) {
+        let hint = "packages come from the index only; name a published package and its version";
+        return Some(Refusal::new(format!("a repository in {shown}"), hint));
     }
     if text.contains("://") {
         return Some(Refusal::new(
@@ -107,7 +111,7 @@ fn marks_of_a_place(text: &str) -> Option<Refusal> {
             "name a published package and its version",
         ));
     }
-    let first = text.split([' ', '\t', ';']).next().unwrap_or(text).to_ascii_lowercase();
+    let first = text.split([' ', '\t']).next().unwrap_or(text).to_ascii_lowercase();
     if FILE_ENDINGS.iter().any(|ending| first.ends_with(ending)) {
         return Some(Refusal::new(
             format!("{shown} is the name of a file"),

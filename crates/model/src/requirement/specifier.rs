@@ -15,10 +15,6 @@ pub(super) fn specifier(text: &str) -> Result<VersionSpecifier, Refusal> {
             "leave the last comma out",
         ));
     }
-    // What `===` compares are texts, not versions, and installers disagree on it.
-    if text.starts_with("===") {
-        return refuse("asks for arbitrary equality", "write `==` and a version");
-    }
     if text.starts_with('=') && !text.starts_with("==") {
         return refuse(
             "is not a comparison of versions",

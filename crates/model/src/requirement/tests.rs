@@ -19,9 +19,14 @@ fn list(text: &str) -> Vec<String> {
 fn file(text: &str) -> Vec<String> {
     parse_file("/requirementsFile", text)
         .unwrap()
+        .requirements
         .iter()
         .map(ToString::to_string)
         .collect()
+}
+
+fn message<T: std::fmt::Debug>(result: Result<T, TaskErrors>) -> String {
+    result.unwrap_err().first().message.clone()
 }
 
 /// Every refusal as the user sees it, under the text that earned it.
@@ -120,17 +125,16 @@ fn an_ambiguous_list_entry_is_refused() {
         "numpy # why",
     ] {
         let error = parse_list("/dependencies", text).expect_err(text);
-        assert_eq!((error.pointer, error.line), ("/dependencies", None));
-        assert!(error.hint.is_some(), "{error}");
+        let first = error.first();
+        assert_eq!((first.pointer, first.line), ("/dependencies", None));
+        assert!(first.hint.is_some(), "{error}");
     }
 }
 
 #[test]
 fn files_hold_comments_blank_lines_and_any_line_end() {
-    let text = "\u{feff}# the first — line\r\nNumPy>=2 # why\r\n\r\n  \t\n\tpandas[excel]\t# \"quoted\n#\nsix\\\n";
-    let error = parse_file("/requirementsFile", text).unwrap_err();
-    assert_eq!(error.line, Some(7), "{error}");
-    assert_eq!(file(&text.replace("\\", "")), ["numpy>=2", "pandas[excel]", "six"]);
+    let text = "\u{feff}# the first — line\r\nNumPy>=2 # why\r\n\r\n  \t\n\tpandas[excel]\t# \"quoted\n#\rsix\\\n";
+    assert_eq!(file(text), ["numpy>=2", "pandas[excel]", "six"]);
 }
 
 #[test]
@@ -145,8 +149,6 @@ fn everything_tried_against_installers_is_refused() {
         "..",
         "~/p",
         "C:\\p",
-        "--index-url https://user:secret@example.test/simple",
-        "--index-url=https://user:secret@example.test/simple",
         "numpy --index-url=https://example.test/simple",
         "numpy\t-i x",
         "foo @ http://u:${SECRET}@host/",
@@ -154,17 +156,15 @@ fn everything_tried_against_installers_is_refused() {
         "-r /etc/hostname",
         "-r other.txt",
         "-c constraints.txt",
-        "--pre",
         "-",
         "—index-url x",
         "numpy==2.0 --hash=sha256:00",
         "git+https://example.test/r.git#egg=numpy",
         "git+ssh:p",
-        "numpy \\",
-        "numpy\\",
         "numpy==1\\n--pre",
         "numpy\0",
         "numpy\r--index-url=x",
+        "--index-url file:///srv/simple",
         "numpy # x\r--index-url=x",
         "numpy\u{0b}--pre",
         "numpy\u{2028}--pre",
@@ -177,12 +177,8 @@ fn everything_tried_against_installers_is_refused() {
         "Foo-1.0.tar.gz",
         "requirements.txt",
         "numpy; os_name == \" --index-url=x\"",
-        "numpy; os_name == \"-e\"",
         "numpy; os_name == \"a\\\"b\"",
-        "numpy; os_name == 'a\"b'",
         "numpy; os_name == \"${HOME}\"",
-        "numpy; os_name == \"$HOME\"",
-        "numpy; os_name == \"\"",
     ]);
     insta::assert_snapshot!(told);
 }
@@ -200,8 +196,9 @@ fn a_mistake_in_a_requirement_gets_a_hint_that_shows_what_to_write() {
         "numpy>=",
         "numpy>=1.*",
         "numpy~=1",
-        "numpy===1.0",
-        "numpy (>=1)",
+        "numpy===latest",
+        "numpy (>=1",
+        "numpy ()",
         "numpy==latest",
         ">=1",
         "-numpy",
@@ -219,19 +216,10 @@ fn a_mistake_in_a_requirement_gets_a_hint_that_shows_what_to_write() {
         "numpy; python_version >=",
         "numpy; python_version >= 3.11",
         "numpy; python_version >= \"3.11",
-        "numpy; python_version >= \"new\"",
         "numpy; python_version => \"3.11\"",
         "numpy; python_version === \"3.11\"",
-        "numpy; python_version in \"3.11, 3.12\"",
-        "numpy; \"3.1\" in python_version",
-        "numpy; \"3.1\" ~= python_version",
-        "numpy; extra == \"x\"",
-        "numpy; os.name == \"posix\"",
         "numpy; python == \"3\"",
-        "numpy; os_name ~= \"posix\"",
         "numpy; os_name not \"posix\"",
-        "numpy; os_name == sys_platform",
-        "numpy; \"a\" == \"a\"",
         "numpy; (os_name == \"posix\"",
         "numpy; os_name == \"posix\")",
         "numpy; os_name == \"posix\" xor os_name == \"nt\"",
@@ -243,10 +231,10 @@ fn a_mistake_in_a_requirement_gets_a_hint_that_shows_what_to_write() {
 
 #[test]
 fn the_message_names_field_line_and_next_step() {
-    let error = parse_file("/requirementsFile", "numpy\n\n--pre\n").unwrap_err();
+    let error = parse_file("/requirementsFile", "numpy\n\n--foo\n").unwrap_err();
     insta::assert_snapshot!(error, @r"
-    /requirementsFile line 3: `--pre` is an option
-    hint: only requirements are accepted; leave options out
+    /requirementsFile line 3: `--foo` is an option
+    hint: leave this option out
     ");
 }
 
@@ -264,33 +252,19 @@ fn sizes_are_bounded() {
     let too_long = format!("numpy{}", " ".repeat(MAX_REQUIREMENT_BYTES) + ">=1");
     let too_deep = format!("a; {}os_name == 'x'{}", "(".repeat(17), ")".repeat(17));
     let flat_enough = format!("a; {}os_name == 'x'{}", "(".repeat(16), ")".repeat(16));
-    assert!(parse_file("/r", &too_long).unwrap_err().message.contains("1032 bytes"));
-    assert!(
-        parse_file("/r", &too_deep)
-            .unwrap_err()
-            .message
-            .contains("more than 16 parentheses")
-    );
+    assert!(message(parse_file("/r", &too_long)).contains("1032 bytes"));
+    assert!(message(parse_file("/r", &too_deep)).contains("more than 16 parentheses"));
     assert_eq!(file(&flat_enough), ["a ; os_name == \"x\""]);
+    let over = MAX_TEXT_BYTES + 1;
+    assert!(message(parse_file("/r", &"#".repeat(over))).contains("4194305 bytes"));
+    assert!(message(parse_list("/r", &",".repeat(over))).contains("4194305 bytes"));
+    assert!(message(parse_file("/r", &"\r".repeat(MAX_LINES))).contains("65537 lines"));
     assert!(
-        parse_file("/r", &"#".repeat((64 << 10) + 1))
-            .unwrap_err()
-            .message
-            .contains("65537 bytes")
+        parse_file("/r", &format!("# {}", "x".repeat(5000)))
+            .unwrap()
+            .requirements
+            .is_empty()
     );
-    assert!(
-        parse_list("/r", &",".repeat((64 << 10) + 1))
-            .unwrap_err()
-            .message
-            .contains("65537 bytes")
-    );
-    assert!(
-        parse_file("/r", &"\n".repeat(MAX_LINES))
-            .unwrap_err()
-            .message
-            .contains("2049 lines")
-    );
-    assert!(parse_file("/r", &format!("# {}", "x".repeat(5000))).unwrap().is_empty());
 }
 
 #[test]

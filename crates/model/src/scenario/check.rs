@@ -1,6 +1,7 @@
 //! Checks of a scenario beyond its shape.
 
 use super::{Claim, ExpectedOutput, Scenario};
+use crate::task_error::TaskErrors;
 
 /// What is wrong with one field of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +37,25 @@ pub(super) fn check(scenario: &Scenario, stem: &str) -> Result<(), FieldError> {
             "say in a sentence what this scenario shows that no other does",
         ));
     }
-    scenario.request.check().map_err(|error| FieldError {
-        pointer: format!("/request{}", error.pointer),
-        line: error.line,
-        message: format!("{}: {}", error.pointer.trim_start_matches('/'), error.message),
-        hint: error.hint,
-    })?;
+    scenario.request.check().map_err(|errors| request_error(&errors))?;
     check_output(&scenario.expect.stdout)?;
     check_claim("first", scenario.expect.first)?;
     check_claim("cached", scenario.expect.cached)
+}
+
+/// The first fault of a request at its place, and the others in the message.
+fn request_error(errors: &TaskErrors) -> FieldError {
+    let first = errors.first();
+    let mut message = format!("{}: {}", first.pointer.trim_start_matches('/'), first.message);
+    if errors.total() > 1 {
+        message = format!("{message}; {errors}");
+    }
+    FieldError {
+        pointer: format!("/request{}", first.pointer),
+        line: first.line,
+        message,
+        hint: first.hint.clone(),
+    }
 }
 
 fn check_name(name: &str, stem: &str) -> Result<(), FieldError> {

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::requirement::Refusal;
-use crate::task_error::{MAX_REQUIREMENTS_BYTES, TaskError};
+use crate::task_error::{Faults, MAX_LIST_BYTES, TaskErrors};
 
 pub use suggest::suggest;
 
@@ -78,27 +78,30 @@ impl From<SystemPackage> for String {
 /// dropped.
 ///
 /// # Errors
-/// The first entry that cannot be a package's name.
-pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<SystemPackage>, TaskError> {
+/// All entries that cannot be a package's name.
+pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<SystemPackage>, TaskErrors> {
     let refused = |refusal: Refusal| refusal.at(pointer, None);
-    if text.len() > MAX_REQUIREMENTS_BYTES {
+    if text.len() > MAX_LIST_BYTES {
         let message = format!(
-            "the list has {} bytes, at most {MAX_REQUIREMENTS_BYTES} are accepted",
+            "the list has {} bytes, at most {MAX_LIST_BYTES} are accepted",
             text.len()
         );
-        return Err(refused(Refusal::new(message, EXAMPLE)));
+        return Err(refused(Refusal::new(message, EXAMPLE)).into());
     }
-    let mut packages = Vec::new();
+    let (mut packages, mut faults) = (Vec::new(), Faults::default());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for entry in text
         .split([',', '\n'])
         .map(|entry| entry.trim_matches([' ', '\t', '\r']))
     {
         if !entry.is_empty() {
-            packages.extend(resolve(entry).map_err(refused)?);
+            match resolve(entry) {
+                Ok(found) => packages.extend(found),
+                Err(refusal) => faults.push(refused(refusal)),
+            }
         }
     }
-    Ok(packages)
+    faults.result(packages)
 }
 
 /// The packages that one friendly name stands for.

@@ -140,15 +140,16 @@ fn text_that_is_not_a_package_name_is_refused_with_a_hint() {
 
 fn refused(name: &str) -> String {
     let error = parse_list("/systemDependencies", &format!("git,{name}")).expect_err(name);
-    assert!(error.hint.is_some() && error.pointer == "/systemDependencies");
+    assert!(error.first().hint.is_some() && error.first().pointer == "/systemDependencies");
     error.to_string()
 }
 
 #[test]
 fn a_list_is_bounded() {
     assert!(
-        parse_list("/s", &",".repeat(MAX_REQUIREMENTS_BYTES + 1))
+        parse_list("/s", &",".repeat(MAX_LIST_BYTES + 1))
             .unwrap_err()
+            .first()
             .message
             .contains("65537 bytes")
     );

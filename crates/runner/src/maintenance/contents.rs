@@ -70,7 +70,7 @@ fn task_python(context: &EnvironmentContext, task: &Task) -> Result<Option<Volum
         return Ok(None);
     }
     let volume = PythonVolume::read(context)?;
-    let request = RequestKey::new(&PythonRequest::new(&task.requirements, context));
+    let request = RequestKey::new(&PythonRequest::of(task, context));
     let Ok(environment) = volume.requests().join(request.as_str()).canonicalize() else {
         return Ok(None);
     };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::PrepareRequest;
-use hybrid_cache_model::{Failure, FailureKind, Task};
+use hybrid_cache_model::{Failure, Task};
 
 use crate::child::Deadline;
 use crate::python::build::Phases;
@@ -28,10 +28,7 @@ pub struct PrepareJob<'a> {
 /// # Errors
 /// The task is invalid.
 pub fn job<'a>(request: &'a PrepareRequest, phases: &'a Phases<'a>) -> Result<PrepareJob<'a>, Failure> {
-    let task = request
-        .task
-        .check()
-        .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+    let task = request.task.check()?;
     let deadline = Deadline::at(Instant::now() + Duration::from_millis(request.deadline_ms))?;
     Ok(PrepareJob {
         request,

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::protocol::Keep;
-use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Requirement};
+use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey};
 
 use super::context::{FREE_PARTS, PrepareJob};
 use crate::maintenance;
@@ -52,7 +52,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
     let volume = PythonVolume::write(context)?;
-    let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, context));
+    let key = RequestKey::new(&PythonRequest::of(&job.task, context));
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {
@@ -69,7 +69,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         }
         lock
     });
-    let request = build_request(job, &volume, &key, &job.task.requirements, tools);
+    let request = build_request(job, &volume, &key, tools);
     let build = making_room(&request, &mut warnings, || build::make(&request));
     if let (Err(failure), true) = (&build, lock.is_some()) {
         build_failure::note(&volume.build_lock(&key), failure);
@@ -88,14 +88,13 @@ fn build_request<'a>(
     job: &'a PrepareJob<'a>,
     volume: &'a PythonVolume,
     key: &'a RequestKey,
-    requirements: &'a [Requirement],
     tools: &'a hybrid_cache_model::protocol::PythonTools,
 ) -> BuildRequest<'a> {
     let interpreter = &job.request.context.interpreter;
     BuildRequest {
         volume,
         key,
-        requirements,
+        task: &job.task,
         interpreter,
         tools,
         deadline: &job.deadline,
@@ -212,7 +211,7 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
             context.volumes.python
         )];
     };
-    let request = build_request(job, &volume, &made.key, &job.task.requirements, tools);
+    let request = build_request(job, &volume, &made.key, tools);
     match making_room(&request, &mut warnings, || publish::publish(&made.build, &request)) {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),

@@ -26,10 +26,7 @@ use crate::system::{
 /// The package source, the volume or Nix fails. The index then has no incomplete entry.
 pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPrepared, Failure> {
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
-    let task = request
-        .task
-        .check()
-        .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+    let task = request.task.check()?;
     let tools = request.system_tools.as_ref().ok_or_else(|| {
         Failure::new(
             FailureKind::Internal,

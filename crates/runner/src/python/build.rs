@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Requirement};
+use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
 use super::environment::{VENV, write_lock};
 use super::record::{Checked, Installed};
@@ -39,8 +39,8 @@ pub struct BuildRequest<'a> {
     pub volume: &'a PythonVolume,
     /// The request's key.
     pub key: &'a RequestKey,
-    /// The packages, normalised.
-    pub requirements: &'a [Requirement],
+    /// The task, with its requirements and their options.
+    pub task: &'a Task,
     /// The interpreter.
     pub interpreter: &'a Interpreter,
     /// How to run uv.
@@ -149,13 +149,13 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        uv.install(&venv, request.requirements, &list, request.interpreter)
+        uv.install(&venv, request.task, &list, request.interpreter)
     })?;
     let (installed, checked) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;
         own.check(&installed)?;
         let checked = installed.check(since)?;
-        asked::all_there(request.requirements, &installed, request.interpreter)?;
+        asked::all_there(&request.task.requirements, &installed, request.interpreter)?;
         scripts::rewrite(&mut installed)?;
         installed.normalise()?;
         finish(&environment, &installed)?;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use hybrid_cache_model::key::INDEX_STRATEGY;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
+use hybrid_cache_model::{Failure, FailureKind, Protection, Task};
 
 use super::uv_errors;
 use crate::child::{self, Deadline};
@@ -64,7 +64,7 @@ impl Uv<'_> {
         self.run(&mut command, "uv venv")
     }
 
-    /// Resolves, downloads and links `requirements` into `environment`.
+    /// Resolves, downloads and links a task's requirements into `environment`, and verifies their hashes.
     ///
     /// The requirements are passed in a file: as arguments, a leading hyphen would make them options.
     ///
@@ -73,13 +73,13 @@ impl Uv<'_> {
     pub fn install(
         &self,
         environment: &Path,
-        requirements: &[Requirement],
+        task: &Task,
         list: &Path,
         interpreter: &Interpreter,
     ) -> Result<(), Failure> {
         self.check_variables()?;
-        let text: String = requirements.iter().flat_map(|one| [one.as_str(), "\n"]).collect();
-        std::fs::write(list, text).io_context("write", list)?;
+        task.options.check_indexes(&self.tools.variables)?;
+        std::fs::write(list, requirements_text(task)).io_context("write", list)?;
         let mut command = self.command("pip");
         command
             .arg("install")
@@ -89,7 +89,15 @@ impl Uv<'_> {
             .arg(list);
         // These options decide which packages are chosen and override the variables: see docs/cache-keys.md.
         command.args(["--index-strategy", INDEX_STRATEGY]);
-        command.args(["--prerelease", "if-necessary-or-explicit", "--resolution", "highest"]);
+        let pre_releases = match task.options.pre_releases {
+            true => "allow",
+            false => "if-necessary-or-explicit",
+        };
+        command.args(["--prerelease", pre_releases, "--resolution", "highest"]);
+        command.arg(match task.options.require_hashes {
+            true => "--require-hashes",
+            false => "--verify-hashes",
+        });
         if let Some(platform) = platform(interpreter) {
             command.args(["--python-platform", &platform]);
         }
@@ -163,6 +171,20 @@ impl Uv<'_> {
             Err(uv_errors::failure(name, &exit))
         }
     }
+}
+
+/// The requirements, each with its hashes, as uv reads them: one a line, in normal form.
+fn requirements_text(task: &Task) -> String {
+    let mut text = String::new();
+    for requirement in &task.requirements {
+        text.push_str(requirement.as_str());
+        for hash in task.options.hashes_of(requirement.as_str()) {
+            text.push_str(" --hash=");
+            text.push_str(hash);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// uv's name for the interpreter's platform. It fixes the C library of wheels, and keeps the running kernel out of

@@ -36,6 +36,12 @@ const UNREACHABLE: [&str; 10] = [
     "Network is unreachable",
     "Network connectivity is disabled",
 ];
+const HASHES: [&str; 4] = [
+    "Hash mismatch for",
+    "Hash-checking is required",
+    "In `--require-hashes` mode",
+    "In `--verify-hashes` mode",
+];
 const NOT_WRITABLE: [&str; 3] = ["Read-only file system", "Permission denied", "os error 13"];
 
 /// The failure for an unsuccessful exit of uv.
@@ -57,6 +63,11 @@ pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
     }
     if has(&["was not found in the package registry"]) {
         return unknown_package(&words);
+    }
+    if has(&HASHES) {
+        let message = format!("the packages do not have the hashes that the requirements demand: {words}");
+        let hint = "give the hash of each package, also of those that others need, from a source that you trust";
+        return Failure::new(FailureKind::Unsatisfiable, message).hint(hint);
     }
     if has(&UNREACHABLE) {
         return Failure::new(

@@ -185,7 +185,7 @@ fn python(
     // Find and lease in one step: a Python environment is one folder with its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
         let volume = PythonVolume::read(context)?;
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
+        let key = RequestKey::new(&PythonRequest::of(task, context));
         volume.lookup(&key, Duration::from_secs(context.max_age_s))
     })?;
     let leased = match found {

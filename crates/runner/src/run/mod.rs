@@ -19,8 +19,7 @@ use std::os::fd::OwnedFd;
 use hybrid_cache_model::contents::UsedKeys;
 use hybrid_cache_model::protocol::{RunReport, RunRequest};
 use hybrid_cache_model::{
-    CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, Protection, PythonRequest, RequestKey, SystemKey,
-    Task, TaskError,
+    CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, Protection, PythonRequest, RequestKey, SystemKey, Task,
 };
 use rustix::process::DumpableBehavior;
 
@@ -66,7 +65,7 @@ fn try_run(
     recorder: &Recorder,
     on_leased: &dyn Fn(),
 ) -> Result<RunReport, Failure> {
-    let task = request.task.check().map_err(refused)?;
+    let task = request.task.check()?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
             FailureKind::Sandbox,
@@ -119,21 +118,9 @@ fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
     let key = published.and_then(|folder| folder.file_name());
     UsedKeys {
         python_request: (!task.requirements.is_empty())
-            .then(|| RequestKey::new(&PythonRequest::new(&task.requirements, context)).to_string()),
+            .then(|| RequestKey::new(&PythonRequest::of(task, context)).to_string()),
         python: key.map(|key| key.to_string_lossy().into_owned()),
         system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, context).to_string()),
-    }
-}
-
-fn refused(error: TaskError) -> Failure {
-    let place = error.line.map_or_else(String::new, |line| format!(" line {line}"));
-    let failure = Failure::new(
-        FailureKind::InvalidTask,
-        format!("{}{place}: {}", error.pointer, error.message),
-    );
-    Failure {
-        hint: error.hint,
-        ..failure
     }
 }
 

@@ -123,7 +123,7 @@ impl Bench {
     pub fn lookup(&self, dependencies: &str) -> Lookup {
         let request = self.request(dependencies);
         let task = request.task.check().unwrap();
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &request.context));
+        let key = RequestKey::new(&PythonRequest::of(&task, &request.context));
         let volume = PythonVolume::open_read(&self.root(), &Tenant::default()).unwrap();
         volume
             .lookup(&key, std::time::Duration::from_secs(request.context.max_age_s))

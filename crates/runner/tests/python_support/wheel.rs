@@ -76,3 +76,13 @@ pub fn claim(content: &[u8]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(content))
     )
 }
+
+/// The hash of a wheel in `folder`, as `--hash` takes it.
+pub fn hash_of(folder: &Path, name: &str, version: &str) -> String {
+    let bytes = std::fs::read(folder.join(format!("{name}-{version}-py3-none-any.whl"))).unwrap();
+    let mut text = String::from("sha256:");
+    for byte in sha2::Sha256::digest(bytes) {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
+}

@@ -4,7 +4,7 @@ use hybrid_cache_api::{StateName, TaskId};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::{TaskError, TaskSpec};
+use hybrid_cache_model::{TaskError, TaskErrors, TaskSpec};
 use serde::Serialize;
 
 use super::handle::Engine;
@@ -231,7 +231,7 @@ impl Inner {
         }
     }
 
-    fn check(&self, spec: &TaskSpec) -> Result<(), TaskError> {
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskErrors> {
         let (bytes, most) = (spec.python_code.len(), self.config.code_bytes);
         if bytes > most {
             return Err(TaskError {
@@ -239,7 +239,8 @@ impl Inner {
                 line: None,
                 message: format!("the code has {bytes} bytes; at most {most} are accepted"),
                 hint: Some("put the bulk into a package, or read it as data".to_owned()),
-            });
+            }
+            .into());
         }
         spec.check().map(|_| ())
     }

@@ -142,11 +142,7 @@ enum Fault {
 
 fn classify(error: DriverError) -> Fault {
     match error {
-        DriverError::Invalid(error) => Fault::Task(Failure {
-            kind: FailureKind::InvalidTask,
-            message: format!("{}: {}", error.pointer, error.message),
-            hint: error.hint,
-        }),
+        DriverError::Invalid(errors) => Fault::Task(errors.into()),
         DriverError::NotStarted(failure) if is_passing(failure.kind) => Fault::NotStarted(failure),
         DriverError::NotStarted(failure) => Fault::Task(failure),
         DriverError::Failed(failure) if is_passing(failure.kind) => Fault::Driver(failure.to_string()),

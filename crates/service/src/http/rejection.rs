@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hybrid_cache_api::{Problem, ProblemType};
+use hybrid_cache_api::{FieldErrors, Problem, ProblemType};
+use hybrid_cache_model::task_error::TaskErrorGroup;
 
 use crate::error::ServiceError;
 
@@ -59,7 +60,7 @@ impl From<ServiceError> for Rejection {
             ServiceError::StorageBusy { .. } => "the database is locked".to_owned(),
             ServiceError::Internal { .. } => "something went wrong in the service".to_owned(),
             ServiceError::Parameter { message, .. } => message.clone(),
-            ServiceError::Invalid(error) => error.message.clone(),
+            ServiceError::Invalid(errors) => errors.first().message.clone(),
             other => other.to_string(),
         };
         let (detail, hint) = match told.split_once("\nhint: ") {
@@ -72,9 +73,12 @@ impl From<ServiceError> for Rejection {
         problem.retry_after_seconds = error.retry_after().map(|after| after.as_secs().max(1));
         match error {
             ServiceError::Parameter { name, .. } => problem.parameter = Some(name.to_owned()),
-            ServiceError::Invalid(error) => {
-                problem.line = error.line;
-                problem.hint = error.hint;
+            ServiceError::Invalid(errors) => {
+                let first = errors.first();
+                problem.line = first.line;
+                problem.hint.clone_from(&first.hint);
+                problem.errors = errors.groups().map(field_errors).collect();
+                problem.error_count = Some(errors.total());
             }
             ServiceError::Storage { message } | ServiceError::StorageFull { message } => {
                 tracing::error!(%message, "the store does not answer");
@@ -84,6 +88,18 @@ impl From<ServiceError> for Rejection {
             _ => {}
         }
         problem.into()
+    }
+}
+
+fn field_errors(group: &TaskErrorGroup) -> FieldErrors {
+    let first = &group.first;
+    FieldErrors {
+        pointer: first.pointer.to_owned(),
+        line: first.line,
+        detail: first.message.clone(),
+        hint: first.hint.clone(),
+        count: group.count,
+        more_lines: group.more_lines.clone(),
     }
 }
 
@@ -130,7 +146,7 @@ mod tests {
     #[test]
     fn a_refused_task_names_its_field_its_line_and_the_next_step() {
         let spec = TaskSpec {
-            requirements_file: "numpy\n--index-url=x".into(),
+            requirements_file: "numpy\n--index-url=x\n-e .\n-e ./b".into(),
             ..TaskSpec::new("1")
         };
         let problem = Rejection::from(ServiceError::Invalid(spec.check().unwrap_err())).into_problem();
@@ -138,6 +154,12 @@ mod tests {
         assert_eq!(problem.pointer.as_deref(), Some("/requirementsFile"));
         assert_eq!(problem.line, Some(2));
         assert!(problem.hint.is_some());
+        assert_eq!((problem.errors.len(), problem.error_count), (2, Some(3)));
+        let editable = &problem.errors[1];
+        assert_eq!(
+            (editable.line, editable.count, &editable.more_lines),
+            (Some(3), 2, &vec![4])
+        );
         let json: serde_json::Value = serde_json::from_str(&problem.json()).unwrap();
         assert_eq!(json["type"], "/docs#invalid_task");
         assert_eq!(json["code"], "invalid_task");

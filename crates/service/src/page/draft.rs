@@ -1,6 +1,6 @@
 //! The form for a task: what was typed into it, and how it is shown.
 
-use hybrid_cache_api::Problem;
+use hybrid_cache_api::{FieldErrors, Problem};
 use hybrid_cache_model::TaskSpec;
 use maud::{Markup, html};
 
@@ -67,6 +67,7 @@ pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
                         p { strong { (capital(&layout::foreign(&problem.detail))) }
                             @if let Some(line) = problem.line { " (line " (line) ")" } }
                         @if let Some(hint) = &problem.hint { p { (capital(&layout::foreign(hint))) } }
+                        @for error in problem.errors.iter().skip(1) { (further(error)) }
                     }
                 }
                 (area("pythonCode", "Python program", &spec.python_code, EXAMPLE, 8, refused))
@@ -85,6 +86,21 @@ pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// One more fault of the task, in short.
+fn further(error: &FieldErrors) -> Markup {
+    let times = if error.count > 1 {
+        format!(" ({} times)", error.count)
+    } else {
+        String::new()
+    };
+    html! {
+        p { strong { (capital(&layout::foreign(&error.detail))) }
+            @if let Some(line) = error.line { " (line " (line) ")" }
+            (times) }
+        @if let Some(hint) = &error.hint { p { (capital(&layout::foreign(hint))) } }
     }
 }
 

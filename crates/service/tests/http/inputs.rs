@@ -61,7 +61,7 @@ async fn a_body_that_is_not_a_task_is_refused() {
 async fn hostile_requirements_are_refused_by_line() {
     let place = place::start().await;
     let hostile = [
-        "--index-url=http://evil.example/simple",
+        "--index-url=file:///srv/simple",
         "-r /etc/passwd",
         "-e git+https://evil.example/x",
         "numpy @ file:///etc/passwd",

@@ -170,7 +170,7 @@ async fn a_key_creates_one_task_as_long_as_that_is_stored() {
 async fn an_invalid_task_is_refused_with_its_field_and_not_stored() {
     let bench = Bench::with(Scripted::independent(), |config| config.code_bytes = 100).await;
     let bad = TaskSpec {
-        requirements_file: "numpy\n--index-url http://x\n".into(),
+        requirements_file: "numpy\n-e .\n".into(),
         ..TaskSpec::new("exit 0")
     };
     let refused = bench.engine.submit(&bad, None).await.unwrap_err();

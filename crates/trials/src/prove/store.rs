@@ -98,7 +98,7 @@ impl Store {
             .map_err(|error| TrialError::Other(format!("a stand-in's task: {error}")))?;
         Ok(match self.packages {
             PackageTools::Python(_) => {
-                let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
+                let key = RequestKey::new(&PythonRequest::of(&task, context));
                 let own = self.volume.join(context.tenant.folder());
                 own.join("requests").join(key.as_str())
             }

@@ -141,10 +141,7 @@ async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant)
             let message = format!("the Secret {name} no longer holds the request of its task");
             Failure::new(FailureKind::Cluster, message).hint("run the task again")
         })?;
-    let task = request
-        .task
-        .check()
-        .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+    let task = request.task.check()?;
     let epoch = adopted.workload.annotation(names::EPOCH);
     let options = SubmitOptions {
         id: Some(id.to_owned()),

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::requirement::PythonOptions;
 use hybrid_cache_model::{Task, Tenant};
 
 use crate::Epoch;
@@ -26,6 +27,7 @@ pub struct CacheRequest {
     epoch: Epoch,
     tenant: Tenant,
     python: Vec<String>,
+    options: PythonOptions,
     system: Vec<String>,
 }
 
@@ -36,6 +38,7 @@ impl CacheRequest {
             epoch: epoch.clone(),
             tenant: tenant.clone(),
             python: task.requirements.iter().map(ToString::to_string).collect(),
+            options: task.options.clone(),
             system: task.system.iter().map(ToString::to_string).collect(),
         }
     }

@@ -7,7 +7,7 @@ use hybrid_cache_model::pod::{
     PodMaintenanceCommand, PodRequest,
 };
 use hybrid_cache_model::protocol::{Keep, Volumes};
-use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskSpec};
+use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskErrors, TaskSpec};
 use k8s_openapi::ByteString;
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub struct PodRequests {
 ///
 /// # Errors
 /// The requests do not fit into a Secret.
-pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString>, TaskError> {
+pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString>, TaskErrors> {
     let mut data = BTreeMap::from([(TASK_KEY.to_owned(), bytes(&requests.task)?)]);
     if let Some(prepare) = &requests.prepare {
         data.insert(PREPARE_KEY.to_owned(), bytes(prepare)?);
@@ -57,12 +57,23 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
     if size <= MAX_SECRET_BYTES {
         return Ok(data);
     }
+    // The pod gets its requirements twice, its code once.
+    let spec = &requests.task.task;
+    let (pointer, hint) = if 2 * spec.requirements_file.len() > spec.python_code.len() {
+        (
+            "/requirementsFile",
+            "leave out packages that the code does not need, or hashes of other platforms",
+        )
+    } else {
+        ("/pythonCode", "put the bulk into a package, or read it as data")
+    };
     Err(TaskError {
-        pointer: "/pythonCode",
+        pointer,
         line: None,
         message: format!("the task takes {size} bytes as JSON, a Kubernetes Secret holds {MAX_SECRET_BYTES}"),
-        hint: Some("put the bulk into a package, or read it as data".to_owned()),
-    })
+        hint: Some(hint.to_owned()),
+    }
+    .into())
 }
 
 fn bytes(request: &impl Serialize) -> Result<ByteString, TaskError> {
