@@ -6,7 +6,7 @@ use hybrid_cache_driver::{Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::{CacheReport, Failure, TaskSpec, Tenant};
 use hybrid_cache_report::caches::{self, CacheText};
-use hybrid_cache_tools::{Result, failed};
+use hybrid_cache_tools::{Result, failed, requirements_file};
 
 use crate::exit::Exit;
 use crate::flags::{self, CacheCommand};
@@ -52,7 +52,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                 spec.dependencies = dep.join(",");
                 spec.system_dependencies = system.join(",");
                 if let Some(file) = requirements {
-                    spec.requirements_file = run::read_requirements(file)?;
+                    spec.requirements_file = requirements_file::read(file)?;
                 }
                 backend.can_run_task(&spec)?;
                 warm(&backend, &spec, tenant, flags.json, &reporter).await

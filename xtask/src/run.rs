@@ -11,7 +11,7 @@ use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
 use hybrid_cache_report::caches;
-use hybrid_cache_tools::{Error, ErrorContext, Result};
+use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file};
 
 use crate::exit::Exit;
 use crate::flags;
@@ -67,17 +67,9 @@ fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
     spec.system_dependencies = flags.system.join(",");
     spec.use_cache = !flags.no_cache;
     if let Some(file) = &flags.requirements {
-        spec.requirements_file = read_requirements(file)?;
+        spec.requirements_file = requirements_file::read(file)?;
     }
     Ok(spec)
-}
-
-/// Reads a requirements file that the command line names.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn read_requirements(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| Error::input(format!("{}: {error}", file.display())))
 }
 
 async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, reporter: &Arc<Reporter>) -> Result<Exit> {

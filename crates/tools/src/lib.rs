@@ -27,6 +27,7 @@ mod progress;
 mod provision;
 mod python;
 mod random;
+pub mod requirements_file;
 mod saved_source;
 mod sources;
 pub mod test_watch;
