@@ -282,8 +282,17 @@ fn sweeping_while_others_publish_leaves_no_link_dangling() {
             }
         });
     }
-    gc(&volume, all, None, &deadline()).unwrap();
-    assert_eq!(contents(&volume.bytecode()).len(), 0);
+    // A child that another test forks holds copies of this process's locks until its exec, and `gc` keeps what is locked.
+    let give_up = Instant::now() + Duration::from_secs(30);
+    loop {
+        gc(&volume, all, None, &deadline()).unwrap();
+        let left = contents(&volume.bytecode()).len();
+        if left == 0 {
+            break;
+        }
+        assert!(Instant::now() < give_up, "{left} folders of bytecode are left");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -162,6 +162,6 @@ mod tests {
         add_links(module.path(), &links("darwin.go")).unwrap();
         assert_eq!(fs::read_to_string(folder.join("linux.go")).unwrap(), "package signal");
         let there = add_links(module.path(), &links("darwin.go")).unwrap_err().to_string();
-        assert!(there.contains("has signal/linux.go by now"), "{there}");
+        assert!(there.contains("already has signal/linux.go"), "{there}");
     }
 }
