@@ -317,13 +317,9 @@ mod tests {
         assert_eq!(SystemKey::new(&[], &context()), SystemKey::new(&[], &moved));
     }
 
-    #[test]
-    fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
-        let context = context();
-        let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
-        let base = PythonRequest::new(&requirements, &context);
-        let pairs = [("a".to_owned(), "b".to_owned())];
-        let options = [
+    /// Options that each differ from the default in one field.
+    fn changed_options(pairs: &[(String, String)]) -> [PythonOptions; 4] {
+        [
             PythonOptions {
                 hashes: pairs.to_vec(),
                 ..PythonOptions::default()
@@ -340,7 +336,16 @@ mod tests {
                 indexes: vec!["a".to_owned()],
                 ..PythonOptions::default()
             },
-        ];
+        ]
+    }
+
+    #[test]
+    fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
+        let context = context();
+        let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
+        let base = PythonRequest::new(&requirements, &context);
+        let pairs = [("a".to_owned(), "b".to_owned())];
+        let options = changed_options(&pairs);
         let libc = Interpreter {
             libc: "glibc 2.28".into(),
             ..context.interpreter.clone()

@@ -34,7 +34,7 @@ impl TaskError {
 /// The faults of a task: at least one, those with one remedy in one field as one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskErrors {
-    first: TaskErrorGroup,
+    first: Box<TaskErrorGroup>,
     others: Vec<TaskErrorGroup>,
     total: usize,
 }
@@ -75,7 +75,7 @@ impl TaskErrors {
 
     /// The groups in the order of their first faults, at most [`MAX_SHOWN`].
     pub fn groups(&self) -> impl Iterator<Item = &TaskErrorGroup> {
-        std::iter::once(&self.first).chain(&self.others)
+        std::iter::once(&*self.first).chain(&self.others)
     }
 
     /// How many faults there are; those that are not shown count as well.
@@ -86,7 +86,7 @@ impl TaskErrors {
     /// Adds a fault.
     pub fn push(&mut self, error: TaskError) {
         self.total += 1;
-        let mut groups = std::iter::once(&mut self.first).chain(&mut self.others);
+        let mut groups = std::iter::once(&mut *self.first).chain(&mut self.others);
         if let Some(group) = groups.find(|group| group.first.is_of_one_kind(&error)) {
             group.join(&error);
         } else if self.others.len() + 1 < MAX_SHOWN {
@@ -97,7 +97,7 @@ impl TaskErrors {
     /// Adds the faults of another field.
     pub fn append(&mut self, more: TaskErrors) {
         let total = self.total + more.total;
-        for group in std::iter::once(more.first).chain(more.others) {
+        for group in std::iter::once(*more.first).chain(more.others) {
             if self.others.len() + 1 < MAX_SHOWN {
                 self.others.push(group);
             }
@@ -109,7 +109,7 @@ impl TaskErrors {
 impl From<TaskError> for TaskErrors {
     fn from(error: TaskError) -> TaskErrors {
         TaskErrors {
-            first: TaskErrorGroup::new(error),
+            first: Box::new(TaskErrorGroup::new(error)),
             others: Vec::new(),
             total: 1,
         }

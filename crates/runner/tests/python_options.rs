@@ -1,5 +1,7 @@
 //! What a requirements file demands beyond names: hashes, pre-releases and an index; and what uv itself makes of each line.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::path::Path;
 use std::process::Command;
 
