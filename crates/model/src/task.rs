@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::coding;
 use crate::requirement::{self, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::TaskError;
@@ -128,7 +129,7 @@ fn check_code(code: &str) -> Result<(), TaskError> {
             "Python source cannot hold NUL characters",
         );
     }
-    Ok(())
+    coding::check(code)
 }
 
 fn limit(pointer: &'static str, count: usize, what: &str) -> Result<(), TaskError> {
