@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod contents;
+pub mod inline_metadata;
 pub mod key;
 pub mod load;
 pub mod maintain;

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use pep440_rs::VersionSpecifiers;
+
+use crate::inline_metadata;
 use crate::requirement::{self, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::TaskError;
@@ -17,7 +20,7 @@ pub const MAX_REQUIREMENTS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
-    /// The program, as text.
+    /// The program, as text. Packages of a `# /// script` block (PEP 723) combine with `dependencies`.
     pub python_code: String,
     /// Python packages, separated by commas: `numpy,pandas>=2`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -51,8 +54,10 @@ pub enum CachePolicy {
 pub struct Task {
     /// The program.
     pub code: String,
-    /// Python requirements of both fields, normalised, sorted, without repeats.
+    /// Python requirements of both fields and of the program's own block, normalised, sorted, without repeats.
     pub requirements: Vec<Requirement>,
+    /// The Python versions that the program's own block accepts. Empty means any.
+    pub requires_python: VersionSpecifiers,
     /// System packages, aliases resolved, sorted, without repeats.
     pub system: Vec<SystemPackage>,
     /// Whether to use the caches.
@@ -77,8 +82,10 @@ impl TaskSpec {
     /// The first field that is not acceptable, with its line if it has lines.
     pub fn check(&self) -> Result<Task, TaskError> {
         check_code(&self.python_code)?;
+        let inline = inline_metadata::read(&self.python_code)?;
         let mut requirements = requirement::parse_list("/dependencies", &self.dependencies)?;
         requirements.extend(requirement::parse_file("/requirementsFile", &self.requirements_file)?);
+        requirements.extend(inline.requirements);
         requirements.sort();
         requirements.dedup();
         limit("/requirementsFile", requirements.len(), "requirements")?;
@@ -94,6 +101,7 @@ impl TaskSpec {
         Ok(Task {
             code: self.python_code.clone(),
             requirements,
+            requires_python: inline.requires_python,
             system,
             cache,
         })
@@ -176,6 +184,17 @@ mod tests {
         assert!(TaskSpec::new("#".repeat(MAX_CODE_BYTES)).check().is_ok());
         assert!(refused(TaskSpec::new("#".repeat(MAX_CODE_BYTES + 1))).contains("1048577 bytes"));
         assert!(refused(TaskSpec::new("a\0b")).contains("NUL character at byte 1"));
+    }
+
+    #[test]
+    fn packages_of_the_programs_own_block_combine_with_the_fields() {
+        let spec = TaskSpec {
+            dependencies: "numpy".into(),
+            ..TaskSpec::new("# /// script\n# dependencies = ['idna', 'NumPy']\n# ///\nimport idna")
+        };
+        let task = spec.check().unwrap();
+        let names: Vec<&str> = task.requirements.iter().map(Requirement::name).collect();
+        assert_eq!(names, ["idna", "numpy"]);
     }
 
     #[test]
