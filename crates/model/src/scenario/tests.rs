@@ -59,11 +59,11 @@ fn a_mistake_in_a_scenario_is_reported_with_file_line_and_column() {
         ("a name with capitals", "name: good", "name: Good One"),
         ("no reason", "why: |\n  Shows what a scenario looks like.", "why: ' '"),
         ("no code", "print(6 * 7)", "''"),
-        ("a bad requirement", requirement, "    pandas>=2\n    --pre"),
+        ("a bad requirement", requirement, "    pandas>=2\n    -e ."),
         (
             "a bad requirement in quotes",
             "|\n    # twenty more\n    pandas>=2",
-            "\"six\\n--pre\"",
+            "\"six\\n-e .\"",
         ),
         ("a bad dependency", "dependencies: numpy", "dependencies: numpy, ./x"),
         ("a bad tool", "gcc,make", "gcc make"),
