@@ -16,9 +16,12 @@ pub fn check_timeline(timeline: &Timeline, runner_us: u64) {
         runner_us > 0 && runner_us < timeline.total_us,
         "{runner_us} {timeline:?}"
     );
-    for phase in [Phase::Submit, Phase::Sandbox, Phase::UserCode] {
+    for phase in [Phase::Submit, Phase::UserCode] {
         assert!(timeline.phase_us(phase) > 0, "{phase:?} of {timeline:?}");
     }
+    // On a busy machine the watch may deliver "scheduled" and "running" together.
+    let has_sandbox = timeline.spans.iter().any(|span| span.phase == Phase::Sandbox);
+    assert!(has_sandbox, "{timeline:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
