@@ -11,7 +11,7 @@ use super::environment::{VENV, write_lock};
 use super::record::{Checked, Installed};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
-use super::{PythonVolume, asked, scripts};
+use super::{PythonVolume, asked, scripts, uv_cache, uv_errors};
 use crate::child::Deadline;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{IoContext, files};
@@ -149,7 +149,14 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        uv.install(&venv, request.task, &list, request.interpreter)
+        let install = || uv.install(&venv, request.task, &list, request.interpreter);
+        install().or_else(|failure| {
+            if !uv_errors::is_unreadable_note(&failure) {
+                return Err(failure);
+            }
+            uv_cache::forget_local(&cache)?;
+            install()
+        })
     })?;
     let (installed, checked) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;

@@ -44,6 +44,11 @@ const HASHES: [&str; 4] = [
 ];
 const NOT_WRITABLE: [&str; 3] = ["Read-only file system", "Permission denied", "os error 13"];
 
+/// True if uv could not read a note in its cache, as after a power cut.
+pub fn is_unreadable_note(failure: &Failure) -> bool {
+    failure.message.contains("Failed to deserialize cache entry")
+}
+
 /// The failure for an unsuccessful exit of uv.
 pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
     let words = words(&exit.stderr);
