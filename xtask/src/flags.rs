@@ -159,7 +159,7 @@ pub struct Run {
     /// Bypass both caches and leave nothing behind
     #[arg(long)]
     pub no_cache: bool,
-    /// Seconds until the program is killed
+    /// Seconds until the program is told to end (SIGTERM); 5 s later it is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
     /// Whose environments to use: each tenant has its own

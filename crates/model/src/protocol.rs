@@ -86,8 +86,10 @@ pub enum IndexScope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Milliseconds until it is killed.
+    /// Milliseconds until it is told to end, with SIGTERM.
     pub time_ms: u64,
+    /// Milliseconds that it has to end once it is told, before it is killed. In a pod at most [`MAX_POD_GRACE_MS`].
+    pub grace_ms: u64,
     /// Bytes of standard output, and as many of standard error, that are passed on.
     pub output_bytes: u64,
     /// Processes and threads it may have at one time.
@@ -106,6 +108,9 @@ pub struct Limits {
     pub threads: u32,
 }
 
+/// Longest time in milliseconds that a program in a pod has to end; the pod's own grace period is longer, for the report.
+pub const MAX_POD_GRACE_MS: u64 = 5000;
+
 /// Open files that a process may have unless it raises its own soft limit: `select` cannot watch more.
 pub const SOFT_OPEN_FILES: u64 = 1024;
 
@@ -113,6 +118,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             time_ms: 600_000,
+            grace_ms: 5000,
             output_bytes: 16 << 20,
             processes: 512,
             open_files: 65_536,

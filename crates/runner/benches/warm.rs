@@ -163,7 +163,6 @@ impl Warm {
             "OMP_NUM_THREADS",
             "MKL_NUM_THREADS",
             "PYTHONNOUSERSITE",
-            "PYTHONUNBUFFERED",
             "PYTHONDONTWRITEBYTECODE",
         ] {
             command.env(name, "1");

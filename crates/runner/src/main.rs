@@ -1,7 +1,7 @@
 //! The runner's command line: parses arguments and requests, calls the library, and sets the exit code.
 
 use std::io::{BufRead, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -20,14 +20,14 @@ use hybrid_cache_runner::maintenance::{self, MaintenanceCommand};
 use hybrid_cache_runner::network;
 use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
-use hybrid_cache_runner::run::{self, Destination};
+use hybrid_cache_runner::run::{self, Destination, FromDriver};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const USAGE: &str = "\
 usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     read a RunRequest from standard input; write the report back through the socket on
-                                    standard input, to descriptor N or to the file PATH
+                                    standard input, whose hang-up cancels the task, to descriptor N or to the file PATH
        runner prepare               read a PrepareRequest from standard input, write events to standard output; keep the
                                     environments leased until standard input is closed
        runner usage | contents | gc | verify
@@ -55,13 +55,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let code = match arguments.as_slice() {
-        ["run"] => run(Ok(Destination::StandardError), &recorder),
-        ["run", "--report-back"] => run(Destination::back(), &recorder),
+        ["run"] => run(Ok(Destination::StandardError), None, &recorder),
+        ["run", "--report-back"] => run(Destination::back(), Some(rustix::stdio::stdin()), &recorder),
         ["run", "--report-fd", number] => match number.parse() {
-            Ok(number) => run(Destination::descriptor(number), &recorder),
+            Ok(number) => run(Destination::descriptor(number), None, &recorder),
             Err(_) => usage(&format!("--report-fd wants a number, not `{number}`")),
         },
-        ["run", "--report-file", path] => run(Destination::file(Path::new(path)), &recorder),
+        ["run", "--report-file", path] => run(Destination::file(Path::new(path)), None, &recorder),
         ["prepare"] => prepare(&recorder),
         ["usage"] => maintain(MaintenanceCommand::Usage),
         ["contents"] => maintain(MaintenanceCommand::Contents),
@@ -83,7 +83,11 @@ fn main() -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) -> i32 {
+fn run(
+    destination: Result<Destination, run::ReportError>,
+    socket: Option<BorrowedFd<'static>>,
+    recorder: &Recorder,
+) -> i32 {
     let destination = match destination {
         Ok(destination) => destination,
         Err(error) => return broken(&error.to_string()),
@@ -91,7 +95,7 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
     // If memory runs out, the kernel should end a sandbox rather than the service that started it.
     run::prefer_to_end_before_the_driver();
     let report = match read_run_request() {
-        Ok((request, memory_group)) => run::run(&request, memory_group, recorder),
+        Ok((request, memory_group)) => run::run(&request, FromDriver { memory_group, socket }, recorder),
         Err(failure) => run::failed(failure, recorder),
     };
     report_to(destination, report)

@@ -28,7 +28,7 @@ usage: hybrid-cache-service --driver-config FILE [flag]...    serve tasks that r
   --retain-size SIZE     keep at most SIZE of output and database, such as 20GiB [default: a tenth of the volume]
   --retain-saved HOURS   delete tasks that no client has run after HOURS [default: 24]
   --trace-size SIZE      record at most SIZE of requests for `cargo xtask size`; 0 records none [default: 64MiB]
-  --timeout SECONDS      kill a task's program after SECONDS [default: 600]
+  --timeout SECONDS      end a task's program after SECONDS, with SIGTERM and 5 s later SIGKILL [default: 600]
   --grace SECONDS        give tasks that end with this process SECONDS at shutdown [default: 10]; tasks on a cluster go on";
 
 /// What to do.

@@ -5,12 +5,12 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
-use hybrid_cache_model::{Failure, FailureKind, Timeline};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use hybrid_cache_model::{End, Failure, FailureKind, Timeline};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
@@ -23,8 +23,10 @@ use crate::time::micros;
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// Bytes of the end of standard error that explain a runner which ended without a report.
 const TAIL_BYTES: usize = 16 << 10;
-/// How long after the task's time limit the runner may take to end by itself.
+/// How long after the task's time limit and grace the runner may take to end by itself.
 const RUNNER_GRACE: Duration = Duration::from_secs(30);
+/// How long after the task's grace the runner may take to end a cancelled task.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// How a sandboxed `runner run` ended, and how long it took.
 #[derive(Debug)]
@@ -76,27 +78,48 @@ async fn run_inner(
     if let Some(entrance) = entrance() {
         send_descriptor(&ours, entrance.as_fd()).await?;
     }
-    let (reports, requests) = ours.into_split();
+    let socket = ours.as_fd().try_clone_to_owned();
+    let socket = socket.map_err(|error| spawn_failure(command, &error))?;
+    let (reports, mut requests) = ours.into_split();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
         // Sending runs concurrently, because a sandbox that hangs before it reads accepts no more than the socket holds.
-        let sent = send(Some(requests), request);
+        let sent = send(Some(&mut requests), request);
         tokio::join!(sent, stdout, stderr, child.wait(), read_report(reports))
     };
-    let deadline = Duration::from_millis(request.limits.time_ms) + RUNNER_GRACE;
+    tokio::pin!(work);
+    let grace = Duration::from_millis(request.limits.grace_ms);
+    let deadline = Duration::from_millis(request.limits.time_ms) + grace + RUNNER_GRACE;
     let (sent, _, said, status, report) = tokio::select! {
-        ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
+        ended = tokio::time::timeout(deadline, &mut work) => ended.map_err(|_| {
             let message = format!("the runner did not end within {} s after the task's time limit", RUNNER_GRACE.as_secs());
             Failure::new(FailureKind::Deadline, message)
         })?,
-        () = cancelled(cancel) => return Ok(None),
+        () = cancelled(cancel) => {
+            // The runner takes this hang-up as a cancellation. It may have ended meanwhile.
+            let _ = rustix::net::shutdown(&socket, Shutdown::Write);
+            let Ok((_, _, _, status, report)) = tokio::time::timeout(grace + CANCEL_GRACE, work).await else {
+                return Ok(None);
+            };
+            *all_ended = has_waited(&status);
+            return Ok(report.filter(has_run));
+        }
     };
     sent?;
-    // bubblewrap waits for the first process of its PID namespace, which ends last. A bubblewrap that was killed has not
-    // waited for any process.
-    *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
+    *all_ended = has_waited(&status);
     report.map(Some).ok_or_else(|| no_report(&said, status))
+}
+
+/// True if no process of the sandbox is left: bubblewrap waits for the first process of its PID namespace, which ends
+/// last. A bubblewrap that was killed has not waited for any process.
+fn has_waited(status: &std::io::Result<ExitStatus>) -> bool {
+    status.as_ref().is_ok_and(|status| status.code().is_some())
+}
+
+/// True for the report of a program that was run. A runner that is cancelled before that may fail or miss.
+fn has_run(report: &RunReport) -> bool {
+    matches!(report, RunReport::Finished { end, .. } if !matches!(end, End::Failed { .. }))
 }
 
 /// One socket, the runner's standard input, carries the request in and the report out. A separate descriptor for the report
@@ -213,7 +236,7 @@ async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogW
 }
 
 /// Explains why a runner ended without a report, from the standard error of its sandbox.
-fn no_report(stderr: &[u8], status: std::io::Result<std::process::ExitStatus>) -> Failure {
+fn no_report(stderr: &[u8], status: std::io::Result<ExitStatus>) -> Failure {
     let said = String::from_utf8_lossy(stderr);
     let said = said
         .lines()

@@ -13,9 +13,11 @@ use super::requests::{prepare_request, read_both};
 use super::termination::leave_message;
 use crate::clock::{Recorder, lock};
 use crate::prepare;
+use crate::run::kernel;
 
 /// Prepares what the task of this pod needs, hands it over, and returns the result of publishing.
 pub fn prepare(recorder: &Recorder) -> PrepareReport {
+    kernel::end_on_sigterm();
     let folder = Path::new(HANDOVER_FOLDER);
     let (image, request) = match read_both::<PodRequest>(|request| request.protocol) {
         Ok(both) => both,
@@ -46,6 +48,8 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
         if ready_us.is_none() && matches!(event, PrepareEvent::Ready { .. } | PrepareEvent::Failed { .. }) {
             told = handover::hand_over(folder, event);
             if told.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
+                // A pod that is deleted from now on leaves time to publish.
+                kernel::reset_sigterm();
                 // If this container is killed later, the message tells the driver that the task can go on. Without the
                 // message the driver gives the task up, which is safe.
                 let _ = leave_message(Path::new(TERMINATION_FILE), &mut PrepareReport::HandedOver);

@@ -16,18 +16,23 @@ use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
 
+/// Makes output arrive line by line, and SIGTERM run the program's `finally:`.
+const SITECUSTOMIZE: &str = include_str!("sitecustomize.py");
+
 /// The scratch folder of one run:
 ///
 /// ```text
 /// <scratch>/work/main.py   the program; the folder is its working directory and first on its import path
 /// <scratch>/home           HOME
 /// <scratch>/tmp            TMPDIR
+/// <scratch>/site           what every Python of the task imports at its start
 /// <scratch>/venv           an empty virtual environment, if the task requests no packages
 /// ```
 struct Scratch {
     work: PathBuf,
     home: PathBuf,
     tmp: PathBuf,
+    site: PathBuf,
     venv: PathBuf,
     program: PathBuf,
 }
@@ -38,6 +43,7 @@ impl Scratch {
         Scratch {
             home: root.join("home"),
             tmp: root.join("tmp"),
+            site: root.join("site"),
             venv: root.join("venv"),
             program: work.join("main.py"),
             work,
@@ -72,12 +78,14 @@ impl Scratch {
             )
             .hint("it must be writable for the runner and private to this run")
         };
-        for folder in [root, &self.work, &self.home, &self.tmp] {
+        for folder in [root, &self.work, &self.home, &self.tmp, &self.site] {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(folder, error)),
                 _ => {}
             }
         }
+        let customize = self.site.join("sitecustomize.py");
+        fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
         fs::write(&self.program, code).map_err(|error| fail(&self.program, error))?;
         if let Some(interpreter) = bare {
             self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
@@ -85,7 +93,8 @@ impl Scratch {
         let Some(owner) = owner else { return Ok(()) };
         // Change the owner last: root without capabilities could not enter the folder afterwards.
         fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
-        for path in [&self.program, &self.work, &self.home, &self.tmp, root] {
+        let inside = [&self.program, &customize, &self.work, &self.home, &self.tmp, &self.site];
+        for path in inside.into_iter().map(PathBuf::as_path).chain([root]) {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
         }
         Ok(())
@@ -158,8 +167,7 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
         ("PYTHONNOUSERSITE", "1".to_owned()),
         // Prepared environments contain bytecode, and the program's folder is deleted.
         ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-        // Output is followed live, and the lines before a kill matter most.
-        ("PYTHONUNBUFFERED", "1".to_owned()),
+        ("PYTHONPATH", text(&scratch.site)),
         // Otherwise OpenBLAS starts a thread for each core of the machine, which costs 55 ms of CPU time.
         ("OPENBLAS_NUM_THREADS", threads.clone()),
         ("OMP_NUM_THREADS", threads.clone()),
@@ -170,7 +178,13 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     if let Some(venv) = environment.venv() {
         variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
-    variables.extend(request.variables.iter().cloned());
+    for (name, value) in &request.variables {
+        let value = match name.as_str() {
+            "PYTHONPATH" => format!("{}:{value}", scratch.site.display()),
+            _ => value.clone(),
+        };
+        variables.push((name.clone(), value));
+    }
     variables
 }
 

@@ -6,7 +6,7 @@ use hybrid_cache_model::pod::{
     NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest,
     PodMaintenanceCommand, PodRequest,
 };
-use hybrid_cache_model::protocol::{Keep, Volumes};
+use hybrid_cache_model::protocol::{Keep, MAX_POD_GRACE_MS, Volumes};
 use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskErrors, TaskSpec};
 use k8s_openapi::ByteString;
 use serde::Serialize;
@@ -116,6 +116,7 @@ pub fn for_task(
         accept_stale: freshness == Freshness::StaleAccepted,
         limits: hybrid_cache_model::protocol::Limits {
             processes: UNBOUNDED_PROCESSES,
+            grace_ms: options.limits.grace_ms.min(MAX_POD_GRACE_MS),
             threads: quantity::whole_cpus(&config.task_resources.cpu_limit).unwrap_or(1),
             ..options.limits.clone()
         },
