@@ -4,6 +4,7 @@
 //! the service share definitions without depending on each other.
 
 pub mod budget;
+pub mod coding;
 pub mod contents;
 pub mod key;
 pub mod load;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::coding;
 use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
@@ -81,7 +82,7 @@ impl TaskSpec {
     /// Everything in it that is not acceptable, with its line if the field has lines.
     pub fn check(&self) -> Result<Task, TaskErrors> {
         let mut faults = Faults::default();
-        faults.keep(check_code(&self.python_code).map_err(TaskErrors::from));
+        faults.keep(check_code(&self.python_code));
         let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
         let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
         requirements.extend(file.requirements);
@@ -93,7 +94,7 @@ impl TaskSpec {
             MAX_REQUIREMENTS,
             "requirements",
         );
-        faults.keep(counted.map_err(TaskErrors::from));
+        faults.keep(counted);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
         system.sort();
         system.dedup();
@@ -103,7 +104,7 @@ impl TaskSpec {
             MAX_SYSTEM_PACKAGES,
             "system packages",
         );
-        faults.keep(counted.map_err(TaskErrors::from));
+        faults.keep(counted);
         let options = file.options.complete(&requirements);
         let cache = if self.use_cache {
             CachePolicy::Use
@@ -120,14 +121,14 @@ impl TaskSpec {
     }
 }
 
-fn check_code(code: &str) -> Result<(), TaskError> {
+fn check_code(code: &str) -> Result<(), TaskErrors> {
     let refuse = |message: String, hint: &str| {
-        Err(TaskError {
+        Err(TaskErrors::from(TaskError {
             pointer: "/pythonCode",
             line: None,
             message,
             hint: Some(hint.to_owned()),
-        })
+        }))
     };
     if code.trim().is_empty() {
         return refuse(
@@ -148,20 +149,20 @@ fn check_code(code: &str) -> Result<(), TaskError> {
             "Python source cannot hold NUL characters",
         );
     }
-    Ok(())
+    Ok(coding::check(code)?)
 }
 
-fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskError> {
+fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskErrors> {
     if count <= most {
         return Ok(());
     }
     let message = format!("{count} {what}, at most {most} are accepted");
-    Err(TaskError {
+    Err(TaskErrors::from(TaskError {
         pointer,
         line: None,
         message,
         hint: None,
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -40,6 +40,21 @@ fn a_traceback_goes_to_standard_error() {
 }
 
 #[test]
+fn a_program_that_declares_another_encoding_prints_the_characters_it_was_sent_with() {
+    for coding in ["latin-1", "cp1252", "ascii", "utf-8"] {
+        let ran = Case::new(&format!("# -*- coding: {coding} -*-\nprint('é', len('é'))\n1/0")).run();
+        assert_eq!(
+            (ran.text().as_str(), ran.end()),
+            ("é 1", &End::Exited { code: 1 }),
+            "{coding}"
+        );
+        assert!(ran.stderr.contains("main.py\", line 3"), "{}", ran.stderr);
+    }
+    let ran = Case::new("# coding: rot13\nprint('é')").run();
+    assert_eq!(failure_kind(ran.end()), FailureKind::InvalidTask);
+}
+
+#[test]
 fn a_signal_is_reported_as_the_users() {
     let ran = Case::new("import os; os.kill(os.getpid(), 11)").run();
     assert_eq!(*ran.end(), End::Signaled { signal: 11 });
