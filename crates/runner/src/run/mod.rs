@@ -9,6 +9,7 @@ mod find_environments;
 pub(crate) mod kernel;
 
 mod memory;
+mod pip_hint;
 mod program;
 mod report;
 mod stream;
