@@ -136,8 +136,8 @@ pub struct Run {
     /// Where to run
     #[arg(long, value_enum, default_value = "local")]
     pub driver: DriverName,
-    /// A task as the API takes it: a JSON file, `-` for standard input
-    #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "system", "no_cache"])]
+    /// A Python program (its name ends in `.py`), or a task as the API takes it: a JSON file, `-` for standard input
+    #[arg(value_name = "FILE", conflicts_with = "python")]
     pub file: Option<PathBuf>,
     /// The program's text
     #[arg(
@@ -174,6 +174,13 @@ pub struct Run {
     /// Which cluster, with `--driver kube`
     #[command(flatten)]
     pub cluster: Cluster,
+}
+
+impl Run {
+    /// True if an option says what the task uses.
+    pub fn has_packages(&self) -> bool {
+        self.no_cache || self.requirements.is_some() || !(self.dep.is_empty() && self.system.is_empty())
+    }
 }
 
 /// `tools`

@@ -4,12 +4,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use hybrid_cache_api::task_file::{self, TaskFile};
 use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{LogReader, SubmitOptions};
-use hybrid_cache_model::outcome::FailureKind;
+use hybrid_cache_model::outcome::{FailureKind, signal_name};
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use hybrid_cache_model::{End, Failure, Outcome, Phase, TaskSpec};
 use hybrid_cache_report::caches;
 use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file};
 
@@ -19,20 +20,22 @@ use crate::progress::Reporter;
 use crate::terminal::{Live, To};
 use crate::{backend, runtime, waiting};
 
-/// Largest task file, in bytes: it holds the largest code with every character escaped, and the other fields.
-const MAX_FILE_BYTES: u64 = 8 << 20;
-
 /// Runs the command.
 ///
 /// # Errors
 /// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
     let spec = match &flags.file {
-        Some(file) => read_spec(file)?,
-        None => spec_of(flags)?,
+        Some(file) => spec_of_file(file, flags)?,
+        None => spec_of(flags.python.clone().unwrap_or_default(), flags)?,
     };
-    let checked = spec.check();
-    checked.map_err(|error| Error::input(error.to_string()))?;
+    if let Err(error) = spec.check() {
+        if flags.json {
+            let failure = Failure::new(FailureKind::InvalidTask, error.to_string());
+            show(&Outcome::refused(failure), true)?;
+        }
+        return Err(Error::input(error.to_string()));
+    }
     let reporter = Arc::new(Reporter::new());
     runtime::current_thread()?.block_on(async {
         let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
@@ -41,28 +44,24 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     })
 }
 
-fn read_spec(file: &Path) -> Result<TaskSpec> {
-    let name = file.display();
-    let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+fn spec_of_file(file: &Path, flags: &flags::Run) -> Result<TaskSpec> {
+    let unreadable = |error: std::io::Error| Error::input(format!("{}: {error}", file.display()));
+    let from: Box<dyn Read> = match file == Path::new("-") {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(std::fs::File::open(file).map_err(unreadable)?),
     };
-    read.map_err(|error| Error::input(format!("{name}: {error}")))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Error::input(format!("{name}: more than {MAX_FILE_BYTES} bytes")));
+    match task_file::read(file, from).map_err(|error| Error::input(error.to_string()))? {
+        TaskFile::Program(code) => spec_of(code, flags),
+        TaskFile::Task(_) if flags.has_packages() => Err(Error::input(format!(
+            "{}: a task file names its packages itself\nhint: leave --dep, --requirements, --system and --no-cache out",
+            file.display()
+        ))),
+        TaskFile::Task(spec) => Ok(spec),
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Error::input(format!("{name}: not UTF-8 at byte {at}\nhint: save the file as UTF-8"))
-    })?;
-    // serde_json's own message ends with line and column.
-    serde_json::from_str(&text).map_err(|error| Error::input(format!("{name}: {error}")))
 }
 
-fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
-    let mut spec = TaskSpec::new(flags.python.clone().unwrap_or_default());
+fn spec_of(code: String, flags: &flags::Run) -> Result<TaskSpec> {
+    let mut spec = TaskSpec::new(code);
     spec.dependencies = flags.dep.join(",");
     spec.system_dependencies = flags.system.join(",");
     spec.use_cache = !flags.no_cache;
@@ -138,7 +137,10 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
     let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
     match &outcome.end {
         End::Exited { code } => eprintln!("exit code {code}"),
-        End::Signaled { signal } => eprintln!("killed by signal {signal}"),
+        End::Signaled { signal } => match signal_name(*signal) {
+            Some(name) => eprintln!("killed by {name} (signal {signal})"),
+            None => eprintln!("killed by signal {signal}"),
+        },
         End::TimedOut { limit_ms } => eprintln!("killed after its time limit of {limit_ms} ms"),
         End::Cancelled => eprintln!("cancelled"),
         End::Failed { failure } => eprintln!("error: {failure}"),

@@ -34,6 +34,7 @@
 
 #[cfg(feature = "client")]
 mod address;
+mod body;
 mod cache;
 #[cfg(feature = "client")]
 mod client;
@@ -53,10 +54,12 @@ mod state;
 #[cfg(feature = "client")]
 mod stream;
 mod task;
+pub mod task_file;
 mod timeline;
 
 pub use hybrid_cache_model::TaskSpec;
 
+pub use body::parse_task;
 pub use cache::{CacheName, CacheStatusView, CacheView};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientBuilder, OutputQuery};

@@ -73,7 +73,7 @@ impl PartialSchema for TaskBody {
         let code = ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some(
-                "The program, as text; at most 1 MiB of UTF-8, without NUL characters.",
+                "The program, as text; at most 1 MiB of UTF-8, without NUL characters. Packages of a `# /// script` block (PEP 723) are installed too.",
             ))
             .examples(["import numpy; print(numpy.__version__)"])
             .pattern(Some(r"\S"))

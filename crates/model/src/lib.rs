@@ -4,7 +4,9 @@
 //! the service share definitions without depending on each other.
 
 pub mod budget;
+pub mod coding;
 pub mod contents;
+pub mod inline_metadata;
 pub mod key;
 pub mod load;
 pub mod maintain;

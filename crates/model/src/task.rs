@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use pep440_rs::VersionSpecifiers;
+
+use crate::coding;
+use crate::inline_metadata;
 use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
@@ -19,7 +23,7 @@ pub const MAX_SYSTEM_PACKAGES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
-    /// The program, as text.
+    /// The program, as text. Packages of a `# /// script` block (PEP 723) combine with `dependencies`.
     pub python_code: String,
     /// Python packages, separated by commas: `numpy,pandas>=2`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -53,10 +57,12 @@ pub enum CachePolicy {
 pub struct Task {
     /// The program.
     pub code: String,
-    /// Python requirements of both fields, normalised, sorted, without repeats.
+    /// Python requirements of both fields and of the program's own block, normalised, sorted, without repeats.
     pub requirements: Vec<Requirement>,
     /// Hashes and options of the requirements.
     pub options: PythonOptions,
+    /// The Python versions that the program's own block accepts. Empty means any.
+    pub requires_python: VersionSpecifiers,
     /// System packages, aliases resolved, sorted, without repeats.
     pub system: Vec<SystemPackage>,
     /// Whether to use the caches.
@@ -81,10 +87,12 @@ impl TaskSpec {
     /// Everything in it that is not acceptable, with its line if the field has lines.
     pub fn check(&self) -> Result<Task, TaskErrors> {
         let mut faults = Faults::default();
-        faults.keep(check_code(&self.python_code).map_err(TaskErrors::from));
+        faults.keep(check_code(&self.python_code));
+        let inline = faults.keep(inline_metadata::read(&self.python_code));
         let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
         let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
         requirements.extend(file.requirements);
+        requirements.extend(inline.requirements);
         requirements.sort();
         requirements.dedup();
         let counted = limit(
@@ -93,7 +101,7 @@ impl TaskSpec {
             MAX_REQUIREMENTS,
             "requirements",
         );
-        faults.keep(counted.map_err(TaskErrors::from));
+        faults.keep(counted);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
         system.sort();
         system.dedup();
@@ -103,7 +111,7 @@ impl TaskSpec {
             MAX_SYSTEM_PACKAGES,
             "system packages",
         );
-        faults.keep(counted.map_err(TaskErrors::from));
+        faults.keep(counted);
         let options = file.options.complete(&requirements);
         let cache = if self.use_cache {
             CachePolicy::Use
@@ -114,20 +122,21 @@ impl TaskSpec {
             code: self.python_code.clone(),
             requirements,
             options,
+            requires_python: inline.requires_python,
             system,
             cache,
         })
     }
 }
 
-fn check_code(code: &str) -> Result<(), TaskError> {
+fn check_code(code: &str) -> Result<(), TaskErrors> {
     let refuse = |message: String, hint: &str| {
-        Err(TaskError {
+        Err(TaskErrors::from(TaskError {
             pointer: "/pythonCode",
             line: None,
             message,
             hint: Some(hint.to_owned()),
-        })
+        }))
     };
     if code.trim().is_empty() {
         return refuse(
@@ -148,20 +157,20 @@ fn check_code(code: &str) -> Result<(), TaskError> {
             "Python source cannot hold NUL characters",
         );
     }
-    Ok(())
+    Ok(coding::check(code)?)
 }
 
-fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskError> {
+fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskErrors> {
     if count <= most {
         return Ok(());
     }
     let message = format!("{count} {what}, at most {most} are accepted");
-    Err(TaskError {
+    Err(TaskErrors::from(TaskError {
         pointer,
         line: None,
         message,
         hint: None,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -196,6 +205,17 @@ mod tests {
         assert!(TaskSpec::new("#".repeat(MAX_CODE_BYTES)).check().is_ok());
         assert!(refused(TaskSpec::new("#".repeat(MAX_CODE_BYTES + 1))).contains("1048577 bytes"));
         assert!(refused(TaskSpec::new("a\0b")).contains("NUL character at byte 1"));
+    }
+
+    #[test]
+    fn packages_of_the_programs_own_block_combine_with_the_fields() {
+        let spec = TaskSpec {
+            dependencies: "numpy".into(),
+            ..TaskSpec::new("# /// script\n# dependencies = ['idna', 'NumPy']\n# ///\nimport idna")
+        };
+        let task = spec.check().unwrap();
+        let names: Vec<&str> = task.requirements.iter().map(Requirement::name).collect();
+        assert_eq!(names, ["idna", "numpy"]);
     }
 
     #[test]

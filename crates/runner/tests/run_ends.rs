@@ -41,6 +41,42 @@ fn a_traceback_goes_to_standard_error() {
 }
 
 #[test]
+fn a_program_that_declares_another_encoding_prints_the_characters_it_was_sent_with() {
+    for coding in ["latin-1", "cp1252", "ascii", "utf-8"] {
+        let ran = Case::new(&format!("# -*- coding: {coding} -*-\nprint('é', len('é'))\n1/0")).run();
+        assert_eq!(
+            (ran.text().as_str(), ran.end()),
+            ("é 1", &End::Exited { code: 1 }),
+            "{coding}"
+        );
+        assert!(ran.stderr.contains("main.py\", line 3"), "{}", ran.stderr);
+    }
+    let ran = Case::new("# coding: rot13\nprint('é')").run();
+    assert_eq!(failure_kind(ran.end()), FailureKind::InvalidTask);
+}
+
+#[test]
+fn a_failed_program_that_looked_for_pip_is_referred_to_dependencies() {
+    let run = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'x'], check=True)";
+    let shell = "import os\nsys_exit = os.system('pip install x')\nimport no_such_module_of_x";
+    for code in [run, shell, "import pip"] {
+        // Only the environment's own folder, so that a pip of this machine is not found.
+        let ran = Case::new(code)
+            .change(|request| request.base_path = String::new())
+            .run();
+        assert_eq!(*ran.end(), End::Exited { code: 1 });
+        assert!(ran.warnings().contains("`dependencies`"), "{code}: {}", ran.stderr);
+    }
+    // One that goes on without it needs no advice, and neither does one that fails for another reason.
+    for code in [
+        "try: import pip\nexcept ImportError as error: print(error)",
+        "import no_such_module",
+    ] {
+        assert_eq!(Case::new(code).run().warnings(), "");
+    }
+}
+
+#[test]
 fn a_signal_is_reported_as_the_users() {
     let ran = Case::new("import os; os.kill(os.getpid(), 11)").run();
     assert_eq!(*ran.end(), End::Signaled { signal: 11 });

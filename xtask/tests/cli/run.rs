@@ -64,7 +64,7 @@ fn a_task_that_fails_is_exit_code_5_and_says_how() {
         .with(5, &["exit code 3"]);
     caches
         .run(&["--python", "import os; os.abort()"])
-        .with(5, &["killed by signal 6"]);
+        .with(5, &["killed by SIGABRT (signal 6)"]);
     let slow = ["--timeout", "1", "--python", "import time; time.sleep(600)"];
     caches.run(&slow).with(5, &["killed after its time limit of 1000 ms"]);
     let unknown = caches.run(&["--python", "1", "--dep", "hybrid-cache-has-no-such-package"]);
@@ -75,6 +75,43 @@ fn a_task_that_fails_is_exit_code_5_and_says_how() {
     caches
         .run(&["--python", "1", "--dep", "idna==3.6", "--dep", "idna==3.7"])
         .with(5, &["idna==3.6", "idna==3.7"]);
+}
+
+#[test]
+fn a_program_in_a_file_runs_with_the_packages_that_it_names() {
+    if no_tools("a_program_in_a_file_runs_with_the_packages_that_it_names") {
+        return;
+    }
+    let caches = Caches::new();
+    let script = caches.0.path().join("task.py");
+    let code = "\u{feff}# /// script\n# dependencies = ['idna']\n# ///\nimport idna, six; print(idna.__name__, six.__name__)\n";
+    std::fs::write(&script, code).unwrap();
+    let ran = caches.run(&[script.to_str().unwrap(), "--dep", "six"]);
+    ran.with(0, &["python: built"]);
+    assert_eq!(ran.stdout, "idna six\n");
+    std::fs::write(&script, "# /// script\n# requires-python = '<3'\n# ///\nprint(1)\n").unwrap();
+    let refused = caches.run(&[script.to_str().unwrap()]);
+    refused.with(5, &["requires Python <3", "`requires-python`"]);
+}
+
+#[test]
+fn a_refused_task_names_place_and_remedy_and_is_json_if_asked() {
+    let list = br#"{"pythonCode": "1", "dependencies": ["idna"]}"#;
+    let refused = ended_with_input(&["run", "-"], list);
+    refused.with(
+        2,
+        &["-: /dependencies: a string is expected", r#""dependencies": "idna""#],
+    );
+    let marked = b"\xef\xbb\xbf{\"pythonCode\": \"1\", \"dependencies\": \"--pre\"}";
+    let refused = ended_with_input(&["run", "-", "--json"], marked);
+    refused.with(2, &["/dependencies: `--pre`"]);
+    let outcome: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(
+        (&outcome["end"], &outcome["failure"]["kind"]),
+        (&"failed".into(), &"invalid_task".into())
+    );
+    let both = ended_with_input(&["run", "-", "--dep", "idna"], br#"{"pythonCode": "1"}"#);
+    both.with(2, &["a task file names its packages itself", "--dep"]);
 }
 
 #[test]

@@ -9,18 +9,21 @@ mod find_environments;
 pub(crate) mod kernel;
 
 mod memory;
+mod pip_hint;
 mod program;
 mod report;
 mod stream;
 mod supervise;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::str::FromStr;
 
 use hybrid_cache_model::contents::UsedKeys;
-use hybrid_cache_model::protocol::{RunReport, RunRequest};
+use hybrid_cache_model::protocol::{Interpreter, RunReport, RunRequest};
 use hybrid_cache_model::{
     CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, Protection, PythonRequest, RequestKey, SystemKey, Task,
 };
+use pep440_rs::Version;
 use rustix::process::DumpableBehavior;
 
 pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
@@ -81,6 +84,7 @@ fn try_run(
 ) -> Result<RunReport, Failure> {
     let FromDriver { memory_group, socket } = from_driver;
     let task = request.task.check()?;
+    check_python(&task, &request.context.interpreter)?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
             FailureKind::Sandbox,
@@ -138,6 +142,20 @@ fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
         python: key.map(|key| key.to_string_lossy().into_owned()),
         system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, context).to_string()),
     }
+}
+
+/// Checks that the interpreter is one that the program accepts.
+fn check_python(task: &Task, interpreter: &Interpreter) -> Result<(), Failure> {
+    let accepted = &task.requires_python;
+    // A version that cannot be read is the interpreter's fault, not the program's.
+    if Version::from_str(&interpreter.version).map_or(true, |version| accepted.contains(&version)) {
+        return Ok(());
+    }
+    let message = format!(
+        "the program requires Python {accepted}, and tasks run with {} here",
+        interpreter.version
+    );
+    Err(Failure::new(FailureKind::Unsatisfiable, message).hint("change `requires-python` in its `# /// script` block"))
 }
 
 /// Protects the runner from user code, and makes the runner the parent of orphans.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hybrid_cache_model::protocol::{Identity, RunRequest};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, coding};
 use rustix::process::Pid;
 
 use super::confine;
@@ -86,7 +86,7 @@ impl Scratch {
         }
         let customize = self.site.join("sitecustomize.py");
         fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
-        fs::write(&self.program, code).map_err(|error| fail(&self.program, error))?;
+        fs::write(&self.program, coding::as_utf8(code).as_bytes()).map_err(|error| fail(&self.program, error))?;
         if let Some(interpreter) = bare {
             self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
         }

@@ -11,6 +11,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that a writable pipe or socket takes without blocking (`PIPE_BUF`).
 const WRITE_BYTES: usize = 4096;
 
+/// Bytes of the end of a stream that are remembered.
+const RECENT_BYTES: usize = 8 << 10;
+
 /// A pipe from the user's program and its destination.
 pub struct OutputStream {
     source: Option<OwnedFd>,
@@ -21,6 +24,8 @@ pub struct OutputStream {
     /// How many bytes may still be passed on.
     allowance: u64,
     counted: Output,
+    /// The end of what the program wrote, passed on or not.
+    recent: Vec<u8>,
 }
 
 /// The bytes go.
@@ -49,6 +54,7 @@ impl OutputStream {
                 u64::MAX
             },
             counted: Output::default(),
+            recent: Vec::new(),
         })
     }
 
@@ -94,6 +100,7 @@ impl OutputStream {
             Ok(0) => self.source = None,
             Ok(got) => {
                 self.counted.written_bytes += got as u64;
+                self.remember(got);
                 if matches!(self.sink, Sink::Open(_)) {
                     self.pending = 0..usize::try_from(self.allowance).map_or(got, |allowed| got.min(allowed));
                     self.allowance -= self.pending.len() as u64;
@@ -104,6 +111,19 @@ impl OutputStream {
             Err(_) => self.source = None,
         }
         0
+    }
+
+    /// Remembers the end of the first `got` bytes of the buffer.
+    fn remember(&mut self, got: usize) {
+        let last = &self.buffer[got.saturating_sub(RECENT_BYTES)..got];
+        let kept = RECENT_BYTES.saturating_sub(last.len()).min(self.recent.len());
+        self.recent.drain(..self.recent.len() - kept);
+        self.recent.extend_from_slice(last);
+    }
+
+    /// The last bytes that the program wrote, at most [`RECENT_BYTES`].
+    pub fn recent(&self) -> &[u8] {
+        &self.recent
     }
 
     /// Writes while the sink accepts data without blocking. Does not change the sink's flags, because the descriptor

@@ -69,7 +69,7 @@ pub async fn submit(
     query::none(query.as_deref())?;
     let key = key_of(&headers)?;
     let ReceivedBody { bytes, reservation } = body::read(&app, &headers, "application/json", body).await?;
-    let spec = body::task(&bytes)?;
+    let spec = hybrid_cache_api::parse_task(&bytes)?;
     drop(bytes);
     let submitted = engine.submit_holding(&spec, key, reservation).await?;
     let id = submitted.id;

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Html;
 use bytes::Bytes;
 use hybrid_cache_api::{CacheStatusView, EndName, StateName, TaskView};
+use hybrid_cache_model::outcome::signal_name;
 use maud::{Markup, html};
 
 use super::layout::{self, capital};
@@ -67,6 +68,13 @@ fn show(view: &TaskView, now_us: i64) -> Markup {
     )
 }
 
+fn signal_text(signal: i32) -> String {
+    match signal_name(signal) {
+        Some(name) => format!("{name} (signal {signal})"),
+        None => format!("signal {signal}"),
+    }
+}
+
 fn standing(view: &TaskView, now_us: i64) -> Markup {
     let task = &view.summary;
     let moment = |name: &str, at: &Option<String>| {
@@ -74,7 +82,7 @@ fn standing(view: &TaskView, now_us: i64) -> Markup {
     };
     html! {
         p { (home::state(task))
-            @if let Some(signal) = view.signal { " by signal " (signal) }
+            @if let Some(signal) = view.signal { " by " (signal_text(signal)) }
             @if let Some(limit) = view.limit_ms { " after " (units::duration(limit.saturating_mul(1000))) }
             @if let Some(reason) = &task.waiting_for { span class="aside" { " waiting: " (layout::foreign(reason)) } }
         }
