@@ -227,3 +227,10 @@ fn a_program_opens_only_what_it_needs() {
     let refused = "PermissionError ".repeat(4);
     assert_eq!(ran.text(), format!("{refused}opened opened"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_program_under_another_user_opens_its_standard_streams_by_their_names() {
+    let code = "for name, text in (('stdout', 'one'), ('stderr', 'two')):\n    open(f'/dev/{name}', 'w').write(text)";
+    let Some(ran) = run_as_nobody(code) else { return };
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("one", "two"));
+}

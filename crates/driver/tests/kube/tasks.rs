@@ -1,5 +1,9 @@
 //! Tasks that end well: code alone, first and cached runs of both kinds of packages, without the cache.
 
+#[path = "../shared/programs.rs"]
+mod shared;
+
+use hybrid_cache_driver::local::sandbox::basic_tools;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_model::{CacheStatus, Lane, Phase, TaskSpec, Timeline};
@@ -63,6 +67,30 @@ async fn console_scripts_run_in_a_pod_from_staging_and_from_the_cache() {
         );
         assert!(ran.stdout.starts_with("black, "), "{run_of}: {}", ran.stdout);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_name_the_time_zone_and_the_streams_are_as_on_an_ordinary_machine() {
+    let Some(bench) = bench::cluster("what_an_ordinary_machine_has").await else {
+        return;
+    };
+    let task = spec(shared::EXPECTS_A_MACHINE, "tzlocal", "");
+    let ran = run(&bench.driver().await, &task, &options()).await;
+    // Of the two streams nothing but their own order is promised.
+    let lines: Vec<&str> = ran.stdout.lines().filter(|line| *line != "the other too").collect();
+    assert_eq!(lines, [&["Etc/UTC"][..], &shared::MACHINE_LINES].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_find_the_same_basic_tools_as_on_a_machine() {
+    let Some(bench) = bench::cluster("scripts_find_the_basic_tools").await else {
+        return;
+    };
+    let task = TaskSpec::new(shared::USES_BASIC_TOOLS);
+    let ran = run(&bench.driver().await, &task, &options()).await;
+    let mut expected: Vec<&str> = basic_tools().collect();
+    expected.sort_unstable();
+    ran.printed(&format!("{}\n", expected.join(" ")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

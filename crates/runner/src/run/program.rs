@@ -119,10 +119,9 @@ pub fn start(
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
     command.arg(&scratch.program);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let (stdout, its_stdout) = pipe(request.identity)?;
+    let (stderr, its_stderr) = pipe(request.identity)?;
+    command.stdin(Stdio::null()).stdout(its_stdout).stderr(its_stderr);
     command.env_clear().envs(variables(request, environment, &scratch));
     let confinement = confine::prepare(request, environment)?;
     let setup = ChildSetup {
@@ -135,24 +134,32 @@ pub fn start(
         filter: confinement.filter,
     };
     kernel::on_exec(&mut command, setup);
-    let mut child = command
+    let child = command
         .spawn()
         .map_err(|error| not_started(base, request.identity, &error))?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    match (pid, child.stdout.take(), child.stderr.take()) {
-        (Some(pid), Some(stdout), Some(stderr)) => {
-            let started = Started {
-                pid,
-                stdout: OwnedFd::from(stdout),
-                stderr: OwnedFd::from(stderr),
-            };
-            Ok((started, confinement.warnings))
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        let message = "the user's program started without a process id";
+        return Err(Failure::new(FailureKind::Internal, message));
+    };
+    Ok((Started { pid, stdout, stderr }, confinement.warnings))
+}
+
+/// A pipe of the user that runs the program. Otherwise the program could not open `/dev/stdout`, which leads to it.
+fn pipe(owner: Option<Identity>) -> Result<(OwnedFd, OwnedFd), Failure> {
+    let make = || -> io::Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = io::pipe()?;
+        if let Some(Identity { uid, gid }) = owner {
+            // Both ends are one file.
+            std::os::unix::fs::fchown(&write, Some(uid), Some(gid))?;
         }
-        _ => Err(Failure::new(
-            FailureKind::Internal,
-            "the user's program started without its pipes",
-        )),
-    }
+        Ok((read.into(), write.into()))
+    };
+    make().map_err(|error| {
+        Failure::new(
+            FailureKind::Sandbox,
+            format!("cannot make a pipe for the program's output: {error}"),
+        )
+    })
 }
 
 /// All environment variables of the program.

@@ -106,7 +106,7 @@ impl TaskRun {
             }
         };
         progress.warnings.extend(self.networks.warning());
-        let host = self.host.with_resolver(network.resolver());
+        let host = self.host.for_task(network.resolver());
         let command = sandbox::task_command(&self.config, &host, volumes, tenant, needs, staged, limits);
         let command = network.enter(command);
         let (config, identity) = (&self.config, self.host.identity);

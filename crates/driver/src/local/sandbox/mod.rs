@@ -9,7 +9,7 @@ mod etc;
 mod host;
 
 pub use command::{maintenance_command, prepare_command, task_command};
-pub use host::HostLayout;
+pub use host::{HostLayout, basic_tools};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -61,9 +61,10 @@ fn host(identity: Option<Identity>) -> HostLayout {
         ],
         etc: Etc {
             folder: "/cache/sandbox/etc".into(),
-            live: vec!["/etc/resolv.conf".into(), "/etc/ssl".into()],
+            live: vec!["/etc/hosts".into(), "/etc/resolv.conf".into(), "/etc/ssl".into()],
             copied: vec!["/etc/nsswitch.conf".into()],
             resolver: None,
+            hosts: Some("/cache/sandbox/hosts".into()),
         },
         identity,
         shared: "/cache/sandbox".into(),
