@@ -76,6 +76,7 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
     let options = SubmitOptions {
         limits: Limits {
             time_ms: flags.timeout * 1000,
+            output_bytes: flags.local.bounds.limits().output_bytes,
             ..backend.limits()
         },
         tenant: flags.tenant.clone(),

@@ -43,7 +43,7 @@ pub struct TaskView {
     /// The package versions that it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedView>,
-    /// The beginning of what it has printed so far.
+    /// What it has printed so far.
     pub output: OutputView,
     /// Warnings that did not fail the run.
     pub warnings: Vec<String>,
@@ -107,14 +107,14 @@ pub struct ResolvedView {
     pub system: Vec<String>,
 }
 
-/// The beginning of what a task printed. Its log has all of it.
+/// What a task printed: of a long stream the beginning and the end, while it runs only the beginning. Its log has all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OutputView {
-    /// The beginning of standard output; bytes that are not UTF-8 are replaced.
+    /// Standard output, with a line for what is left out; bytes that are not UTF-8 are replaced.
     pub stdout: String,
-    /// The beginning of standard error.
+    /// Standard error, likewise.
     pub stderr: String,
     /// Bytes of standard output that are stored.
     pub stdout_bytes: u64,

@@ -31,6 +31,39 @@ fn a_gigabyte_is_cut_at_the_limit_in_constant_memory() {
 }
 
 #[test]
+fn of_too_much_output_the_traceback_at_its_end_stays() {
+    let code =
+        "import sys\nprint('first', file=sys.stderr)\nfor _ in range(24): sys.stderr.write('x' * (1 << 20))\n1 / 0";
+    let ran = Case::new(code).run();
+    assert_eq!(*ran.end(), End::Exited { code: 1 });
+    assert_eq!(ran.stderr.len(), 16 << 20);
+    assert!(ran.stderr.starts_with("first\nxxx"));
+    assert!(
+        ran.stderr.ends_with("ZeroDivisionError: division by zero\n"),
+        "{}",
+        &ran.stderr[ran.stderr.len() - 200..]
+    );
+    let left_out = ran
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("[the middle of 2516"))
+        .count();
+    assert_eq!(left_out, 1);
+    assert!(ran.warnings().contains("standard error was cut"), "{}", ran.warnings());
+}
+
+#[test]
+fn the_end_of_the_output_of_a_killed_program_stays() {
+    let code = "import sys, time\nsys.stdout.write('x' * (1 << 20))\nprint('last')\ntime.sleep(1000)";
+    let ran = Case::new(code)
+        .limits(|limits| (limits.output_bytes, limits.time_ms, limits.grace_ms) = (64 << 10, 2000, 0))
+        .run();
+    assert_eq!(*ran.end(), End::TimedOut { limit_ms: 2000 });
+    assert_eq!(ran.stdout.len(), 64 << 10);
+    assert!(ran.text().ends_with("xlast"), "{}", ran.stderr);
+}
+
+#[test]
 fn bytes_that_are_not_text_pass_through() {
     let ran = Case::new("import sys; sys.stdout.buffer.write(bytes(range(256)))").run();
     assert_eq!(ran.stdout, (0..=255).collect::<Vec<u8>>());

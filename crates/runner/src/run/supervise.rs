@@ -219,16 +219,17 @@ impl<'a> Supervisor<'a> {
             warnings.push("a process of the task could not be killed; it hangs in the kernel".to_owned());
         }
         let began = Instant::now();
-        let mut moved_at = began;
+        let (mut moved_at, mut seen) = (began, 0);
         loop {
-            let moved: usize = self.streams.iter_mut().map(OutputStream::advance).sum();
+            self.streams.iter_mut().for_each(|stream| _ = stream.advance());
+            let outputs = self.streams.iter().map(OutputStream::output);
+            let moved: u64 = outputs.map(|output| output.written_bytes + output.passed_bytes).sum();
             // Check after moving, because the end of a stream moves no bytes.
             if self.streams.iter().all(OutputStream::is_done) {
                 return;
             }
-            if moved > 0 {
-                moved_at = Instant::now();
-                continue;
+            if moved > seen {
+                (moved_at, seen) = (Instant::now(), moved);
             }
             let deadline = (moved_at + DRAIN_STALL).min(began + DRAIN_DEADLINE);
             if Instant::now() >= deadline {
@@ -273,7 +274,7 @@ fn warn_if_cut(stream: &str, output: Output, limits: &Limits, warnings: &mut Vec
     if output.written_bytes > limits.output_bytes {
         let (written, limit) = (output.written_bytes, limits.output_bytes);
         warnings.push(format!(
-            "{stream} was cut: {written} bytes written, at most {limit} are passed on"
+            "{stream} was cut: {written} bytes written, at most {limit} are passed on, of its beginning and its end"
         ));
     }
 }

@@ -18,7 +18,7 @@ const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 200;
 
 impl Engine {
-    /// One task, with the beginning of its output.
+    /// One task, with the ends of its output.
     ///
     /// # Errors
     /// There is no such task, or it cannot be read.

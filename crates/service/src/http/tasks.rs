@@ -133,7 +133,7 @@ pub async fn run(Own(engine): Own, params: Params, RawQuery(query): RawQuery) ->
 
 /// Read a task
 ///
-/// The task's state, how it ended, the beginning of its output (its log has all of it), where its time went, what the
+/// The task's state, how it ended, its output (its log has all of it), where its time went, what the
 /// caches did, and which package versions it got.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}", operation_id = "getTask", tag = "tasks",

@@ -149,7 +149,7 @@ fn output(view: &TaskView, under_way: bool) -> Markup {
             @if !output.stdout.is_empty() && !output.stdout.ends_with('\n') && !output.stderr.is_empty() { "\n" }
             @if !output.stderr.is_empty() { span class="stderr" { (layout::foreign(&output.stderr)) } }
         }
-        @if output.truncated && !under_way { p class="muted" { "Only the beginning of each stream is shown; open the full output for the rest." } }
+        @if output.truncated && !under_way { p class="muted" { "Of a long stream only the beginning and the end are shown; open the full output for the rest." } }
     }
 }
 
