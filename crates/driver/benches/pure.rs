@@ -44,6 +44,7 @@ fn config() -> LocalConfig {
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
         index_scope: Default::default(),
+        no_builds: false,
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: Vec::new(),
@@ -59,6 +60,7 @@ fn config() -> LocalConfig {
         budget_bytes: 0,
         budget_inodes: 0,
         trace_bytes: 0,
+        no_builds: false,
     }
 }
 

@@ -8,9 +8,10 @@ use std::os::unix::net::UnixStream as Socket;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
+use hybrid_cache_model::protocol::{BuildReport, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{Failure, FailureKind, Timeline};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
@@ -26,11 +27,11 @@ const TAIL_BYTES: usize = 16 << 10;
 /// How long after the task's time limit the runner may take to end by itself.
 const RUNNER_GRACE: Duration = Duration::from_secs(30);
 
-/// How a sandboxed `runner run` ended, and how long it took.
+/// How a sandboxed `runner run` or `runner build` ended, and how long it took.
 #[derive(Debug)]
-pub struct SandboxRun {
+pub struct SandboxRun<R> {
     /// What the runner reported; a failure if it could not.
-    pub report: Result<RunReport, Failure>,
+    pub report: Result<R, Failure>,
     /// Microseconds from the start to the exit, as this process saw them.
     pub outer_us: u64,
     /// True if it was killed because someone cancelled the task.
@@ -39,18 +40,20 @@ pub struct SandboxRun {
     pub ended: bool,
 }
 
-/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`. While the sandbox starts,
-/// `entrance` creates the control group that the program enters.
-pub async fn run(
+/// Runs `runner run`, or `runner build`, in the sandbox that `command` describes, its output going to `log`. The program may
+/// take `time_ms`. While the sandbox starts, `entrance` creates the control group that the program enters.
+pub async fn run<R: DeserializeOwned>(
     command: &[OsString],
-    request: &RunRequest,
+    request: &impl serde::Serialize,
+    time_ms: u64,
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
-) -> SandboxRun {
+) -> SandboxRun<R> {
     let started = Instant::now();
     let mut ended = false;
-    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel, &mut ended).await {
+    let inner = run_inner(command, request, time_ms, entrance, log, cancel, &mut ended);
+    let (report, cancelled) = match inner.await {
         Ok(Some(report)) => (Ok(report), false),
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
@@ -63,14 +66,15 @@ pub async fn run(
     }
 }
 
-async fn run_inner(
+async fn run_inner<R: DeserializeOwned>(
     command: &[OsString],
-    request: &RunRequest,
+    request: &impl serde::Serialize,
+    time_ms: u64,
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
     all_ended: &mut bool,
-) -> Result<Option<RunReport>, Failure> {
+) -> Result<Option<R>, Failure> {
     let (ours, theirs) = socket_pair().map_err(|error| spawn_failure(command, &error))?;
     let mut child = spawn(command, Stdio::from(OwnedFd::from(theirs)))?;
     if let Some(entrance) = entrance() {
@@ -84,7 +88,7 @@ async fn run_inner(
         let sent = send(Some(requests), request);
         tokio::join!(sent, stdout, stderr, child.wait(), read_report(reports))
     };
-    let deadline = Duration::from_millis(request.limits.time_ms) + RUNNER_GRACE;
+    let deadline = Duration::from_millis(time_ms) + RUNNER_GRACE;
     let (sent, _, said, status, report) = tokio::select! {
         ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
             let message = format!("the runner did not end within {} s after the task's time limit", RUNNER_GRACE.as_secs());
@@ -129,7 +133,7 @@ async fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Res
     }
 }
 
-async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {
+async fn read_report<R: DeserializeOwned>(source: impl AsyncRead + Unpin) -> Option<R> {
     let mut text = Vec::new();
     // A sandbox that ends before it reads the request resets the connection; what arrived before that is kept.
     let _ = source.take(MAX_TEXT_BYTES).read_to_end(&mut text).await;
@@ -140,7 +144,7 @@ async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {
 ///
 /// # Errors
 /// It could not be started, did not end in time, or did not answer.
-pub async fn ask<T: serde::de::DeserializeOwned>(
+pub async fn ask<T: DeserializeOwned>(
     command: &[OsString],
     request: &impl serde::Serialize,
     limit: Duration,
@@ -340,6 +344,15 @@ impl PrepareProcess {
     fn late(&self) -> Failure {
         let message = format!("preparing took longer than {} s", self.limit.as_secs());
         Failure::new(FailureKind::Deadline, message)
+    }
+
+    /// Answers an order of the preparation.
+    ///
+    /// # Errors
+    /// The preparation does not read it.
+    pub async fn answer(&mut self, report: &BuildReport) -> Result<(), Failure> {
+        let sent = tokio::time::timeout(RUNNER_GRACE, send(self.hold.as_mut(), report)).await;
+        sent.unwrap_or_else(|_| Err(self.late()))
     }
 
     /// Releases the leases: the task has its own, or needs none.

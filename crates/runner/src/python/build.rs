@@ -9,7 +9,7 @@ use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
 use super::environment::{VENV, write_lock};
 use super::record::{Checked, Installed};
-use super::uv::Uv;
+use super::uv::{BuiltWheel, Uv};
 use super::venv::{Home, OwnFiles};
 use super::{PythonVolume, asked, scripts};
 use crate::child::Deadline;
@@ -49,6 +49,8 @@ pub struct BuildRequest<'a> {
     pub deadline: &'a Deadline,
     /// Runs one phase as a span of the timeline.
     pub phases: &'a Phases<'a>,
+    /// Wheels that were built for the task.
+    pub built: &'a [BuiltWheel],
 }
 
 /// Announces phases and records their durations.
@@ -149,13 +151,14 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        uv.install(&venv, request.task, &list, request.interpreter)
+        uv.install(&venv, request.task, &list, request.interpreter, request.built)
     })?;
     let (installed, checked) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;
         own.check(&installed)?;
         let checked = installed.check(since)?;
         asked::all_there(&request.task.requirements, &installed, request.interpreter)?;
+        asked::built_as_named(request.built, &installed)?;
         scripts::rewrite(&mut installed)?;
         installed.normalise()?;
         finish(&environment, &installed)?;
