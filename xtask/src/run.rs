@@ -177,7 +177,7 @@ pub fn exit_of_failure(kind: FailureKind) -> Exit {
     match kind {
         FailureKind::InvalidTask => Exit::Usage,
         FailureKind::UnknownPackage | FailureKind::Unsatisfiable | FailureKind::UnknownSystemPackage => Exit::Task,
-        FailureKind::OutOfMemory => Exit::Task,
+        FailureKind::NoWheel | FailureKind::OutOfMemory => Exit::Task,
         FailureKind::Sandbox
         | FailureKind::Offline
         | FailureKind::Unschedulable

@@ -9,10 +9,11 @@ use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 const LANES: [Lane; 5] = [Lane::Driver, Lane::Runner, Lane::Python, Lane::System, Lane::Publish];
-const FAILURES: [FailureKind; 19] = [
+const FAILURES: [FailureKind; 20] = [
     FailureKind::InvalidTask,
     FailureKind::UnknownPackage,
     FailureKind::Unsatisfiable,
+    FailureKind::NoWheel,
     FailureKind::UnknownSystemPackage,
     FailureKind::Offline,
     FailureKind::DiskFull,

@@ -70,6 +70,7 @@ impl Backend {
             connection.needs_argo().await?;
             connection.config = connection::with_argo(connection.config);
         }
+        connection.config.network.no_builds |= local.no_builds;
         if local.private_index {
             connection.config.network.index_scope = IndexScope::Private;
         }

@@ -85,8 +85,10 @@ pub enum FailureKind {
     InvalidTask,
     /// No Python package of that name or version exists on the index.
     UnknownPackage,
-    /// The requirements contradict each other, or no wheel fits this platform.
+    /// The requirements contradict each other.
     Unsatisfiable,
+    /// A package has no wheel for the interpreter, and it could not be built, or must not be.
+    NoWheel,
     /// The package source knows no system package of that name.
     UnknownSystemPackage,
     /// The package index or store could not be reached.

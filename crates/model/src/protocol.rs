@@ -69,6 +69,9 @@ pub struct EnvironmentContext {
     /// Who may share what comes from the package index.
     #[serde(default)]
     pub index_scope: IndexScope,
+    /// True if packages without a wheel must not be built.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_builds: bool,
 }
 
 /// Who may share downloads and bytecode of a package index.
@@ -186,6 +189,9 @@ pub struct RunRequest {
     /// Variables that the user's program gets in addition to those that the runner sets.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
+    /// Files and folders that the program may read beside its environments and the basics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readable: Vec<String>,
 }
 
 /// What `runner run` says when it is done.
@@ -331,6 +337,54 @@ pub struct PrepareRequest {
     /// True asks what the task's environments are made of: [`PrepareEvent::Published`] has the answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
+    /// How packages without a wheel are built; absent if they must not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds: Option<BuildSettings>,
+}
+
+/// What a preparation must know of the sandbox that builds packages for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSettings {
+    /// Folder in which that sandbox leaves files, one folder for each order, as the preparation sees it.
+    pub folder: String,
+    /// Its network, such as `isolated`: part of the key of every wheel that is built in it.
+    pub network: String,
+}
+
+/// Work for the sandbox that runs code of packages: one Python program. It sees uv and the task's system packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildOrder {
+    /// Number of the order within its preparation, from 1; names the folder of its files.
+    pub number: u32,
+    /// The program. It leaves files in [`BUILD_OUT`] below the scratch folder.
+    pub code: String,
+    /// Store paths of the task's system packages.
+    pub system: Vec<String>,
+    /// Milliseconds until it is killed.
+    pub time_ms: u64,
+}
+
+/// Folder below the scratch folder in which a build's program leaves what it has made.
+pub const BUILD_OUT: &str = "work/out";
+
+/// How a build ended. Its files are in the folder of its order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildReport {
+    /// How its program ended.
+    #[serde(flatten)]
+    pub end: End,
+    /// Names of the files that it left.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+/// `runner build`: run one program in the sandbox that may run code of packages, and collect its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRequest {
+    /// The program with its bounds, as a task without Python packages.
+    pub run: RunRequest,
+    /// Folder for its files, which the program itself cannot reach.
+    pub out: String,
 }
 
 /// What `runner prepare` says, one JSON object a line.
@@ -343,6 +397,11 @@ pub enum PrepareEvent {
         phase: crate::timeline::Phase,
         /// In which lane.
         lane: crate::timeline::Lane,
+    },
+    /// A package without a wheel must be built: the answer is a [`BuildReport`], one line on standard input.
+    Build {
+        /// What to run.
+        order: BuildOrder,
     },
     /// Everything the task needs is there and verified; publishing goes on.
     Ready {

@@ -132,6 +132,7 @@ impl Warm {
             max_age_s: 0,
             tenant: Default::default(),
             index_scope: Default::default(),
+            no_builds: false,
         };
         let request = request(TaskSpec::new("pass"), context, &scratch);
         Warm {
@@ -208,6 +209,7 @@ fn request(task: TaskSpec, context: EnvironmentContext, scratch: &tempfile::Temp
         base_path: "/usr/bin:/bin".to_owned(),
         require_landlock: false,
         variables: Vec::new(),
+        readable: Vec::new(),
     }
 }
 

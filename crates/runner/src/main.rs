@@ -12,9 +12,11 @@ use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::network::{HoldReport, HoldRequest};
 use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
 use hybrid_cache_model::protocol::{
-    EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
+    BuildOrder, BuildReport, BuildRequest, EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest,
+    RunReport, RunRequest,
 };
 use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_runner::builder;
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintenance::{self, MaintenanceCommand};
 use hybrid_cache_runner::network;
@@ -30,6 +32,8 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     standard input, whose hang-up cancels the task, to descriptor N or to the file PATH
        runner prepare               read a PrepareRequest from standard input, write events to standard output; keep the
                                     environments leased until standard input is closed
+       runner build                 read a BuildRequest from standard input, run its program, collect its files; write the report
+                                    back through the socket on standard input
        runner usage | contents | gc | verify
                                     read a MaintainRequest from standard input, write a report to standard output
        runner pod-run | pod-prepare | pod-maintain
@@ -45,6 +49,8 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     keeps the user namespace
        runner version";
 
+/// How much longer than its own limit a build may take, sandbox and copies included.
+const BUILD_MARGIN: Duration = Duration::from_secs(120);
 /// Exit code for an invalid command line.
 const EXIT_USAGE: i32 = 2;
 /// A request holds at most a mebibyte of code, every byte of it escaped in JSON, and a few paths.
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         },
         ["run", "--report-file", path] => run(Destination::file(Path::new(path)), None, &recorder),
         ["prepare"] => prepare(&recorder),
+        ["build"] => build(&recorder),
         ["usage"] => maintain(MaintenanceCommand::Usage),
         ["contents"] => maintain(MaintenanceCommand::Contents),
         ["gc"] => maintain(MaintenanceCommand::Gc),
@@ -147,13 +154,47 @@ fn prepare(recorder: &Recorder) -> i32 {
         }
     };
     match read_request::<PrepareRequest>() {
-        Ok(request) => prepare::run_until_leased(&request, recorder, &emit, &until_input_closes),
+        Ok(request) => {
+            let build = |order: &BuildOrder| ask_driver(order, &emit);
+            prepare::run_until_leased(&request, recorder, &emit, &until_input_closes, Some(&build));
+        }
         Err(failure) => emit(&PrepareEvent::Failed {
             failure,
             timeline: recorder.timeline(),
         }),
     }
     told.into_inner()
+}
+
+/// Has the driver run a build, in a sandbox of its own, and waits for its report on standard input.
+fn ask_driver(order: &BuildOrder, emit: &dyn Fn(&PrepareEvent)) -> Result<BuildReport, Failure> {
+    emit(&PrepareEvent::Build { order: order.clone() });
+    let (sender, answered) = mpsc::channel();
+    std::thread::spawn(move || sender.send(read_request::<BuildReport>()));
+    let limit = Duration::from_millis(order.time_ms) + BUILD_MARGIN;
+    answered.recv_timeout(limit).unwrap_or_else(|_| {
+        let message = format!("the driver did not report a build within {} s", limit.as_secs());
+        Err(Failure::new(FailureKind::Deadline, message))
+    })
+}
+
+/// Runs one program that may run code of packages, and reports back over the socket on standard input.
+fn build(recorder: &Recorder) -> i32 {
+    let destination = match Destination::back() {
+        Ok(destination) => destination,
+        Err(error) => return broken(&error.to_string()),
+    };
+    run::prefer_to_end_before_the_driver();
+    let (first, memory_group) = run::take_descriptor(rustix::stdio::stdin());
+    let socket = Some(rustix::stdio::stdin());
+    let report = match read_request_after::<BuildRequest>(first) {
+        Ok(request) => builder::build(&request, FromDriver { memory_group, socket }, recorder),
+        Err(failure) => builder::failed(failure),
+    };
+    match destination.write_whole(&report) {
+        Ok(()) => EXIT_REPORTED,
+        Err(error) => broken(&error.to_string()),
+    }
 }
 
 /// Waits until the driver closes standard input, which means that the task has its leases, or until `limit` has passed.

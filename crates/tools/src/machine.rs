@@ -30,6 +30,8 @@ pub struct MachineOptions {
     pub network: Network,
     /// Keep what comes from the package index to the tenant, whatever its address says.
     pub private_index: bool,
+    /// Refuse packages without a wheel instead of building them.
+    pub no_builds: bool,
     /// Most bytes of recorded requests; 0 if none are to be recorded.
     pub trace_bytes: u64,
     /// Bounds on each task.
@@ -112,6 +114,7 @@ impl FoundTools {
             budget_bytes: 0,
             budget_inodes: 0,
             trace_bytes: 0,
+            no_builds: false,
         };
         Ok(FoundTools {
             config,
@@ -146,6 +149,7 @@ impl FoundTools {
             system,
             network: options.network,
             trace_bytes: options.trace_bytes,
+            no_builds: options.no_builds,
             ..self.config
         };
         let mut notes = runner.notes;

@@ -75,6 +75,9 @@ pub struct LocalConfig {
     /// Most bytes of recorded requests, in `trace/` below the cache folder; 0 records none.
     #[serde(default)]
     pub trace_bytes: u64,
+    /// True if packages without a wheel are refused instead of built.
+    #[serde(default)]
+    pub no_builds: bool,
 }
 
 impl LocalConfig {
@@ -103,6 +106,7 @@ impl LocalConfig {
             max_age_s: self.max_age_s,
             tenant: tenant.clone(),
             index_scope: self.index_scope,
+            no_builds: self.no_builds,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod bench;
+mod builds;
 mod confinement;
 mod crash;
 mod ends;

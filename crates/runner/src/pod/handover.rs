@@ -55,7 +55,7 @@ impl Handover {
                 resolved: resolved.clone(),
             }),
             PrepareEvent::Failed { failure, .. } => Err(failure.clone()),
-            PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => {
+            PrepareEvent::Phase { .. } | PrepareEvent::Build { .. } | PrepareEvent::Published { .. } => {
                 let message = "the preparing container handed over an event that is not a result";
                 Err(Failure::new(FailureKind::Internal, message))
             }
@@ -160,7 +160,7 @@ fn read(text: &[u8]) -> Result<Handover, Failure> {
     })?;
     let timeline = match &event {
         PrepareEvent::Ready { timeline, .. } | PrepareEvent::Failed { timeline, .. } => timeline.clone(),
-        PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => Timeline::default(),
+        PrepareEvent::Phase { .. } | PrepareEvent::Build { .. } | PrepareEvent::Published { .. } => Timeline::default(),
     };
     Ok(Handover { event, timeline })
 }

@@ -32,7 +32,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
     let last = Mutex::new(None);
     let ready_us = Mutex::new(None);
     let emit = |event: &PrepareEvent| {
-        if matches!(event, PrepareEvent::Phase { .. }) {
+        if matches!(event, PrepareEvent::Phase { .. } | PrepareEvent::Build { .. }) {
             return;
         }
         if let PrepareEvent::Published {
@@ -70,7 +70,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             leases.wait(limit);
         }
     };
-    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased);
+    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased, None);
     let ready_us = lock(&ready_us).unwrap_or_default();
     let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
         failure: Failure::new(FailureKind::Internal, "the preparation ended without an event"),
@@ -94,7 +94,7 @@ fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {
             ),
             timeline,
         },
-        PrepareEvent::Phase { .. } => PrepareReport::Failed {
+        PrepareEvent::Phase { .. } | PrepareEvent::Build { .. } => PrepareReport::Failed {
             failure: Failure::new(FailureKind::Internal, "the preparation ended in the middle"),
             timeline: Timeline::default(),
         },

@@ -55,6 +55,7 @@ fn context(image: &ImageRecord, request: &PodRequest) -> EnvironmentContext {
         max_age_s: request.max_age_s,
         tenant: request.tenant.clone(),
         index_scope: request.network.index_scope,
+        no_builds: request.network.no_builds,
     }
 }
 
@@ -79,6 +80,7 @@ pub fn run_request(image: &ImageRecord, request: &PodRequest, environments: Envi
         base_path: image.base_path.clone(),
         require_landlock: request.tenant != Tenant::default(),
         variables: request.variables.clone(),
+        readable: Vec::new(),
     }
 }
 
@@ -92,6 +94,7 @@ pub fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequ
         deadline_ms: request.prepare_ms,
         budgets: request.budgets,
         describe: request.describe,
+        builds: None,
     }
 }
 

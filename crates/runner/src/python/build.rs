@@ -9,7 +9,7 @@ use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
 use super::environment::{VENV, write_lock};
 use super::record::{Checked, Installed};
-use super::uv::Uv;
+use super::uv::{BuiltWheel, Uv};
 use super::venv::{Home, OwnFiles};
 use super::{PythonVolume, asked, scripts, uv_cache, uv_errors};
 use crate::child::Deadline;
@@ -49,6 +49,8 @@ pub struct BuildRequest<'a> {
     pub deadline: &'a Deadline,
     /// Runs one phase as a span of the timeline.
     pub phases: &'a Phases<'a>,
+    /// Wheels that were built for the task.
+    pub built: &'a [BuiltWheel],
 }
 
 /// Announces phases and records their durations.
@@ -149,7 +151,7 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        let install = || uv.install(&venv, request.task, &list, request.interpreter);
+        let install = || uv.install(&venv, request.task, &list, request.interpreter, request.built);
         install().or_else(|failure| {
             if !uv_errors::is_unreadable_note(&failure) {
                 return Err(failure);
@@ -163,6 +165,7 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
         own.check(&installed)?;
         let checked = installed.check(since)?;
         asked::all_there(&request.task.requirements, &installed, request.interpreter)?;
+        asked::built_as_named(request.built, &installed)?;
         scripts::rewrite(&mut installed)?;
         installed.normalise()?;
         finish(&environment, &installed)?;

@@ -182,6 +182,7 @@ mod tests {
             max_age_s: 1,
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
+            no_builds: false,
         };
         RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &context))
     }

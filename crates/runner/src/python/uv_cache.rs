@@ -63,7 +63,8 @@ pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(buckets)
 }
 
-/// The folders of a uv cache that hold copies of indexes. They only grow, and uv downloads again what is removed.
+/// The folders of a uv cache that hold copies of indexes, and wheels that were built. They only grow, and what is removed
+/// is downloaded or built again.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -71,7 +72,9 @@ pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut buckets = entries(cache)?;
     buckets.retain(|bucket| {
         let name = bucket.file_name().unwrap_or_default().to_string_lossy();
-        ["simple-", "flat-index-"].iter().any(|start| name.starts_with(start))
+        ["simple-", "flat-index-", "built-wheels"]
+            .iter()
+            .any(|start| name.starts_with(start))
     });
     Ok(buckets)
 }

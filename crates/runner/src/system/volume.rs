@@ -225,6 +225,7 @@ mod tests {
             max_age_s: 1,
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
+            no_builds: false,
         }
     }
 

@@ -71,6 +71,7 @@ pub fn bench() -> Bench {
         max_age_s: 0,
         tenant: Default::default(),
         index_scope: Default::default(),
+        no_builds: false,
     };
     let tools = SystemTools {
         provider: Provider::Nix {
@@ -93,6 +94,7 @@ pub fn bench() -> Bench {
         deadline_ms: 20_000,
         budgets: Budgets::default(),
         describe: false,
+        builds: None,
     };
     Bench {
         dir: Arc::new(dir),

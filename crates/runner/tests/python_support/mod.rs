@@ -106,6 +106,7 @@ impl Bench {
                 max_age_s: 604_800,
                 tenant: Tenant::default(),
                 index_scope: IndexScope::Public,
+                no_builds: false,
             },
             keep: Keep::Publish,
             python_tools: Some(self.tools.clone()),
@@ -113,6 +114,7 @@ impl Bench {
             deadline_ms: 120_000,
             budgets: Budgets::default(),
             describe: false,
+            builds: None,
         }
     }
 

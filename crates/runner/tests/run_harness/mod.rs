@@ -77,6 +77,7 @@ impl Case {
             max_age_s: 60,
             tenant: Default::default(),
             index_scope: Default::default(),
+            no_builds: false,
         };
         let limits = Limits {
             time_ms: 30_000,
@@ -94,6 +95,7 @@ impl Case {
             base_path: "/usr/bin:/bin".to_owned(),
             require_landlock: false,
             variables: Vec::new(),
+            readable: Vec::new(),
         };
         Case {
             request,

@@ -137,7 +137,7 @@ impl Store {
                         *met_full |= keeper::were_full(&warnings);
                     }
                 }
-                Ok(PrepareEvent::Phase { .. }) => {}
+                Ok(PrepareEvent::Phase { .. } | PrepareEvent::Build { .. }) => {}
                 Err(error) => return Err(TrialError::Other(format!("the runner said {line:?}: {error}"))),
             }
         }
@@ -211,6 +211,7 @@ impl Keeper for Store {
             deadline_ms: DEADLINE_MS,
             budgets: self.budgets,
             describe: false,
+            builds: None,
         };
         within("a preparation", PATIENCE, self.ask_for(&request)).await?
     }

@@ -140,6 +140,7 @@ pub fn for_task(
         network: NetworkSettings {
             index: config.network.index.clone(),
             index_scope: config.network.index_scope,
+            no_builds: config.network.no_builds,
             ..NetworkSettings::default()
         },
         ..whole

@@ -46,6 +46,7 @@ pub(crate) fn config() -> LocalConfig {
         budget_bytes: 0,
         budget_inodes: 0,
         trace_bytes: 0,
+        no_builds: false,
     }
 }
 
@@ -121,7 +122,13 @@ fn user_code_started_by_root_with_a_staged_environment() {
 
 #[test]
 fn preparing() {
-    insta::assert_snapshot!(lines(&prepare_command(&config(), &host(None), &volumes(), Needs::BOTH)));
+    insta::assert_snapshot!(lines(&prepare_command(
+        &config(),
+        &host(None),
+        &volumes(),
+        Needs::BOTH,
+        None
+    )));
 }
 
 #[test]
@@ -164,7 +171,7 @@ fn without_network_only_preparing_has_one() {
             &Limits::default(),
         ));
         assert!(task.contains("--unshare-net"), "{task}");
-        let prepare = lines(&prepare_command(&config, &host, &volumes(), Needs::BOTH));
+        let prepare = lines(&prepare_command(&config, &host, &volumes(), Needs::BOTH, None));
         assert!(!prepare.contains("--unshare-net"), "{prepare}");
     }
 }
