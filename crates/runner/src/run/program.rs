@@ -14,6 +14,7 @@ use rustix::process::Pid;
 use super::confine;
 use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
+use super::standard_input;
 use super::supervise::Started;
 
 /// The scratch folder of one run:
@@ -109,9 +110,9 @@ pub fn start(
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
-    command.arg(&scratch.program);
+    command.arg(&scratch.program).args(&request.task.args);
     command
-        .stdin(Stdio::null())
+        .stdin(standard_input::of(&request.task.stdin)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.env_clear().envs(variables(request, environment, &scratch));
@@ -146,7 +147,7 @@ pub fn start(
     }
 }
 
-/// All environment variables of the program.
+/// All environment variables of the program. The task's come last and win: its check refuses the few that it may not set.
 fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let threads = request.limits.threads.to_string();
@@ -171,6 +172,13 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
         variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
     variables.extend(request.variables.iter().cloned());
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let env = request
+        .task
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    variables.extend(env.chain(request.task.secret_env.iter()).map(own));
     variables
 }
 
