@@ -1,10 +1,8 @@
 //! `cargo xtask run`: runs one task, prints its output live, and shows what the caches did.
 
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
-use hybrid_cache_api::task_file::{self, TaskFile};
+use hybrid_cache_api::task_options::TaskOptions;
 use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{LogReader, SubmitOptions};
@@ -25,10 +23,20 @@ use crate::{backend, runtime, waiting};
 /// # Errors
 /// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
-    let spec = match &flags.file {
-        Some(file) => spec_of_file(file, flags)?,
-        None => spec_of(flags.python.clone().unwrap_or_default(), flags)?,
+    let options = TaskOptions {
+        file: flags.file.as_deref(),
+        python: flags.python.as_deref(),
+        dep: &flags.dep,
+        requirements: flags.requirements.as_deref().map(requirements_file::read).transpose()?,
+        system: &flags.system,
+        no_cache: flags.no_cache,
+        env: &flags.env,
+        secret_env: &flags.secret_env,
+        stdin: flags.stdin.as_deref(),
+        labels: &flags.label,
+        args: &flags.args,
     };
+    let spec = options.task().map_err(|error| Error::input(error.to_string()))?;
     if let Err(error) = spec.check() {
         if flags.json {
             let failure = Failure::new(FailureKind::InvalidTask, error.to_string());
@@ -44,38 +52,11 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     })
 }
 
-fn spec_of_file(file: &Path, flags: &flags::Run) -> Result<TaskSpec> {
-    let unreadable = |error: std::io::Error| Error::input(format!("{}: {error}", file.display()));
-    let from: Box<dyn Read> = match file == Path::new("-") {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(std::fs::File::open(file).map_err(unreadable)?),
-    };
-    match task_file::read(file, from).map_err(|error| Error::input(error.to_string()))? {
-        TaskFile::Program(code) => spec_of(code, flags),
-        TaskFile::Task(_) if flags.has_packages() => Err(Error::input(format!(
-            "{}: a task file names its packages itself\nhint: leave --dep, --requirements, --system and --no-cache out",
-            file.display()
-        ))),
-        TaskFile::Task(spec) => Ok(spec),
-    }
-}
-
-fn spec_of(code: String, flags: &flags::Run) -> Result<TaskSpec> {
-    let mut spec = TaskSpec::new(code);
-    spec.dependencies = flags.dep.join(",");
-    spec.system_dependencies = flags.system.join(",");
-    spec.use_cache = !flags.no_cache;
-    if let Some(file) = &flags.requirements {
-        spec.requirements_file = requirements_file::read(file)?;
-    }
-    Ok(spec)
-}
-
 async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, reporter: &Arc<Reporter>) -> Result<Exit> {
     let driver = backend.driver();
     let options = SubmitOptions {
         limits: Limits {
-            time_ms: flags.timeout * 1000,
+            time_ms: flags.timeout.or(spec.timeout_seconds).unwrap_or(600) * 1000,
             output_bytes: flags.local.bounds.limits().output_bytes,
             ..backend.limits()
         },

@@ -2,17 +2,69 @@
 //! for the task files of `cargo xtask run`.
 
 use hybrid_cache_model::TaskSpec;
+use hybrid_cache_model::task_error::MAX_SHOWN;
 use serde_json::Value;
 
-use crate::problem::Problem;
+use crate::problem::{FieldErrors, Problem};
 use crate::problem_type::ProblemType;
 
 /// Most characters of a name that a problem repeats.
 const SHOWN_CHARS: usize = 60;
 /// Most bytes of a list that a hint writes again as one string.
 const MAX_LIST_BYTES: usize = 200;
-const TEXT_FIELDS: [&str; 4] = ["pythonCode", "dependencies", "requirementsFile", "systemDependencies"];
-const FLAG_FIELD: &str = "useCache";
+/// The fields of a task, with what each of them holds.
+const FIELDS: &[(&str, Kind)] = &[
+    ("pythonCode", Kind::Text),
+    ("dependencies", Kind::Text),
+    ("requirementsFile", Kind::Text),
+    ("systemDependencies", Kind::Text),
+    ("useCache", Kind::Flag),
+    ("timeoutSeconds", Kind::Seconds),
+    ("env", Kind::Texts),
+    ("secretEnv", Kind::Texts),
+    ("stdin", Kind::Text),
+    ("args", Kind::List),
+    ("labels", Kind::Texts),
+];
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A string.
+    Text,
+    /// True or false.
+    Flag,
+    /// A whole number; absent may be null.
+    Seconds,
+    /// A list of strings.
+    List,
+    /// An object of strings.
+    Texts,
+}
+
+impl Kind {
+    fn is_of(self, value: &Value) -> bool {
+        match (self, value) {
+            (Kind::Text, Value::String(_))
+            | (Kind::Flag, Value::Bool(_))
+            | (Kind::List, Value::Array(_))
+            | (Kind::Texts, Value::Object(_))
+            | (Kind::Seconds, Value::Null) => true,
+            (Kind::Seconds, value) => value.is_u64(),
+            _ => false,
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Kind::Text => "a string",
+            Kind::Flag => "true or false",
+            Kind::Seconds => "a whole number of seconds",
+            Kind::List => "a list of strings",
+            Kind::Texts => "an object of strings",
+        }
+    }
+}
 
 /// Parses a task. A byte order mark at the beginning is skipped: some editors write one into every file.
 ///
@@ -34,8 +86,11 @@ fn explain(text: &str, error: &serde_json::Error) -> Problem {
     match serde_json::from_str::<Value>(text) {
         Err(error) => syntax(&error),
         Ok(Value::Object(fields)) => {
-            let wrong = fields.iter().find_map(|(name, value)| wrong_field(name, value));
-            wrong.unwrap_or_else(|| {
+            let wrong: Vec<Problem> = fields
+                .iter()
+                .flat_map(|(name, value)| wrong_field(name, value))
+                .collect();
+            together(wrong).unwrap_or_else(|| {
                 if fields.contains_key("pythonCode") {
                     repeated(error)
                 } else {
@@ -52,39 +107,92 @@ fn explain(text: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
-fn wrong_field(name: &str, value: &Value) -> Option<Problem> {
-    let expected = match (name, value) {
-        (FLAG_FIELD, Value::Bool(_)) => return None,
-        (FLAG_FIELD, _) => "true or false",
-        (name, Value::String(_)) if TEXT_FIELDS.contains(&name) => return None,
-        (name, _) if TEXT_FIELDS.contains(&name) => "a string",
-        (name, _) => {
-            let problem = Problem::new(ProblemType::InvalidTask, format!("unknown field {}", shown(name)));
-            let known = format!("the fields are {} and {FLAG_FIELD}", TEXT_FIELDS.join(", "));
-            return Some(problem.at(pointer(name)).hint(known));
-        }
+/// The first of several problems, with all of them in its list.
+fn together(wrong: Vec<Problem>) -> Option<Problem> {
+    let count = wrong.len();
+    let mut first = wrong.first()?.clone();
+    if count > 1 {
+        first.errors = wrong.into_iter().take(MAX_SHOWN).map(field_errors).collect();
+        first.error_count = Some(count);
+    }
+    Some(first)
+}
+
+fn field_errors(problem: Problem) -> FieldErrors {
+    FieldErrors {
+        pointer: problem.pointer.unwrap_or_default(),
+        line: None,
+        detail: problem.detail,
+        hint: problem.hint,
+        count: 1,
+        more_lines: Vec::new(),
+    }
+}
+
+/// What is wrong with a field, and with the values in it.
+fn wrong_field(name: &str, value: &Value) -> Vec<Problem> {
+    let Some((_, kind)) = FIELDS.iter().find(|(known, _)| *known == name) else {
+        let problem = Problem::new(ProblemType::InvalidTask, format!("unknown field {}", shown(name)));
+        let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+        let (last, others) = names.split_last().unwrap_or((&"", &[]));
+        let known = format!("the fields are {} and {last}", others.join(", "));
+        return vec![problem.at(pointer(name)).hint(known)];
     };
+    if !kind.is_of(value) {
+        let problem = unexpected(kind.expected(), value).at(pointer(name));
+        return vec![match remedy(name, *kind, value) {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }];
+    }
+    match value {
+        Value::Array(items) => wrong_values(name, items.iter().enumerate()),
+        Value::Object(fields) => wrong_values(name, fields.iter()),
+        _ => Vec::new(),
+    }
+}
+
+/// The values of a list or an object that are no strings. None of them is repeated: a field may hold secrets.
+fn wrong_values<'a, K: ToString>(name: &str, values: impl Iterator<Item = (K, &'a Value)>) -> Vec<Problem> {
+    let wrong = values.filter(|(_, value)| !value.is_string() && !(name == "secretEnv" && value.is_null()));
+    let problems = wrong.map(|(key, value)| {
+        let place = format!("{}{}", pointer(name), pointer(&key.to_string()));
+        let problem = unexpected("a string", value).at(place);
+        match value {
+            Value::Number(_) | Value::Bool(_) => problem.hint("write the value between quotation marks"),
+            _ => problem,
+        }
+    });
+    problems.collect()
+}
+
+fn unexpected(expected: &str, value: &Value) -> Problem {
     let detail = format!("{expected} is expected, not {}", type_of(value));
-    let problem = Problem::new(ProblemType::InvalidTask, detail).at(pointer(name));
-    Some(match remedy(name, value) {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    })
+    Problem::new(ProblemType::InvalidTask, detail)
 }
 
 /// What to write instead of a value that says what is meant: a list of texts, a flag in quotation marks.
-fn remedy(name: &str, value: &Value) -> Option<String> {
-    match (name, value) {
-        (FLAG_FIELD, _) => Some(format!("write \"{FLAG_FIELD}\": true or \"{FLAG_FIELD}\": false")),
-        ("pythonCode", Value::Array(_)) => Some("join the lines into one string, with \\n between them".to_owned()),
-        (_, Value::Array(items)) => {
+fn remedy(name: &str, kind: Kind, value: &Value) -> Option<String> {
+    match (name, kind, value) {
+        (_, Kind::Flag, _) => Some(format!("write \"{name}\": true or \"{name}\": false")),
+        ("pythonCode", _, Value::Array(_)) => Some("join the lines into one string, with \\n between them".to_owned()),
+        (_, Kind::Text, Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-            let separator = if name == "requirementsFile" { "\n" } else { "," };
+            let separator = if ["requirementsFile", "stdin"].contains(&name) {
+                "\n"
+            } else {
+                ","
+            };
             let joined = texts?.join(separator);
             let written = Value::String(joined).to_string();
             (written.len() <= MAX_LIST_BYTES).then(|| format!("write it as one string: \"{name}\": {written}"))
         }
-        (_, Value::Null) if name != "pythonCode" => Some("leave the field out".to_owned()),
+        (_, Kind::List, Value::String(_)) => Some(format!("write one string for each: \"{name}\": [\"-v\", \"file\"]")),
+        (_, Kind::Texts, Value::Array(_) | Value::String(_)) => {
+            Some(format!("write an object: \"{name}\": {{\"NAME\": \"value\"}}"))
+        }
+        (_, Kind::Seconds, Value::String(_) | Value::Number(_)) => Some(format!("write it as \"{name}\": 60")),
+        (_, _, Value::Null) if name != "pythonCode" => Some("leave the field out".to_owned()),
         _ => None,
     }
 }
@@ -92,8 +200,8 @@ fn remedy(name: &str, value: &Value) -> Option<String> {
 /// Every field is valid by itself, so one of them appears twice.
 fn repeated(error: &serde_json::Error) -> Problem {
     let told = message(error);
-    let named = TEXT_FIELDS.iter().chain([&FLAG_FIELD]);
-    let twice = named.into_iter().find(|name| told.contains(&format!("`{name}`")));
+    let mut named = FIELDS.iter().map(|(name, _)| *name);
+    let twice = named.find(|name| told.contains(&format!("`{name}`")));
     let problem = Problem::new(ProblemType::InvalidTask, told.clone());
     match twice {
         Some(name) => problem.at(pointer(name)),
@@ -232,6 +340,31 @@ mod tests {
             "x".repeat(100_000)
         );
         assert_eq!(refused(long.as_bytes()).hint, None);
+    }
+
+    #[test]
+    fn all_values_of_the_wrong_type_are_named_and_no_secret_is_repeated() {
+        let body = r#"{"pythonCode": "1", "args": ["a", 5], "env": {"A": "x", "a/b": true}, "labels": ["team"],
+                       "secretEnv": {"TOKEN": 271828, "B": ["hush"], "C": null}, "timeoutSeconds": 1.5}"#;
+        let problem = refused(body.as_bytes());
+        let places: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
+        let mut expected = [
+            "/args/1",
+            "/env/a~1b",
+            "/labels",
+            "/secretEnv/B",
+            "/secretEnv/TOKEN",
+            "/timeoutSeconds",
+        ];
+        let mut named = places.clone();
+        (named.sort_unstable(), expected.sort_unstable());
+        assert_eq!((named.as_slice(), problem.error_count), (&expected[..], Some(6)));
+        let json = problem.json();
+        assert!(!json.contains("271828") && !json.contains("hush"), "{json}");
+        let alone = refused(br#"{"pythonCode": "1", "env": "A=1"}"#);
+        assert_eq!(alone.errors, []);
+        assert!(alone.hint.unwrap().contains(r#""env": {"NAME": "value"}"#));
+        assert!(parse_task(br#"{"pythonCode": "1", "timeoutSeconds": null}"#).is_ok());
     }
 
     #[test]

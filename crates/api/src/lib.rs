@@ -55,6 +55,7 @@ mod state;
 mod stream;
 mod task;
 pub mod task_file;
+pub mod task_options;
 mod timeline;
 
 pub use hybrid_cache_model::TaskSpec;
@@ -71,7 +72,7 @@ pub use events::LogEvent;
 pub use events::{EndEvent, StreamName};
 pub use failure::FailureView;
 pub use id::{InvalidTaskId, TaskId};
-pub use list::{ListQuery, TaskList};
+pub use list::{ListQuery, MAX_LABEL_FILTERS, TaskList};
 pub use problem::{FieldErrors, MEDIA_TYPE, Problem};
 pub use problem_type::ProblemType;
 pub use responses::{CancelResult, CancelView, Probe, RunView, SubmitAnswer};

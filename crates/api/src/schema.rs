@@ -1,10 +1,12 @@
 //! Schemas of the model's types, because the model does not know HTTP.
 
 use hybrid_cache_model::outcome::FailureKind;
+use hybrid_cache_model::program_input::{MAX_ARGS, MAX_STDIN_BYTES, MAX_TIMEOUT_SECONDS};
 use hybrid_cache_model::task::MAX_CODE_BYTES;
 use hybrid_cache_model::{Lane, Phase};
 use serde::Serialize;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use serde_json::json;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -107,11 +109,65 @@ impl PartialSchema for TaskBody {
                 text("System tools, separated by commas.", "gcc,make"),
             )
             .property("useCache", use_cache)
+            .property("timeoutSeconds", timeout())
+            .property(
+                "env",
+                texts(
+                    "Environment variables of the program, by name: letters, digits and `_`. At most 256, of 64 KiB each and 256 KiB \
+                     together, with those of `secretEnv`. The runner sets PATH, HOME, TMPDIR, VIRTUAL_ENV and PYTHONHOME itself.",
+                ),
+            )
+            .property("secretEnv", secrets())
+            .property(
+                "stdin",
+                text("The program's standard input; at most 1 MiB.", "one line\n").max_length(Some(MAX_STDIN_BYTES)),
+            )
+            .property("args", arguments())
+            .property(
+                "labels",
+                texts("Pairs by which tasks are listed; keys and values have the form of Kubernetes' labels. At most 64.")
+                    .examples([json!({"team": "blue"})]),
+            )
             .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::<Schema>::FreeForm(
                 false,
             )))
             .into()
     }
+}
+
+fn timeout() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::Null]))
+        .description(Some(
+            "Seconds until the program is killed; at most the operator's limit, which is the default.",
+        ))
+        .minimum(Some(1))
+        .maximum(Some(MAX_TIMEOUT_SECONDS))
+}
+
+fn texts(description: &str) -> ObjectBuilder {
+    let value: Schema = ObjectBuilder::new().schema_type(Type::String).into();
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(description))
+        .additional_properties(Some(value))
+}
+
+fn secrets() -> ObjectBuilder {
+    let value: Schema = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .into();
+    texts("Likewise, but the values are never shown again: they are null in every answer. A submit needs them.")
+        .additional_properties(Some(value))
+}
+
+fn arguments() -> ArrayBuilder {
+    ArrayBuilder::new()
+        .description(Some(
+            "The program's arguments, `sys.argv[1:]`. At most 1024, of 64 KiB each and 256 KiB together.",
+        ))
+        .items(ObjectBuilder::new().schema_type(Type::String))
+        .max_items(Some(MAX_ARGS))
 }
 
 #[cfg(test)]
@@ -132,10 +188,16 @@ mod tests {
         assert!(validator.is_valid(&body(
             r#"{"pythonCode": "print(1)", "dependencies": "numpy", "requirementsFile": "", "systemDependencies": "gcc", "useCache": false}"#
         )));
+        assert!(validator.is_valid(&body(
+            r#"{"pythonCode": "1", "timeoutSeconds": 5, "env": {"A": "1"}, "secretEnv": {"B": null}, "stdin": "x",
+                "args": ["-v"], "labels": {"team": "blue"}}"#
+        )));
         for bad in [
             "{}",
             r#"{"pythonCode": " "}"#,
             r#"{"pythonCode": "1", "usecache": true}"#,
+            r#"{"pythonCode": "1", "env": {"A": 1}}"#,
+            r#"{"pythonCode": "1", "timeoutSeconds": 0}"#,
             "[]",
         ] {
             assert!(!validator.is_valid(&body(bad)), "{bad}");

@@ -1,5 +1,7 @@
 //! Everything that the service reports about one task.
 
+use std::collections::BTreeMap;
+
 use hybrid_cache_model::outcome::{Output, Resolved};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, TaskSpec, Timeline};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,7 +23,7 @@ pub struct TaskView {
     /// What a list shows of it: its state, times and result.
     #[serde(flatten)]
     pub summary: TaskSummary,
-    /// The task as submitted.
+    /// The task as submitted; the values of `secretEnv` are null.
     #[cfg_attr(feature = "openapi", schema(value_type = TaskBody))]
     #[serde(deserialize_with = "known_fields")]
     pub request: TaskSpec,
@@ -62,6 +64,9 @@ pub struct TaskSummary {
     pub id: TaskId,
     /// The task's state.
     pub state: StateName,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it was submitted, RFC 3339.
     #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub created_at: String,
@@ -196,12 +201,18 @@ impl TaskView {
 }
 
 /// Fields of a task that this version knows.
-const FIELDS: [&str; 5] = [
+const FIELDS: &[&str] = &[
     "pythonCode",
     "dependencies",
     "requirementsFile",
     "systemDependencies",
     "useCache",
+    "timeoutSeconds",
+    "env",
+    "secretEnv",
+    "stdin",
+    "args",
+    "labels",
 ];
 
 /// Leaves out fields that a newer service may have added: the model refuses unknown ones, which is for submits.
@@ -282,15 +293,21 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_request_are_those_of_a_task() {
-        let spec = TaskSpec {
+        let mut spec = TaskSpec {
             dependencies: "a".to_owned(),
             requirements_file: "b".to_owned(),
             system_dependencies: "c".to_owned(),
+            timeout_seconds: Some(1),
+            stdin: "d".to_owned(),
+            args: vec![String::new()],
             ..TaskSpec::new("1")
         };
+        spec.env.insert("A".to_owned(), String::new());
+        spec.secret_env.insert("B", "");
+        spec.labels.insert("c".to_owned(), String::new());
         let json = serde_json::to_value(spec).unwrap();
         let mut named: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut fields = FIELDS;
+        let mut fields = FIELDS.to_vec();
         named.sort_unstable();
         fields.sort_unstable();
         assert_eq!(named, fields);

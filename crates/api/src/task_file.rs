@@ -32,6 +32,9 @@ pub enum TaskFileError {
     /// A program is not UTF-8.
     #[error("{0}: not UTF-8 at byte {1}\nhint: save the file as UTF-8")]
     NotUtf8(String, usize),
+    /// An option has another form, or contradicts another one.
+    #[error("{0}")]
+    Option(String),
     /// A document is not a task.
     #[error("{name}{}: {}\nhint: {}", place(problem), problem.detail, hint(name, problem))]
     NotATask {

@@ -81,6 +81,22 @@ pub fn read(code: &str) -> Result<InlineMetadata, TaskErrors> {
     faults.result(metadata)
 }
 
+/// The block of a program as it stands there, to its last line; `None` if there is none.
+pub(crate) fn block(code: &str) -> Option<String> {
+    let (_, block) = find(code).ok()??;
+    let lines = block.lines().flat_map(|line| match line {
+        "" => ["#", "", "\n"],
+        line => ["# ", line, "\n"],
+    });
+    Some(
+        [OPENING, "\n"]
+            .into_iter()
+            .chain(lines)
+            .chain([CLOSING, "\n"])
+            .collect(),
+    )
+}
+
 /// The TOML of the block, and the line of the code on which it begins, counted from 1.
 fn find(code: &str) -> Result<Option<(usize, String)>, TaskError> {
     let lines: Vec<&str> = code.lines().map(str::trim_end).collect();

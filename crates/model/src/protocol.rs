@@ -117,6 +117,18 @@ pub const MAX_POD_GRACE_MS: u64 = 5000;
 /// Open files that a process may have unless it raises its own soft limit: `select` cannot watch more.
 pub const SOFT_OPEN_FILES: u64 = 1024;
 
+impl Limits {
+    /// The limits of one task: these, or less if the task asks for less.
+    #[must_use]
+    pub fn for_task(&self, task: &TaskSpec) -> Limits {
+        let asked_ms = task.timeout_seconds.map(|seconds| seconds.saturating_mul(1000));
+        Limits {
+            time_ms: asked_ms.map_or(self.time_ms, |asked_ms| asked_ms.min(self.time_ms)),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

@@ -1,14 +1,19 @@
 //! A task as the API accepts it, and the same task checked and in normal form.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use pep440_rs::VersionSpecifiers;
 
 use crate::coding;
 use crate::inline_metadata;
+use crate::labels;
+use crate::program_input;
 use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
+use crate::variables::{self, SecretEnv};
 
 /// Largest accepted `pythonCode`, in bytes.
 pub const MAX_CODE_BYTES: usize = 1 << 20;
@@ -37,6 +42,24 @@ pub struct TaskSpec {
     /// False makes the run bypass both caches and leave nothing behind.
     #[serde(default = "use_cache_by_default")]
     pub use_cache: bool,
+    /// Seconds until the program is killed, within the operator's limit; `None` leaves it at that limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// Environment variables of the program.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Environment variables whose values are never shown again.
+    #[serde(default, skip_serializing_if = "SecretEnv::is_empty")]
+    pub secret_env: SecretEnv,
+    /// The program's standard input; nothing if empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdin: String,
+    /// The program's arguments: `sys.argv[1:]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Pairs by which the service finds the task again; the program does not see them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 fn use_cache_by_default() -> bool {
@@ -78,6 +101,12 @@ impl TaskSpec {
             requirements_file: String::new(),
             system_dependencies: String::new(),
             use_cache: true,
+            timeout_seconds: None,
+            env: BTreeMap::new(),
+            secret_env: SecretEnv::default(),
+            stdin: String::new(),
+            args: Vec::new(),
+            labels: BTreeMap::new(),
         }
     }
 
@@ -112,6 +141,9 @@ impl TaskSpec {
             "system packages",
         );
         faults.keep(counted);
+        faults.keep(program_input::check(&self.args, &self.stdin, self.timeout_seconds));
+        faults.keep(variables::check(&self.env, &self.secret_env));
+        faults.keep(labels::check(&self.labels));
         let options = file.options.complete(&requirements);
         let cache = if self.use_cache {
             CachePolicy::Use
@@ -216,6 +248,39 @@ mod tests {
         let task = spec.check().unwrap();
         let names: Vec<&str> = task.requirements.iter().map(Requirement::name).collect();
         assert_eq!(names, ["idna", "numpy"]);
+    }
+
+    #[test]
+    fn fields_that_are_not_given_are_not_written() {
+        let json = serde_json::to_string(&TaskSpec::new("1")).unwrap();
+        assert_eq!(json, r#"{"pythonCode":"1","useCache":true}"#);
+    }
+
+    #[test]
+    fn what_a_program_gets_does_not_change_its_environment_and_all_faults_come_together() {
+        let mut spec = TaskSpec {
+            dependencies: "numpy".into(),
+            ..TaskSpec::new("1")
+        };
+        let plain = spec.check().unwrap();
+        spec.timeout_seconds = Some(5);
+        spec.env.insert("A".into(), "1".into());
+        spec.secret_env.insert("B", "hush");
+        spec.stdin = "x".into();
+        spec.args = vec!["-v".into()];
+        spec.labels.insert("team".into(), "blue".into());
+        assert_eq!(spec.check().unwrap(), plain);
+        let read: TaskSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(read, spec);
+        assert!(!format!("{spec:?}").contains("hush"));
+        spec.timeout_seconds = Some(0);
+        spec.env.insert("PATH".into(), String::new());
+        spec.labels.insert("a b".into(), String::new());
+        spec.dependencies = "--pre".into();
+        let told = refused(spec);
+        for field in ["/dependencies", "/timeoutSeconds", "/env", "/labels"] {
+            assert!(told.contains(field), "{told}");
+        }
     }
 
     #[test]

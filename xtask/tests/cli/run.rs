@@ -95,6 +95,62 @@ fn a_program_in_a_file_runs_with_the_packages_that_it_names() {
 }
 
 #[test]
+fn a_program_gets_variables_input_and_arguments_from_the_command_line() {
+    if no_tools("a_program_gets_variables_input_and_arguments_from_the_command_line") {
+        return;
+    }
+    let caches = Caches::new();
+    let code = "import os, sys; print(sys.argv[1:], os.environ['OPEN'], os.environ['TOKEN'], sys.stdin.read())";
+    let input = caches.0.path().join("input.txt");
+    std::fs::write(&input, "typed").unwrap();
+    let options = [
+        "--env",
+        "OPEN=a=b",
+        "--secret-env",
+        "TOKEN",
+        "--stdin",
+        input.to_str().unwrap(),
+        "--label",
+        "team=blue",
+    ];
+    let mut command = caches.command(&options);
+    command
+        .args(["--python", code, "--", "-v", "--python"])
+        .env("TOKEN", "hush");
+    let ran: Ended = command.output().unwrap().into();
+    ran.with(0, &["exit code 0"]);
+    assert_eq!(ran.stdout, "['-v', '--python'] a=b hush typed\n");
+    assert!(!ran.stderr.contains("hush"), "{}", ran.stderr);
+    let task = serde_json::json!({"pythonCode": "import sys, time; print(sys.argv[1:]); time.sleep(600)", "timeoutSeconds": 1,
+                                  "args": ["old"]});
+    let cache_dir = caches.0.path().to_str().unwrap();
+    let words = ["run", "-", "--cache-dir", cache_dir, "--", "new"];
+    let slow = ended_with_input(&words, task.to_string().as_bytes());
+    slow.with(5, &["killed after its time limit of 1000 ms"]);
+    assert_eq!(slow.stdout, "['new']\n");
+}
+
+#[test]
+fn wrong_options_of_a_program_are_named() {
+    for (options, words) in [
+        (&["--env", "A"][..], &["--env", "NAME=VALUE is expected"][..]),
+        (
+            &["--env", "PATH=x", "--label", "a b="],
+            &["2 errors", "/env: `PATH`", "/labels: `a b`"],
+        ),
+        (
+            &["--secret-env", "HYBRID_CACHE_NO_SUCH"],
+            &["--secret-env HYBRID_CACHE_NO_SUCH: the variable is not set"],
+        ),
+        (&["--stdin", "no/such/file"], &["no/such/file: "]),
+    ] {
+        let mut arguments = vec!["run", "--python", "1"];
+        arguments.extend(options);
+        ended_with_input(&arguments, b"").with(2, words);
+    }
+}
+
+#[test]
 fn a_refused_task_names_place_and_remedy_and_is_json_if_asked() {
     let list = br#"{"pythonCode": "1", "dependencies": ["idna"]}"#;
     let refused = ended_with_input(&["run", "-"], list);

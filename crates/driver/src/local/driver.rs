@@ -149,7 +149,7 @@ impl Driver for LocalDriver {
             id: id.clone(),
             spec: spec.clone(),
             task,
-            options: options.clone(),
+            options: options.for_task(spec),
             log: Arc::clone(&log),
             cancel: cancelled,
             preparing: phase_sender,

@@ -23,7 +23,7 @@ pub fn run_request(
     accept_stale: bool,
 ) -> RunRequest {
     RunRequest {
-        task: spec.clone(),
+        task: spec.for_program(),
         context: config.context(&options.tenant),
         environments,
         accept_stale,
@@ -98,7 +98,7 @@ pub fn prepare_request(
     network: Option<Network>,
 ) -> PrepareRequest {
     PrepareRequest {
-        task: spec.clone(),
+        task: spec.for_preparation(),
         context: config.context(&options.tenant),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),

@@ -223,3 +223,34 @@ async fn a_warm_pod_that_misses_is_followed_by_a_prepared_one() {
     assert_eq!(submits.count(), 2);
     within(driver.discard_epoch(&epoch)).await.unwrap();
 }
+
+/// In a prepared pod and in a warm one.
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_variables_input_and_a_time_limit_reach_a_program_in_a_pod() {
+    let Some(bench) = bench::cluster("program_fields").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    // The program names its package itself, so preparing must read that, too.
+    let code = "# /// script\n# dependencies = [\"idna\"]\n# ///\nimport os, sys, idna\n\
+                print(sys.argv[1:], os.environ['OPEN'], os.environ['TOKEN'], sys.stdin.read())";
+    for word in ["first", "cached"] {
+        let mut spec = TaskSpec::new(code);
+        spec.args = vec![word.to_owned(), "--flag".to_owned()];
+        spec.stdin = "typed".to_owned();
+        spec.env.insert("OPEN".to_owned(), word.to_owned());
+        spec.secret_env.insert("TOKEN", "hush");
+        spec.labels.insert("example.org/team".to_owned(), "blue".to_owned());
+        let ran = run(&driver, &spec, &options()).await;
+        assert_eq!(
+            ran.stdout,
+            format!("['{word}', '--flag'] {word} hush typed\n"),
+            "{:?}",
+            ran.outcome
+        );
+    }
+    let mut slow = TaskSpec::new("import time; time.sleep(600)");
+    slow.timeout_seconds = Some(2);
+    let ran = run(&driver, &slow, &options()).await;
+    assert_eq!(ran.outcome.end, hybrid_cache_model::End::TimedOut { limit_ms: 2000 });
+}

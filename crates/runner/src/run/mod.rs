@@ -12,6 +12,7 @@ mod memory;
 mod pip_hint;
 mod program;
 mod report;
+mod standard_input;
 mod stream;
 mod supervise;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use hybrid_cache_model::protocol::{Identity, RunRequest};
 use hybrid_cache_model::{Failure, FailureKind, coding};
@@ -14,6 +14,7 @@ use rustix::process::Pid;
 use super::confine;
 use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
+use super::standard_input;
 use super::supervise::Started;
 
 /// Makes output arrive line by line, and SIGTERM run the program's `finally:`.
@@ -118,10 +119,11 @@ pub fn start(
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
-    command.arg(&scratch.program);
+    command.arg(&scratch.program).args(&request.task.args);
     let (stdout, its_stdout) = pipe(request.identity)?;
     let (stderr, its_stderr) = pipe(request.identity)?;
-    command.stdin(Stdio::null()).stdout(its_stdout).stderr(its_stderr);
+    command.stdin(standard_input::of(&request.task.stdin)?);
+    command.stdout(its_stdout).stderr(its_stderr);
     command.env_clear().envs(variables(request, environment, &scratch));
     let confinement = confine::prepare(request, environment)?;
     let setup = ChildSetup {
@@ -162,7 +164,7 @@ fn pipe(owner: Option<Identity>) -> Result<(OwnedFd, OwnedFd), Failure> {
     })
 }
 
-/// All environment variables of the program.
+/// All environment variables of the program. The task's come last and win: its check refuses the few that it may not set.
 fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let threads = request.limits.threads.to_string();
@@ -185,12 +187,20 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     if let Some(venv) = environment.venv() {
         variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
-    for (name, value) in &request.variables {
+    let pair = |(name, value): &'_ (String, String)| (name.clone(), value.clone());
+    let own = request
+        .task
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let secret = request.task.secret_env.iter();
+    let secret = secret.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (name, value) in request.variables.iter().map(pair).chain(own).chain(secret) {
         let value = match name.as_str() {
             "PYTHONPATH" => format!("{}:{value}", scratch.site.display()),
-            _ => value.clone(),
+            _ => value,
         };
-        variables.push((name.clone(), value));
+        variables.push((name, value));
     }
     variables
 }

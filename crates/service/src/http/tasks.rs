@@ -216,6 +216,7 @@ pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
     params(
         ("state" = Option<Vec<StateName>>, Query, description = "Only tasks in these states, separated by commas.", style = Form, explode = false, max_items = 20),
         ("end" = Option<EndName>, Query, description = "Only tasks with this end."),
+        ("label" = Option<Vec<String>>, Query, description = "Only tasks with this label, `key=value`; repeat it for tasks with all of several labels.", max_items = 8, example = "team=blue"),
         ("cursor" = Option<String>, Query, description = "The `next` of the previous page."),
         ("limit" = Option<u32>, Query, description = "Most tasks of the page; 50 by default.", minimum = 1, maximum = 200),
     ),

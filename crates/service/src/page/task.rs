@@ -1,5 +1,7 @@
 //! The page of one task: its state, where its time went, its output, and its request.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Html;
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use maud::{Markup, html};
 
 use super::layout::{self, capital};
 use super::waterfall::waterfall;
-use super::{home, units};
+use super::{home, labels, units};
 use crate::http::{App, Own, Params, Rejection, id_in};
 
 /// The page.
@@ -187,7 +189,18 @@ fn request(view: &TaskView) -> Markup {
                 (field("Requirements file", &spec.requirements_file))
                 (field("System tools", &spec.system_dependencies))
                 @if !spec.use_cache { div { dt { "Caches" } dd { "bypassed" } } }
+                @if let Some(seconds) = spec.timeout_seconds { div { dt { "Time limit" } dd { (seconds) " s" } } }
+                (field("Arguments", &spec.args.join("\n")))
+                (field("Variables", &pairs(&spec.env)))
+                (field("Secret variables", &spec.secret_env.names().collect::<Vec<_>>().join("\n")))
+                (field("Standard input", &spec.stdin))
             }
+            (labels::list(&spec.labels))
         }
     }
+}
+
+fn pairs(of: &BTreeMap<String, String>) -> String {
+    let lines: Vec<_> = of.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    lines.join("\n")
 }

@@ -5,12 +5,18 @@ use hybrid_cache_model::{Outcome, TaskSpec};
 use serde_json::Value;
 
 /// The fields of a task that this version knows.
-const KNOWN: [&str; 5] = [
+const KNOWN: &[&str] = &[
     "pythonCode",
     "dependencies",
     "requirementsFile",
     "systemDependencies",
     "useCache",
+    "timeoutSeconds",
+    "env",
+    "secretEnv",
+    "stdin",
+    "args",
+    "labels",
 ];
 
 /// A stored task's text, and why it cannot run as it was submitted if it holds fields that this version does not know.

@@ -1,24 +1,32 @@
 //! Changes tasks: each function is one write, and changes the state only by the transitions of [`crate::state`].
 
+use std::collections::BTreeMap;
+
 use hybrid_cache_api::{CacheName, EndName, StateName, TaskId};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 
+use super::labels;
 use super::newer;
 use super::rows;
+use super::secrets;
 use super::sqlite::{SqlError, Value};
 use super::writer::WriteContext;
 use crate::state::{Event, State};
 
 /// A task to store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewTask {
     /// Its tenant.
     pub tenant: Tenant,
     /// Its new id.
     pub id: TaskId,
-    /// The task as submitted, as JSON.
+    /// The task as submitted, as JSON, without the values of secret variables.
     pub spec: String,
+    /// Those values, as [`secrets::to_json`] writes them.
+    pub secrets: Option<String>,
+    /// The task's labels.
+    pub labels: BTreeMap<String, String>,
     /// The client's key and the digest of its body.
     pub idempotency: Option<(String, Vec<u8>)>,
     /// The time of the submit, for people.
@@ -57,9 +65,11 @@ pub struct Crowd {
     pub oldest_us: Option<i64>,
 }
 
-const BY_KEY: &str = "SELECT id, body_digest FROM task WHERE idempotency_key = ?";
+const BY_KEY: &str =
+    "SELECT id, body_digest, env FROM task LEFT JOIN task_secret USING (seq) WHERE idempotency_key = ?";
 const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
-const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
+const FIRST: &str = "SELECT id, spec, env FROM task LEFT JOIN task_secret USING (seq) \
+                     WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
 
 /// An Idempotency-Key as it is stored: each tenant has its own keys, and those of `default` look as in the first
 /// version's databases.
@@ -86,11 +96,12 @@ pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted
     let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
     if let Some((key, digest)) = &idempotency {
         let known = context.sql.first(BY_KEY, &[key.as_str().into()], |row| {
-            Ok((row.text(0)?, row.maybe_blob(1)?))
+            Ok((row.text(0)?, row.maybe_blob(1)?, row.maybe_text(2)?))
         })?;
-        if let Some((id, known)) = known {
+        if let Some((id, known, secrets)) = known {
             let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
-            let same = known.as_ref() == Some(*digest);
+            // The digest holds nothing of secret values, and once they are deleted they cannot be compared.
+            let same = known.as_ref() == Some(*digest) && (secrets.is_none() || secrets == task.secrets);
             return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
         }
     }
@@ -109,6 +120,11 @@ pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted
     let (spec, bytes) = (task.spec.as_str(), whole(task.spec.len() as u64));
     let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
     context.sql.execute(INSERT, &values)?;
+    let seq = context.sql.last_row();
+    labels::keep(context.sql, tenant, seq, &task.labels)?;
+    if let Some(secrets) = &task.secrets {
+        secrets::keep(context.sql, seq, secrets)?;
+    }
     context.tally.step(tenant, None, Some(&State::Saved));
     context.tally.save(tenant, task.spec.len() as u64);
     Ok(Inserted::New)
@@ -219,6 +235,10 @@ fn step(
             "a task's state changed between two statements of one transaction",
         ));
     }
+    if after.name().is_final() || matches!(after, State::Running { .. }) {
+        // The driver has the task, or never will.
+        secrets::forget(context.sql, id)?;
+    }
     context.tally.step(tenant, Some(&before), Some(&after));
     if let Some(bytes) = text_bytes {
         context.tally.unsave(tenant, bytes);
@@ -304,12 +324,15 @@ pub fn claim(
         return Ok(None);
     };
     let values = [tenant.as_str().into()];
-    let first = context
-        .sql
-        .first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
-    let Some((id, spec)) = first else { return Ok(None) };
+    let first = context.sql.first(FIRST, &values, |row| {
+        Ok((row.text(0)?, row.text(1)?, row.maybe_text(2)?))
+    })?;
+    let Some((id, spec, secrets)) = first else {
+        return Ok(None);
+    };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
-    let (spec, unlike) = newer::spec(&spec);
+    let (mut spec, unlike) = newer::spec(&spec);
+    secrets::fill(&mut spec, secrets.as_deref());
     let ticket = ticket(driver, &id);
     let event = Event::Claim { ticket: ticket.clone() };
     let columns = TransitionColumns {
@@ -464,6 +487,7 @@ pub fn delete(context: &mut WriteContext<'_>, (tenant, id): TaskKey<'_>) -> Resu
         let bytes = rows::kept_bytes(context.sql, id)?;
         context.tally.unsave(tenant, bytes);
     }
+    secrets::forget(context.sql, id)?;
     context
         .sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
@@ -486,7 +510,7 @@ mod tests {
         drop(super::super::Store::open(&config).unwrap());
         let path = root.path().join("tasks.sqlite3");
         let sql = Connection::open(&path, OpenMode::Read, Duration::from_secs(5)).unwrap();
-        for statement in [BY_KEY, NEXT, FIRST, rows::STATE, rows::OLDEST] {
+        for statement in [BY_KEY, NEXT, FIRST, rows::STATE, rows::OLDEST, secrets::FIND_ONE] {
             let values = vec![Value::Null; statement.matches('?').count()];
             let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &values, |row| row.text(3));
             let plan = plan.unwrap().join("; ");
@@ -496,5 +520,12 @@ mod tests {
                 "{statement}: {plan}"
             );
         }
+        let statement = rows::BY_LABEL;
+        let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &[Value::Null; 8], |row| {
+            row.text(3)
+        });
+        let plan = plan.unwrap().join("; ");
+        let walk = "SEARCH task_label USING PRIMARY KEY (tenant=? AND key=? AND value=? AND seq<?)";
+        assert!(plan.starts_with(walk) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
 }

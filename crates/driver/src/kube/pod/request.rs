@@ -57,16 +57,7 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
     if size <= MAX_SECRET_BYTES {
         return Ok(data);
     }
-    // The pod gets its requirements twice, its code once.
-    let spec = &requests.task.task;
-    let (pointer, hint) = if 2 * spec.requirements_file.len() > spec.python_code.len() {
-        (
-            "/requirementsFile",
-            "leave out packages that the code does not need, or hashes of other platforms",
-        )
-    } else {
-        ("/pythonCode", "put the bulk into a package, or read it as data")
-    };
+    let (pointer, hint) = largest(&requests.task.task);
     Err(TaskError {
         pointer,
         line: None,
@@ -74,6 +65,28 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
         hint: Some(hint.to_owned()),
     }
     .into())
+}
+
+/// The field that takes most of a Secret, and what to do about it.
+fn largest(spec: &TaskSpec) -> (&'static str, &'static str) {
+    let fewer = "leave out packages that the code does not need, or hashes of other platforms";
+    let bulk = "put the bulk into a package, or read it as data";
+    let pairs = |of: &mut dyn Iterator<Item = (&str, &str)>| of.map(|(name, value)| name.len() + value.len()).sum();
+    let fields: [(usize, &str, &str); 6] = [
+        (spec.python_code.len(), "/pythonCode", bulk),
+        // The pod gets its requirements twice, everything else once.
+        (2 * spec.requirements_file.len(), "/requirementsFile", fewer),
+        (spec.stdin.len(), "/stdin", bulk),
+        (spec.args.iter().map(String::len).sum(), "/args", bulk),
+        (
+            pairs(&mut spec.env.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            "/env",
+            bulk,
+        ),
+        (pairs(&mut spec.secret_env.iter()), "/secretEnv", bulk),
+    ];
+    let largest = fields.into_iter().max_by_key(|(bytes, ..)| *bytes);
+    largest.map_or(("/pythonCode", bulk), |(_, pointer, hint)| (pointer, hint))
 }
 
 fn bytes(request: &impl Serialize) -> Result<ByteString, TaskError> {
@@ -100,7 +113,7 @@ pub fn for_task(
 ) -> PodRequests {
     let whole = PodRequest {
         protocol: POD_PROTOCOL_VERSION,
-        task: spec.clone(),
+        task: spec.for_program(),
         environments: match variant {
             PodVariant::Warm => PodEnvironments::Lookup,
             PodVariant::Prepared => PodEnvironments::HandedOver,
@@ -129,10 +142,7 @@ pub fn for_task(
         describe: false,
     };
     let prepare = (variant == PodVariant::Prepared).then(|| PodRequest {
-        task: TaskSpec {
-            python_code: "pass".to_owned(),
-            ..spec.clone()
-        },
+        task: spec.for_preparation(),
         variables: Vec::new(),
         ..whole.clone()
     });
@@ -206,9 +216,48 @@ mod tests {
     }
 
     #[test]
+    fn preparing_gets_the_packages_that_the_program_names_and_nothing_that_the_program_gets() {
+        let mut spec = TaskSpec {
+            stdin: "typed".to_owned(),
+            args: vec!["--flag".to_owned()],
+            timeout_seconds: Some(5),
+            ..TaskSpec::new("# /// script\n# dependencies = [\"idna\"]\n# ///\nprint(1)")
+        };
+        spec.env.insert("OPEN".to_owned(), "open".to_owned());
+        spec.secret_env.insert("TOKEN", "hush");
+        spec.labels.insert("team".to_owned(), "blue".to_owned());
+        let requests = requests_of(&spec, PodVariant::Prepared);
+        let [task, prepare] = [&requests.task.task, &requests.prepare.as_ref().unwrap().task];
+        assert_eq!(
+            prepare.check().unwrap().requirements,
+            task.check().unwrap().requirements
+        );
+        assert_eq!(
+            (&task.stdin, &task.args, &task.env, &task.secret_env),
+            (&spec.stdin, &spec.args, &spec.env, &spec.secret_env)
+        );
+        assert_eq!(*prepare, spec.for_preparation());
+        // Labels are the service's, and the time limit is among the limits.
+        assert!(task.labels.is_empty() && task.timeout_seconds.is_none());
+        let mut workload = String::new();
+        for text in secret_data(&requests).unwrap().keys() {
+            workload.push_str(text);
+        }
+        assert!(!workload.contains("hush"));
+    }
+
+    #[test]
     fn a_task_too_large_for_a_secret_is_refused_with_the_field() {
         let requests = requests_of(&TaskSpec::new("\n#".repeat(400_000)), PodVariant::Warm);
         let error = secret_data(&requests).unwrap_err().to_string();
         assert!(error.contains("/pythonCode") && error.contains("1048576"), "{error}");
+        let spec = TaskSpec {
+            stdin: "\n".repeat(1 << 19),
+            ..TaskSpec::new("1")
+        };
+        let error = secret_data(&requests_of(&spec, PodVariant::Warm))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/stdin"), "{error}");
     }
 }
