@@ -44,7 +44,6 @@ fn config() -> LocalConfig {
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
         index_scope: Default::default(),
-        no_builds: false,
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: Vec::new(),

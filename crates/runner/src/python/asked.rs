@@ -8,7 +8,7 @@ use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 use pep440_rs::Version;
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement as Parsed, VerbatimUrl, VersionOrUrl};
 
-use super::record::Installed;
+use super::record::{Distribution, Installed};
 use super::uv::BuiltWheel;
 
 /// Checks every requirement. Extras are not checked, because they only add requirements of the package itself.
@@ -67,7 +67,11 @@ pub fn built_as_named(built: &[BuiltWheel], installed: &Installed) -> Result<(),
             _ => false,
         };
         let mut found = installed.distributions.iter().filter(|one| one.name == wheel.name);
-        if !found.any(|one| is_it(&one.version)) {
+        let says = |one: &Distribution| {
+            let metadata = installed.metadata(one);
+            metadata.is_some_and(|(name, version)| name == wheel.name && is_it(&version))
+        };
+        if !found.any(|one| is_it(&one.version) && says(one)) {
             let message = format!(
                 "{}=={} was built from its source distribution, but its wheel holds something else",
                 wheel.name, wheel.version

@@ -104,7 +104,7 @@ impl Uv<'_> {
             .arg(environment.join("bin/python"))
             .arg("--requirements")
             .arg(list);
-        command.args(selection(task.options.pre_releases, interpreter));
+        command.args(selection(task.options.pre_releases, interpreter, &self.tools.variables));
         command.arg(match task.options.require_hashes {
             true => "--require-hashes",
             false => "--verify-hashes",
@@ -132,7 +132,7 @@ impl Uv<'_> {
         command.arg("compile").arg(list).arg("--output-file").arg(lock);
         command.args(["--python", &interpreter.path, "--no-build", "--generate-hashes"]);
         command.args(["--no-header", "--no-annotate"]);
-        command.args(selection(false, interpreter));
+        command.args(selection(false, interpreter, &self.tools.variables));
         self.run(&mut command, "uv pip compile")
     }
 
@@ -222,7 +222,7 @@ pub fn requirements_text(task: &Task, built: &[BuiltWheel]) -> String {
 }
 
 /// The options that decide which packages are chosen. They override the variables: see docs/cache-keys.md.
-pub fn selection(pre_releases: bool, interpreter: &Interpreter) -> Vec<String> {
+pub fn selection(pre_releases: bool, interpreter: &Interpreter, variables: &[(String, String)]) -> Vec<String> {
     let pre_releases = match pre_releases {
         true => "allow",
         false => "if-necessary-or-explicit",
@@ -232,6 +232,14 @@ pub fn selection(pre_releases: bool, interpreter: &Interpreter) -> Vec<String> {
     let platform = platform(interpreter);
     if let Some(platform) = &platform {
         options.extend(["--python-platform", platform]);
+    }
+    // uv 0.13.9 knows the option, but no variable of that name.
+    let is_set = |value: &str| !["", "0", "false"].contains(&value.to_ascii_lowercase().as_str());
+    if variables
+        .iter()
+        .any(|(name, value)| name == "UV_NO_INDEX" && is_set(value))
+    {
+        options.push("--no-index");
     }
     options.into_iter().map(str::to_owned).collect()
 }

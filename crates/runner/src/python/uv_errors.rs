@@ -44,7 +44,13 @@ const HASHES: [&str; 4] = [
     "In `--verify-hashes` mode",
 ];
 /// What uv says once the code of a package is involved.
-const BUILDING: [&str; 3] = ["Failed to build", "Failed to download and build", "Build backend"];
+const BUILDING: [&str; 5] = [
+    "Failed to build",
+    "Failed to download and build",
+    "Build backend",
+    "has an invalid package format",
+    "has inconsistent metadata",
+];
 const NO_COMPILER: [&str; 8] = [
     "command 'gcc' failed",
     "command 'cc' failed",

@@ -1,4 +1,4 @@
-//! What the two sandboxes are made of, as a reader of the security page would want to see it.
+//! What the sandboxes are made of, as a reader of the security page would want to see it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,7 +8,7 @@ use hybrid_cache_model::protocol::{Identity, Interpreter, Limits, PythonTools};
 
 use crate::local::config::{LocalConfig, Network};
 use crate::local::mounts::PYTHON_MOUNT;
-use crate::local::sandbox::command::{prepare_command, task_command};
+use crate::local::sandbox::command::{build_command, prepare_command, task_command};
 use crate::local::sandbox::etc::Etc;
 use crate::local::sandbox::host::{HostLayout, NOBODY, RootEntry};
 use crate::local::volumes::VolumePair;
@@ -118,6 +118,27 @@ fn user_code_started_by_root_with_a_staged_environment() {
         &Limits::default(),
     );
     insta::assert_snapshot!(lines(&command));
+}
+
+#[test]
+fn building_a_package_has_the_sandbox_of_a_task_without_the_python_volume() {
+    for (name, host) in [("ordinary", host(None)), ("root", host(Some(NOBODY)))] {
+        let out = Path::new("/cache/builds/x/1");
+        let limits = Limits::default();
+        let command = lines(&build_command(
+            &config(),
+            &host,
+            &volumes(),
+            &Tenant::default(),
+            Needs::BOTH,
+            out,
+            &limits,
+        ));
+        let writable: Vec<&str> = command.lines().filter(|line| line.starts_with("--bind ")).collect();
+        assert_eq!(writable, ["--bind /cache/builds/x/1 /hybrid-cache/out"], "{name}");
+        assert!(!command.contains(PYTHON_MOUNT), "{command}");
+        insta::assert_snapshot!(format!("building_{name}"), command);
+    }
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl<'a> Orders<'a> {
         let pre_releases = self.job.task.options.pre_releases;
         settings["uv"] = self.tools.uv.clone().into();
         settings["python"] = interpreter.path.clone().into();
-        settings["arguments"] = uv::selection(pre_releases, interpreter).into();
+        settings["arguments"] = uv::selection(pre_releases, interpreter, &self.tools.variables).into();
         settings["variables"] = variables.into();
         self.count.set(self.count.get() + 1);
         let left = self.job.deadline.instant().saturating_duration_since(Instant::now());

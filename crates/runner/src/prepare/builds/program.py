@@ -9,18 +9,22 @@ import sys
 
 OUT = os.path.join(os.getcwd(), "out")
 CACHE = os.path.join(os.environ["TMPDIR"], "uv-cache")
-TAIL_BYTES = 16 << 10
+HEAD_BYTES, TAIL_BYTES = 2 << 10, 8 << 10
 
 
 def uv(*arguments):
-    """Runs uv with the empty cache of this sandbox; returns its exit code and the end of what it said."""
+    """Runs uv with the empty cache of this sandbox; returns its exit code, and beginning and end of what it said."""
     environment = {**os.environ, **ORDER["variables"], "UV_CACHE_DIR": CACHE}
     with open("said", "wb") as said:
         command = [ORDER["uv"], *arguments, *ORDER["arguments"]]
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said).returncode
     with open("said", "rb") as said:
-        said.seek(max(0, os.path.getsize("said") - TAIL_BYTES))
-        return code, said.read().decode("utf-8", "replace")
+        text = said.read(HEAD_BYTES)
+        rest = os.path.getsize("said") - HEAD_BYTES
+        if rest > TAIL_BYTES:
+            text += b"\n[...]\n"
+            said.seek(-TAIL_BYTES, os.SEEK_END)
+        return code, (text + said.read()).decode("utf-8", "replace")
 
 
 def answer(**fields):
