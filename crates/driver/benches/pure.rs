@@ -53,6 +53,7 @@ fn config() -> LocalConfig {
         tool_folders: Vec::new(),
         max_age_s: 1,
         task_variables: Vec::new(),
+        certificates: Vec::new(),
         network: Network::Shared,
         pasta: None,
         network_idle_s: 1,

@@ -23,6 +23,7 @@ pub mod task;
 pub mod task_error;
 pub mod tenant;
 pub mod timeline;
+pub mod trust;
 
 pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};
 pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, Output, Resolved};

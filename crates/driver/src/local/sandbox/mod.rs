@@ -4,6 +4,7 @@
 //! the caches never runs user code. Neither sees the user's home folder.
 
 mod arguments;
+mod certificates;
 mod command;
 mod etc;
 mod host;
