@@ -9,7 +9,7 @@ use hybrid_cache_driver::local::config::Network;
 use hybrid_cache_driver::local::sandbox::basic_tools;
 use hybrid_cache_model::TaskSpec;
 
-use crate::bench::{Bench, machine, python};
+use crate::bench::{Bench, machine, machine_with_nix, python, system};
 
 /// The name of this machine's time zone; `None` if its link does not say it.
 fn own_time_zone() -> Option<String> {
@@ -159,4 +159,53 @@ async fn the_operators_certificates_and_proxy_reach_user_code() {
         config.task_variables = vec![proxy("HTTPS_PROXY"), proxy("https_proxy")];
     });
     assert_eq!(told.run(&spec).await.good(), "trusted\nthrough the proxy: 2");
+}
+
+/// What two build tools find of a library, and whether a program that is made with it runs.
+const LOOKS_FOR_ZLIB: &str = r#"
+import os, pathlib, subprocess
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True)
+pathlib.Path("main.c").write_text('#include <stdio.h>\n#include <zlib.h>\nint main(void) { return puts(zlibVersion()) < 0; }\n')
+pathlib.Path("CMakeLists.txt").write_text("""
+cmake_minimum_required(VERSION 3.13)
+project(probe C CXX)
+find_package(Threads REQUIRED)
+find_library(MATH m REQUIRED)
+find_program(SHELL_PROGRAM sh)
+find_program(MACHINE_PROGRAM ldd)
+message(STATUS "program=${MACHINE_PROGRAM}")
+find_package(ZLIB)
+message(STATUS "zlib=${ZLIB_FOUND}")
+if(ZLIB_FOUND)
+  add_executable(probe main.c)
+  target_link_libraries(probe ZLIB::ZLIB Threads::Threads ${MATH})
+endif()
+""")
+configured = run("cmake", "-B", "build")
+assert configured.returncode == 0, configured.stdout + configured.stderr
+by_cmake = "zlib=TRUE" in configured.stdout
+assert "program=MACHINE_PROGRAM-NOTFOUND" in configured.stdout, configured.stdout
+described = run("pkg-config", "--cflags", "--libs", "zlib")
+print(by_cmake, described.returncode == 0)
+if by_cmake:
+    built = run("cmake", "--build", "build")
+    assert built.returncode == 0, built.stdout + built.stderr
+    print(run("build/probe").stdout.split(".")[0])
+if described.returncode == 0:
+    built = run("gcc", "main.c", "-o", "by-hand", *described.stdout.split())
+    assert built.returncode == 0, built.stderr
+    print(run("./by-hand").stdout.split(".")[0])
+"#;
+
+#[tokio::test]
+async fn build_tools_find_what_was_asked_for_and_nothing_of_the_machine() {
+    let test = "build_tools_find_what_was_asked_for_and_nothing_of_the_machine";
+    let Some(config) = machine_with_nix(test) else { return };
+    let bench = Bench::shared(config);
+    let tools = "cmake,gcc,gnumake,pkg-config";
+    let ran = bench.run(&system(tools, LOOKS_FOR_ZLIB)).await;
+    assert_eq!(ran.good(), "False False");
+    let ran = bench.run(&system(&format!("{tools},zlib"), LOOKS_FOR_ZLIB)).await;
+    assert_eq!(ran.good(), "True True\n1\n1");
 }
