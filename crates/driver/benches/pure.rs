@@ -44,6 +44,7 @@ fn config() -> LocalConfig {
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
         index_scope: Default::default(),
+        no_builds: false,
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: Vec::new(),
@@ -53,6 +54,7 @@ fn config() -> LocalConfig {
         tool_folders: Vec::new(),
         max_age_s: 1,
         task_variables: Vec::new(),
+        certificates: Vec::new(),
         network: Network::Shared,
         pasta: None,
         network_idle_s: 1,

@@ -28,6 +28,7 @@ pub mod task_error;
 pub mod task_parts;
 pub mod tenant;
 pub mod timeline;
+pub mod trust;
 pub mod variables;
 
 pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorContext, Result};
 use crate::programs::Built;
 use crate::progress::Progress;
 use crate::provision::provision;
+use crate::task_network::TaskNetwork;
 use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
 use crate::{environment, facts, failed, machine_facts, programs, saved_source};
 
@@ -108,6 +109,7 @@ impl FoundTools {
             tool_folders: tool_folders(checkout, tools),
             max_age_s: DEFAULT_MAX_AGE_S,
             task_variables: Vec::new(),
+            certificates: Vec::new(),
             network: Network::Isolated,
             pasta: tools.pasta.as_ref().map(|pasta| pasta.command.clone()),
             network_idle_s: DEFAULT_NETWORK_IDLE_S,
@@ -142,8 +144,13 @@ impl FoundTools {
             None if options.choice == ToolChoice::default() => saved_source::recall(&root),
             None => None,
         };
+        let reaches_loopback = options.network == Network::Shared;
+        let tasks = TaskNetwork::on_machine(&self.config.python_tools.variables, reaches_loopback);
+        tasks.warnings.iter().for_each(|warning| progress.line(warning));
         let config = LocalConfig {
             root,
+            task_variables: tasks.variables,
+            certificates: tasks.certificates,
             runner: runner.program,
             index_scope: index_scope(self.is_index_private || options.private_index),
             system,

@@ -58,8 +58,12 @@ pub struct LocalConfig {
     pub tool_folders: Vec<PathBuf>,
     /// Age in seconds after which a request is resolved again.
     pub max_age_s: u64,
-    /// Variables of user code, such as the path of the certificates.
+    /// Variables of user code, such as the address of a proxy.
     pub task_variables: Vec<(String, String)>,
+    /// Files and folders of certificates that user code trusts, which gets one copy and the variables that name it. Empty if it
+    /// is told of none.
+    #[serde(default)]
+    pub certificates: Vec<PathBuf>,
     /// Network of user code.
     pub network: Network,
     /// pasta, which [`Network::Isolated`] needs; `None` if the machine has none.

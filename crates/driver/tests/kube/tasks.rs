@@ -94,6 +94,20 @@ async fn scripts_find_the_same_basic_tools_as_on_a_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn user_code_in_a_pod_is_told_of_the_machines_certificates() {
+    let Some(bench) = bench::cluster("user_code_is_told_of_certificates").await else {
+        return;
+    };
+    let code = "import os, requests, ssl\n\
+                file = os.environ['REQUESTS_CA_BUNDLE']\n\
+                assert os.environ['SSL_CERT_FILE'] == os.environ['CURL_CA_BUNDLE'] == file\n\
+                own = requests.Session().merge_environment_settings('https://x', {}, None, None, None)['verify']\n\
+                print(own == file, ssl.create_default_context(cafile=file).cert_store_stats()['x509_ca'] > 0)";
+    let ran = run(&bench.driver().await, &spec(code, "requests", ""), &options()).await;
+    ran.printed("True True\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn output_without_a_last_newline_and_standard_error_arrive() {
     let Some(bench) = bench::cluster("output_without_a_last_newline").await else {
         return;

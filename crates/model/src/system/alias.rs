@@ -2,7 +2,7 @@
 
 /// Friendly name, in lower case, and the attributes it stands for. Names that are the same on both sides stand here
 /// where people write them with capitals.
-pub(super) const ALIASES: [(&str, &[&str]); 55] = [
+pub(super) const ALIASES: [(&str, &[&str]); 57] = [
     ("make", &["gnumake"]),
     ("gmake", &["gnumake"]),
     ("gcc", &["gcc"]),
@@ -58,6 +58,8 @@ pub(super) const ALIASES: [(&str, &[&str]); 55] = [
     ("zip", &["zip"]),
     ("unzip", &["unzip"]),
     ("jq", &["jq"]),
+    ("zlib1g-dev", &["zlib"]),
+    ("zlib-devel", &["zlib"]),
 ];
 
 /// The attributes that a name stands for, if it is known by another name.

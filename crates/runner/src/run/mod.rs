@@ -2,6 +2,7 @@
 //!
 //! A warm run takes two hashes, two lookups, two shared locks and one fork.
 
+mod build_tools;
 mod confine;
 mod descendants;
 mod environment;

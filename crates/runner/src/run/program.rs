@@ -11,6 +11,7 @@ use hybrid_cache_model::protocol::{Identity, RunRequest};
 use hybrid_cache_model::{Failure, FailureKind, coding};
 use rustix::process::Pid;
 
+use super::build_tools;
 use super::confine;
 use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
@@ -28,6 +29,7 @@ const SITECUSTOMIZE: &str = include_str!("sitecustomize.py");
 /// <scratch>/tmp            TMPDIR
 /// <scratch>/site           what every Python of the task imports at its start
 /// <scratch>/venv           an empty virtual environment, if the task requests no packages
+/// <scratch>/system.cmake   settings for CMake, if the task requests system packages
 /// ```
 struct Scratch {
     work: PathBuf,
@@ -66,19 +68,17 @@ impl Scratch {
         )
     }
 
-    /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter.
-    fn lay_out(&self, root: &Path, code: &str, owner: Option<Identity>, bare: Option<&Path>) -> Result<(), Failure> {
-        let fail = |path: &Path, error: io::Error| {
-            let kind = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
-                _ => FailureKind::Sandbox,
-            };
-            Failure::new(
-                kind,
-                format!("cannot prepare the scratch folder {}: {error}", path.display()),
-            )
-            .hint("it must be writable for the runner and private to this run")
-        };
+    /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter. `system` says
+    /// whether the task requests system packages.
+    fn lay_out(
+        &self,
+        root: &Path,
+        code: &str,
+        owner: Option<Identity>,
+        bare: Option<&Path>,
+        system: bool,
+    ) -> Result<(), Failure> {
+        let fail = |path: &Path, error: io::Error| not_laid_out(path, &error);
         for folder in [root, &self.work, &self.home, &self.tmp, &self.site] {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(folder, error)),
@@ -88,18 +88,34 @@ impl Scratch {
         let customize = self.site.join("sitecustomize.py");
         fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
         fs::write(&self.program, coding::as_utf8(code).as_bytes()).map_err(|error| fail(&self.program, error))?;
+        let toolchain = system.then(|| build_tools::toolchain(root));
+        if let Some(file) = &toolchain {
+            build_tools::write_toolchain(root).map_err(|error| fail(file, error))?;
+        }
         if let Some(interpreter) = bare {
             self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
         }
         let Some(owner) = owner else { return Ok(()) };
         // Change the owner last: root without capabilities could not enter the folder afterwards.
         fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
-        let inside = [&self.program, &customize, &self.work, &self.home, &self.tmp, &self.site];
-        for path in inside.into_iter().map(PathBuf::as_path).chain([root]) {
+        let paths = [&self.program, &customize, &self.work, &self.home, &self.tmp, &self.site];
+        for path in paths.into_iter().chain(&toolchain).map(PathBuf::as_path).chain([root]) {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
         }
         Ok(())
     }
+}
+
+fn not_laid_out(path: &Path, error: &io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
+        _ => FailureKind::Sandbox,
+    };
+    Failure::new(
+        kind,
+        format!("cannot prepare the scratch folder {}: {error}", path.display()),
+    )
+    .hint("it must be writable for the runner and private to this run")
 }
 
 /// Starts the program in the control group of `memory_group`. Also returns warnings about its confinement.
@@ -115,7 +131,8 @@ pub fn start(
     let scratch = Scratch::new(root);
     let base = Path::new(&request.context.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
-    scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
+    let system = !environment.system.is_empty();
+    scratch.lay_out(root, &request.task.python_code, request.identity, bare, system)?;
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
@@ -187,6 +204,7 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     if let Some(venv) = environment.venv() {
         variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
+    variables.extend(build_tools::variables(&environment.system, Path::new(&request.scratch)));
     let pair = |(name, value): &'_ (String, String)| (name.clone(), value.clone());
     let own = request
         .task

@@ -5,6 +5,7 @@
 //! <shared>/etc/passwd, group             the one user of the sandbox
 //! <shared>/etc/<each of COPIED>          copied whenever a driver is opened
 //! <shared>/etc/<each of LIVE>            empty: the machine's own is mounted over it
+//! <shared>/etc/hybrid-cache              bundles of the certificates that tasks trust, by their hash (`certificates.rs`)
 //! <shared>/hosts                         the machine's names and the sandbox's, mounted as /etc/hosts
 //! ```
 
@@ -191,7 +192,7 @@ fn is_time_zone(from: &Path, target: &Path) -> bool {
 }
 
 /// Creates a folder that the user that runs user code may read, whatever the umask of this process.
-fn make_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -200,7 +201,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Replaces a file as a whole, unless it is up to date.
-fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if !path.is_symlink() && fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use hybrid_cache_model::protocol::{Identity, Limits};
 
 use crate::local::mounts::{BASE_PATH, SCRATCH};
 use crate::local::sandbox::arguments::Arguments;
+use crate::local::sandbox::certificates;
 use crate::local::sandbox::etc::{Etc, update_hosts};
 
 /// The list that the image is made of, too.
@@ -75,6 +76,15 @@ impl HostLayout {
             identity,
             shared: shared.to_owned(),
         })
+    }
+
+    /// Makes the certificates of these files and folders visible as one file. Returns its path in the sandbox; `None` if there
+    /// are none.
+    ///
+    /// # Errors
+    /// The copy cannot be written.
+    pub fn trust(&self, sources: &[PathBuf]) -> io::Result<Option<String>> {
+        certificates::trust(&self.etc, sources)
     }
 
     /// The same for one task: with this machine's names as they are now, and `resolver` as `/etc/resolv.conf` if it is given.

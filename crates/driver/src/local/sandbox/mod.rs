@@ -5,6 +5,7 @@
 //! one that writes the caches never runs code of a user or of a package. None sees the user's home folder.
 
 mod arguments;
+mod certificates;
 mod command;
 mod etc;
 mod host;

@@ -40,6 +40,7 @@ pub(crate) fn config() -> LocalConfig {
         tool_folders: vec!["/tools".into()],
         max_age_s: 1,
         task_variables: vec![],
+        certificates: vec![],
         network: Network::Shared,
         pasta: None,
         network_idle_s: 1,
