@@ -45,15 +45,14 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
             CacheCommand::Warm {
                 dep,
                 requirements,
+                constraints,
                 system,
                 tenant,
             } => {
                 let mut spec = TaskSpec::new("pass");
                 spec.dependencies = dep.join(",");
                 spec.system_dependencies = system.join(",");
-                if let Some(file) = requirements {
-                    spec.requirements_file = requirements_file::read(file)?;
-                }
+                requirements_file::fill(&mut spec, requirements.as_deref(), constraints)?;
                 backend.can_run_task(&spec)?;
                 warm(&backend, &spec, tenant, flags.json, &reporter).await
             }

@@ -137,7 +137,7 @@ pub struct Run {
     #[arg(long, value_enum, default_value = "local")]
     pub driver: DriverName,
     /// A task as the API takes it: a JSON file, `-` for standard input
-    #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "system", "no_cache"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "constraints", "system", "no_cache"])]
     pub file: Option<PathBuf>,
     /// The program's text
     #[arg(
@@ -153,6 +153,12 @@ pub struct Run {
     /// Requirements file
     #[arg(long, value_name = "FILE")]
     pub requirements: Option<PathBuf>,
+    /// Constraints file: versions that packages must have if they are installed; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub constraints: Vec<PathBuf>,
+    /// Write the task's Python packages with their hashes to this requirements file
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
     /// System package; may be repeated
     #[arg(long, value_name = "NAME")]
     pub system: Vec<String>,

@@ -31,8 +31,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
         Some(file) => read_spec(file)?,
         None => spec_of(flags)?,
     };
-    let checked = spec.check();
-    checked.map_err(|error| Error::input(error.to_string()))?;
+    spec.check().map_err(|error| Error::input(error.to_string()))?;
     let reporter = Arc::new(Reporter::new());
     runtime::current_thread()?.block_on(async {
         let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
@@ -66,9 +65,7 @@ fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
     spec.dependencies = flags.dep.join(",");
     spec.system_dependencies = flags.system.join(",");
     spec.use_cache = !flags.no_cache;
-    if let Some(file) = &flags.requirements {
-        spec.requirements_file = requirements_file::read(file)?;
-    }
+    requirements_file::fill(&mut spec, flags.requirements.as_deref(), &flags.constraints)?;
     Ok(spec)
 }
 
@@ -113,6 +110,9 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
     }
     if let Some(failure) = &outcome.not_kept {
         eprintln!("warning: what was prepared for this task could not be kept: {failure}");
+    }
+    if let Some(file) = &flags.lock {
+        requirements_file::write_lock(file, &outcome)?;
     }
     Ok(exit_of(&outcome))
 }

@@ -1,5 +1,7 @@
 //! Everything that the service reports about one task.
 
+use std::collections::BTreeMap;
+
 use hybrid_cache_model::outcome::{Output, Resolved};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, TaskSpec, Timeline};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -103,6 +105,12 @@ pub struct TaskSummary {
 pub struct ResolvedView {
     /// `name==version`, sorted.
     pub python: Vec<String>,
+    /// The hashes of the files that they were installed from, by `name==version`, as far as they are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub python_hashes: BTreeMap<String, Vec<String>>,
+    /// The version of the interpreter that they are installed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python_version: Option<String>,
     /// Store paths, in the order of the search path.
     pub system: Vec<String>,
 }
@@ -141,6 +149,8 @@ impl TaskView {
         }
         self.resolved = Some(ResolvedView {
             python: outcome.resolved.python,
+            python_hashes: outcome.resolved.python_hashes,
+            python_version: outcome.resolved.python_version,
             system: outcome.resolved.system,
         });
         self.warnings = outcome.warnings;
@@ -169,6 +179,8 @@ impl TaskView {
             stderr: Output::default(),
             resolved: Resolved {
                 python: resolved.python,
+                python_hashes: resolved.python_hashes,
+                python_version: resolved.python_version,
                 system: resolved.system,
             },
             warnings: self.warnings.clone(),
@@ -196,10 +208,11 @@ impl TaskView {
 }
 
 /// Fields of a task that this version knows.
-const FIELDS: [&str; 5] = [
+const FIELDS: &[&str] = &[
     "pythonCode",
     "dependencies",
     "requirementsFile",
+    "constraints",
     "systemDependencies",
     "useCache",
 ];
@@ -285,12 +298,13 @@ mod tests {
         let spec = TaskSpec {
             dependencies: "a".to_owned(),
             requirements_file: "b".to_owned(),
+            constraints: "d".to_owned(),
             system_dependencies: "c".to_owned(),
             ..TaskSpec::new("1")
         };
         let json = serde_json::to_value(spec).unwrap();
         let mut named: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut fields = FIELDS;
+        let mut fields = FIELDS.to_vec();
         named.sort_unstable();
         fields.sort_unstable();
         assert_eq!(named, fields);

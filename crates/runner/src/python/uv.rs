@@ -5,7 +5,8 @@ use std::process::Command;
 
 use hybrid_cache_model::key::INDEX_STRATEGY;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, Protection, Task};
+use hybrid_cache_model::requirement::PythonOptions;
+use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement, Task};
 
 use super::uv_errors;
 use crate::child::{self, Deadline};
@@ -79,7 +80,7 @@ impl Uv<'_> {
     ) -> Result<(), Failure> {
         self.check_variables()?;
         task.options.check_indexes(&self.tools.variables)?;
-        std::fs::write(list, requirements_text(task)).io_context("write", list)?;
+        std::fs::write(list, lines(&task.requirements, &task.options)).io_context("write", list)?;
         let mut command = self.command("pip");
         command
             .arg("install")
@@ -87,24 +88,54 @@ impl Uv<'_> {
             .arg(environment.join("bin/python"))
             .arg("--requirements")
             .arg(list);
-        // These options decide which packages are chosen and override the variables: see docs/cache-keys.md.
+        self.choices(&mut command, task, interpreter);
+        if !task.constraints.is_empty() {
+            let limits = list.with_file_name("constraints.txt");
+            std::fs::write(&limits, lines(&task.constraints, &task.options)).io_context("write", &limits)?;
+            command.arg("--constraints").arg(limits);
+        }
+        command.arg(match task.options.require_hashes {
+            true => "--require-hashes",
+            false => "--verify-hashes",
+        });
+        self.run(&mut command, "uv pip install")
+    }
+
+    /// Writes the files that fit each pin in the file `pins` to `listing`, a `pylock.toml`: from answers of the index that
+    /// are in uv's cache, without network.
+    ///
+    /// # Errors
+    /// uv failed; the message contains uv's explanation.
+    pub fn list_files(&self, pins: &Path, listing: &Path, task: &Task, by: &Interpreter) -> Result<(), Failure> {
+        let mut command = self.command("pip");
+        command.args([
+            "compile",
+            "--offline",
+            "--no-deps",
+            "--format",
+            "pylock.toml",
+            "--quiet",
+        ]);
+        command.arg("--python").arg(&by.path).arg("--output-file").arg(listing);
+        self.choices(&mut command, task, by);
+        command.arg(pins);
+        self.run(&mut command, "uv pip compile")
+    }
+
+    /// Options that decide which packages are chosen and override the variables: see docs/cache-keys.md.
+    fn choices(&self, command: &mut Command, task: &Task, interpreter: &Interpreter) {
         command.args(["--index-strategy", INDEX_STRATEGY]);
         let pre_releases = match task.options.pre_releases {
             true => "allow",
             false => "if-necessary-or-explicit",
         };
         command.args(["--prerelease", pre_releases, "--resolution", "highest"]);
-        command.arg(match task.options.require_hashes {
-            true => "--require-hashes",
-            false => "--verify-hashes",
-        });
         if let Some(platform) = platform(interpreter) {
             command.args(["--python-platform", &platform]);
         }
         if !self.tools.allow_source_builds && Protection::WheelsOnly.is_on() {
             command.arg("--no-build");
         }
-        self.run(&mut command, "uv pip install")
     }
 
     /// Removes from uv's cache what nothing refers to. Never `--ci`, which drops every pre-built wheel.
@@ -173,12 +204,12 @@ impl Uv<'_> {
     }
 }
 
-/// The requirements, each with its hashes, as uv reads them: one a line, in normal form.
-fn requirements_text(task: &Task) -> String {
+/// Requirements or constraints, each with its hashes, as uv reads them: one a line, in normal form.
+fn lines(requirements: &[Requirement], options: &PythonOptions) -> String {
     let mut text = String::new();
-    for requirement in &task.requirements {
+    for requirement in requirements {
         text.push_str(requirement.as_str());
-        for hash in task.options.hashes_of(requirement.as_str()) {
+        for hash in options.hashes_of(requirement.as_str()) {
             text.push_str(" --hash=");
             text.push_str(hash);
         }

@@ -17,7 +17,13 @@ use hybrid_cache_api::{Problem, ProblemType};
 const DRAINED_BYTES: usize = 24 << 20;
 /// Most characters of a name that a response repeats.
 const SHOWN_CHARS: usize = 60;
-const TEXT_FIELDS: [&str; 4] = ["pythonCode", "dependencies", "requirementsFile", "systemDependencies"];
+const TEXT_FIELDS: &[&str] = &[
+    "pythonCode",
+    "dependencies",
+    "requirementsFile",
+    "constraints",
+    "systemDependencies",
+];
 const FLAG_FIELD: &str = "useCache";
 
 /// How many times its size a large body counts: for itself and for what is parsed from it.

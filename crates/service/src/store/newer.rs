@@ -5,10 +5,11 @@ use hybrid_cache_model::{Outcome, TaskSpec};
 use serde_json::Value;
 
 /// The fields of a task that this version knows.
-const KNOWN: [&str; 5] = [
+const KNOWN: &[&str] = &[
     "pythonCode",
     "dependencies",
     "requirementsFile",
+    "constraints",
     "systemDependencies",
     "useCache",
 ];

@@ -59,7 +59,8 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
     }
     // The pod gets its requirements twice, its code once.
     let spec = &requests.task.task;
-    let (pointer, hint) = if 2 * spec.requirements_file.len() > spec.python_code.len() {
+    let packages = spec.requirements_file.len() + spec.constraints.len();
+    let (pointer, hint) = if 2 * packages > spec.python_code.len() {
         (
             "/requirementsFile",
             "leave out packages that the code does not need, or hashes of other platforms",
