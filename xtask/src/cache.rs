@@ -45,15 +45,15 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
             CacheCommand::Warm {
                 dep,
                 requirements,
+                constraints,
                 system,
                 tenant,
             } => {
                 let mut spec = TaskSpec::new("pass");
                 spec.dependencies = dep.join(",");
                 spec.system_dependencies = system.join(",");
-                if let Some(file) = requirements {
-                    spec.requirements_file = requirements_file::read(file)?;
-                }
+                let texts = requirements_file::read_all(requirements.as_deref(), constraints)?;
+                (spec.requirements_file, spec.constraints) = (texts.requirements, texts.constraints);
                 backend.can_run_task(&spec)?;
                 warm(&backend, &spec, tenant, flags.json, &reporter).await
             }

@@ -153,6 +153,12 @@ pub struct Run {
     /// Requirements file
     #[arg(long, value_name = "FILE")]
     pub requirements: Option<PathBuf>,
+    /// Constraints file: versions that packages must have if they are installed; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub constraints: Vec<PathBuf>,
+    /// Write the task's Python packages with their hashes to this requirements file
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
     /// System package; may be repeated
     #[arg(long, value_name = "NAME")]
     pub system: Vec<String>,

@@ -23,11 +23,13 @@ use crate::{backend, runtime, waiting};
 /// # Errors
 /// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
+    let texts = requirements_file::read_all(flags.requirements.as_deref(), &flags.constraints)?;
     let options = TaskOptions {
         file: flags.file.as_deref(),
         python: flags.python.as_deref(),
         dep: &flags.dep,
-        requirements: flags.requirements.as_deref().map(requirements_file::read).transpose()?,
+        requirements: texts.requirements,
+        constraints: texts.constraints,
         system: &flags.system,
         no_cache: flags.no_cache,
         env: &flags.env,
@@ -94,6 +96,9 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
     }
     if let Some(failure) = &outcome.not_kept {
         eprintln!("warning: what was prepared for this task could not be kept: {failure}");
+    }
+    if let Some(file) = &flags.lock {
+        requirements_file::write_lock(file, &outcome)?;
     }
     Ok(exit_of(&outcome))
 }

@@ -17,6 +17,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("pythonCode", Kind::Text),
     ("dependencies", Kind::Text),
     ("requirementsFile", Kind::Text),
+    ("constraints", Kind::Text),
     ("systemDependencies", Kind::Text),
     ("useCache", Kind::Flag),
     ("timeoutSeconds", Kind::Seconds),
@@ -178,7 +179,7 @@ fn remedy(name: &str, kind: Kind, value: &Value) -> Option<String> {
         ("pythonCode", _, Value::Array(_)) => Some("join the lines into one string, with \\n between them".to_owned()),
         (_, Kind::Text, Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-            let separator = if ["requirementsFile", "stdin"].contains(&name) {
+            let separator = if ["requirementsFile", "constraints", "stdin"].contains(&name) {
                 "\n"
             } else {
                 ","

@@ -278,6 +278,17 @@ impl Client {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// The Python packages of an ended task as a requirements file with hashes. Submitted again, it gives the same
+    /// environment.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn lock(&self, id: &TaskId) -> Result<String, ClientError> {
+        let mut response = self.checked(self.get_request(&format!("/api/v1/tasks/{id}/lock")).call())?;
+        let body = self.body(&mut response)?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

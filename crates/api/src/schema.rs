@@ -105,6 +105,13 @@ impl PartialSchema for TaskBody {
                 ),
             )
             .property(
+                "constraints",
+                text(
+                    "The text of a constraints file: versions that packages must have if they are installed. Installs nothing by itself.",
+                    "urllib3<2\n",
+                ),
+            )
+            .property(
                 "systemDependencies",
                 text("System tools, separated by commas.", "gcc,make"),
             )

@@ -108,6 +108,12 @@ pub struct TaskSummary {
 pub struct ResolvedView {
     /// `name==version`, sorted.
     pub python: Vec<String>,
+    /// The hashes of the files that they were installed from, by `name==version`, as far as they are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub python_hashes: BTreeMap<String, Vec<String>>,
+    /// The version of the interpreter that they are installed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python_version: Option<String>,
     /// Store paths, in the order of the search path.
     pub system: Vec<String>,
 }
@@ -146,6 +152,8 @@ impl TaskView {
         }
         self.resolved = Some(ResolvedView {
             python: outcome.resolved.python,
+            python_hashes: outcome.resolved.python_hashes,
+            python_version: outcome.resolved.python_version,
             system: outcome.resolved.system,
         });
         self.warnings = outcome.warnings;
@@ -174,6 +182,8 @@ impl TaskView {
             stderr: Output::default(),
             resolved: Resolved {
                 python: resolved.python,
+                python_hashes: resolved.python_hashes,
+                python_version: resolved.python_version,
                 system: resolved.system,
             },
             warnings: self.warnings.clone(),
@@ -205,6 +215,7 @@ const FIELDS: &[&str] = &[
     "pythonCode",
     "dependencies",
     "requirementsFile",
+    "constraints",
     "systemDependencies",
     "useCache",
     "timeoutSeconds",
@@ -296,6 +307,7 @@ mod tests {
         let mut spec = TaskSpec {
             dependencies: "a".to_owned(),
             requirements_file: "b".to_owned(),
+            constraints: "d".to_owned(),
             system_dependencies: "c".to_owned(),
             timeout_seconds: Some(1),
             stdin: "d".to_owned(),

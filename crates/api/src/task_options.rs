@@ -22,7 +22,9 @@ pub struct TaskOptions<'a> {
     /// Python packages.
     pub dep: &'a [String],
     /// The text of a requirements file.
-    pub requirements: Option<String>,
+    pub requirements: String,
+    /// The text of a constraints file.
+    pub constraints: String,
     /// System packages.
     pub system: &'a [String],
     /// True bypasses both caches.
@@ -57,7 +59,7 @@ impl TaskOptions<'_> {
                     let name = file.display();
                     return Err(option(format!(
                         "{name}: a task file names its packages itself\n\
-                         hint: leave --dep, --requirements, --system and --no-cache out"
+                         hint: leave --dep, --requirements, --constraints, --system and --no-cache out"
                     )));
                 }
                 TaskFile::Task(spec) => spec,
@@ -68,13 +70,16 @@ impl TaskOptions<'_> {
     }
 
     fn names_packages(&self) -> bool {
-        self.no_cache || self.requirements.is_some() || !(self.dep.is_empty() && self.system.is_empty())
+        let texts = [&self.requirements, &self.constraints];
+        let lists = [self.dep, self.system];
+        self.no_cache || texts.iter().any(|text| !text.is_empty()) || lists.iter().any(|list| !list.is_empty())
     }
 
     fn with_packages(&self, code: impl Into<String>) -> TaskSpec {
         TaskSpec {
             dependencies: self.dep.join(","),
-            requirements_file: self.requirements.clone().unwrap_or_default(),
+            requirements_file: self.requirements.clone(),
+            constraints: self.constraints.clone(),
             system_dependencies: self.system.join(","),
             use_cache: !self.no_cache,
             ..TaskSpec::new(code)
@@ -167,7 +172,7 @@ mod tests {
         let options = TaskOptions {
             python: Some("print(1)"),
             dep: &dep,
-            requirements: Some("numpy\n".to_owned()),
+            requirements: "numpy\n".to_owned(),
             system: &system,
             no_cache: true,
             env: &env,

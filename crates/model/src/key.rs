@@ -112,7 +112,7 @@ pub struct PythonRequest<'a> {
     pub index_scope: &'a str,
     /// Hashes and options: `(requirement, hash)` that the request demands of its files, pre-releases, index addresses.
     pub options: &'a PythonOptions,
-    /// Versions that indirect requirements must satisfy. No request can name one yet.
+    /// Versions that packages must have if they are installed.
     pub constraints: &'a [Requirement],
     /// `wheels` if packages without a wheel are built in a sandbox of their own, `no-builds` if they are refused.
     pub builds: &'a str,
@@ -140,6 +140,7 @@ impl<'a> PythonRequest<'a> {
     pub fn of(task: &'a Task, context: &'a EnvironmentContext) -> PythonRequest<'a> {
         PythonRequest {
             options: &task.options,
+            constraints: &task.constraints,
             ..PythonRequest::new(&task.requirements, context)
         }
     }
@@ -341,6 +342,18 @@ mod tests {
         let files = ["", "--pre", "--require-hashes", "-i https://host.test", "six==1", &hash];
         let different: std::collections::BTreeSet<_> = files.into_iter().map(of).collect();
         assert_eq!(different.len(), 6);
+        let constrained = |constraints: &str| {
+            let spec = crate::TaskSpec {
+                dependencies: text.to_owned(),
+                constraints: constraints.to_owned(),
+                ..crate::TaskSpec::new("1")
+            };
+            RequestKey::new(&PythonRequest::of(&spec.check().unwrap(), &context))
+        };
+        assert_eq!(constrained("# none\n"), key(text, &context));
+        assert_eq!(constrained("b\na<2"), constrained("A < 2\nb"));
+        assert_eq!(constrained("a<2").as_str(), "825cbafea8c2355c19e859aa7d8d26c8");
+        assert_ne!(constrained("a<2"), constrained("a<3"));
     }
 
     #[test]

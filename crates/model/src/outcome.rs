@@ -1,5 +1,7 @@
 //! How a run ended: the user's result and hybrid-cache's own failures, kept apart.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::task_error::TaskErrors;
@@ -181,15 +183,54 @@ pub struct Output {
     pub passed_bytes: u64,
 }
 
+/// The hashes of the files that packages were installed from, by `name==version`: `sha256:…`, as the index states them.
+pub type PackageHashes = BTreeMap<String, Vec<String>>;
+
 /// What the task's requests were resolved to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
     /// `name==version`, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub python: Vec<String>,
+    /// The hashes of `python`; a package whose hash is not known is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub python_hashes: PackageHashes,
+    /// The version of the interpreter that `python` is installed for: `3.11.7`. `None` without packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python_version: Option<String>,
     /// Store paths in the order of the search path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub system: Vec<String>,
+}
+
+impl Resolved {
+    /// The Python packages as a requirements file with hashes. On the same interpreter it gives the same environment
+    /// again. `None` if no packages are known.
+    pub fn lock(&self) -> Option<String> {
+        if self.python.is_empty() {
+            return None;
+        }
+        let mut text = String::from("# The Python packages of a task. Submit this text as requirementsFile");
+        match &self.python_version {
+            Some(version) => text.push_str(&format!(", with Python {version}.\n")),
+            None => text.push_str(".\n"),
+        }
+        let unknown = self.python.iter().filter(|pin| !self.python_hashes.contains_key(*pin));
+        match unknown.count() {
+            0 => {}
+            1 => text.push_str("# The hash of one package is not known.\n"),
+            count => text.push_str(&format!("# The hashes of {count} packages are not known.\n")),
+        }
+        for pin in &self.python {
+            text.push_str(pin);
+            for hash in self.python_hashes.get(pin).into_iter().flatten() {
+                text.push_str(" \\\n    --hash=");
+                text.push_str(hash);
+            }
+            text.push('\n');
+        }
+        Some(text)
+    }
 }
 
 /// The name of a signal of Linux, such as `SIGSEGV`. `None` if it has none: a real-time signal, or a number that is no signal.
@@ -276,5 +317,38 @@ impl Outcome {
             warnings: Vec::new(),
             not_kept: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_a_requirements_file_of_all_pins_with_the_known_hashes() {
+        assert_eq!(Resolved::default().lock(), None);
+        let hash = format!("sha256:{}", "0f".repeat(32));
+        let mut resolved = Resolved {
+            python: vec!["a==1".to_owned(), "b==2.0+cpu".to_owned()],
+            python_hashes: PackageHashes::from([("a==1".to_owned(), vec![hash.clone()])]),
+            ..Resolved::default()
+        };
+        let read = |resolved: &Resolved| {
+            let text = resolved.lock().unwrap();
+            let file = crate::requirement::parse_file("/requirementsFile", &text).unwrap();
+            let names: Vec<_> = file.requirements.iter().map(ToString::to_string).collect();
+            assert_eq!(names, resolved.python);
+            (text, file.options.hashes)
+        };
+        let (text, hashes) = read(&resolved);
+        assert!(text.contains("The hash of one package is not known"), "{text}");
+        assert_eq!(hashes, [("a==1".to_owned(), hash.clone())]);
+        resolved.python_hashes.insert("b==2.0+cpu".to_owned(), vec![hash; 2]);
+        resolved.python_version = Some("3.11.7".to_owned());
+        let (text, _) = read(&resolved);
+        assert!(
+            text.contains("with Python 3.11.7.\n") && !text.contains("not known"),
+            "{text}"
+        );
     }
 }

@@ -36,6 +36,9 @@ pub struct TaskSpec {
     /// The text of a requirements file, one requirement a line. Combines with `dependencies`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub requirements_file: String,
+    /// The text of a constraints file: which versions a package may have if it is installed. Installs nothing by itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub constraints: String,
     /// System tools, separated by commas: `gcc,make`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub system_dependencies: String,
@@ -82,7 +85,10 @@ pub struct Task {
     pub code: String,
     /// Python requirements of both fields and of the program's own block, normalised, sorted, without repeats.
     pub requirements: Vec<Requirement>,
-    /// Hashes and options of the requirements.
+    /// Versions that packages must have if they are installed, normalised, sorted, without repeats; empty without
+    /// requirements.
+    pub constraints: Vec<Requirement>,
+    /// Hashes and options of the requirements and constraints.
     pub options: PythonOptions,
     /// The Python versions that the program's own block accepts. Empty means any.
     pub requires_python: VersionSpecifiers,
@@ -99,6 +105,7 @@ impl TaskSpec {
             python_code: python_code.into(),
             dependencies: String::new(),
             requirements_file: String::new(),
+            constraints: String::new(),
             system_dependencies: String::new(),
             use_cache: true,
             timeout_seconds: None,
@@ -118,19 +125,11 @@ impl TaskSpec {
         let mut faults = Faults::default();
         faults.keep(check_code(&self.python_code));
         let inline = faults.keep(inline_metadata::read(&self.python_code));
-        let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
-        let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
-        requirements.extend(file.requirements);
-        requirements.extend(inline.requirements);
-        requirements.sort();
-        requirements.dedup();
-        let counted = limit(
-            "/requirementsFile",
-            requirements.len(),
-            MAX_REQUIREMENTS,
-            "requirements",
-        );
-        faults.keep(counted);
+        let PythonPackages {
+            requirements,
+            constraints,
+            options,
+        } = self.check_python(inline.requirements, &mut faults);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
         system.sort();
         system.dedup();
@@ -144,7 +143,6 @@ impl TaskSpec {
         faults.keep(program_input::check(&self.args, &self.stdin, self.timeout_seconds));
         faults.keep(variables::check(&self.env, &self.secret_env));
         faults.keep(labels::check(&self.labels));
-        let options = file.options.complete(&requirements);
         let cache = if self.use_cache {
             CachePolicy::Use
         } else {
@@ -153,12 +151,50 @@ impl TaskSpec {
         faults.result(Task {
             code: self.python_code.clone(),
             requirements,
+            constraints,
             options,
             requires_python: inline.requires_python,
             system,
             cache,
         })
     }
+
+    /// The Python packages of all fields and of the program's own block.
+    fn check_python(&self, of_program: Vec<Requirement>, faults: &mut Faults) -> PythonPackages {
+        let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
+        requirements.extend(of_program);
+        let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
+        requirements.extend(file.requirements);
+        let limits = faults.keep(requirement::parse_file("/constraints", &self.constraints));
+        let (mut constraints, mut options) = (limits.requirements, file.options);
+        for (pointer, list, what) in [
+            ("/requirementsFile", &mut requirements, "requirements"),
+            ("/constraints", &mut constraints, "constraints"),
+        ] {
+            list.sort();
+            list.dedup();
+            let counted = limit(pointer, list.len(), MAX_REQUIREMENTS, what);
+            faults.keep(counted);
+        }
+        if requirements.is_empty() {
+            // Nothing is installed, so nothing is constrained.
+            constraints.clear();
+        } else {
+            options.extend(limits.options);
+        }
+        PythonPackages {
+            options: options.complete(&requirements),
+            requirements,
+            constraints,
+        }
+    }
+}
+
+/// What a task asks of Python packages.
+struct PythonPackages {
+    requirements: Vec<Requirement>,
+    constraints: Vec<Requirement>,
+    options: PythonOptions,
 }
 
 fn check_code(code: &str) -> Result<(), TaskErrors> {
@@ -281,6 +317,41 @@ mod tests {
         for field in ["/dependencies", "/timeoutSeconds", "/env", "/labels"] {
             assert!(told.contains(field), "{told}");
         }
+    }
+
+    #[test]
+    fn constraints_install_nothing_and_every_fault_of_them_has_its_line() {
+        let with = |dependencies: &str, constraints: &str| TaskSpec {
+            dependencies: dependencies.to_owned(),
+            constraints: constraints.to_owned(),
+            ..TaskSpec::new("1")
+        };
+        let alone = with("", "six==1\n--pre").check().unwrap();
+        assert_eq!(alone, TaskSpec::new("1").check().unwrap());
+        let hash = format!("--hash=sha256:{}", "0".repeat(64));
+        let task = with("numpy", &format!("Six==1.0 {hash}\n--pre\nabc<2 # why\nsix==1.0"))
+            .check()
+            .unwrap();
+        let texts: Vec<_> = task.constraints.iter().map(Requirement::as_str).collect();
+        assert_eq!(texts, ["abc<2", "six==1.0"]);
+        assert_eq!(task.options.hashes_of("six==1.0").count(), 1);
+        assert!(task.options.pre_releases && !task.options.require_hashes);
+        let told = refused(with("a b", "six\n-c other.txt\nfoo @ https://host.test/x.whl"));
+        for part in [
+            "3 errors",
+            "/dependencies: ",
+            "/constraints line 2: `-c` is an option",
+            "put the lines of that file into `constraints`",
+            "/constraints line 3: ",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let many: String = (0..=MAX_REQUIREMENTS).map(|number| format!("a{number}\n")).collect();
+        assert!(refused(with("", &many)).contains("/constraints: 4097 constraints"));
+        assert_eq!(
+            serde_json::to_string(&with("", "")).unwrap(),
+            r#"{"pythonCode":"1","useCache":true}"#
+        );
     }
 
     #[test]

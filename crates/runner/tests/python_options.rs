@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -27,10 +28,15 @@ fn bench() -> Option<Bench> {
 }
 
 fn request(bench: &Bench, file: &str) -> PrepareRequest {
+    constrained(bench, file, "")
+}
+
+fn constrained(bench: &Bench, file: &str, constraints: &str) -> PrepareRequest {
     let plain = bench.request("");
     PrepareRequest {
         task: TaskSpec {
             requirements_file: file.to_owned(),
+            constraints: constraints.to_owned(),
             ..plain.task
         },
         ..plain
@@ -38,7 +44,10 @@ fn request(bench: &Bench, file: &str) -> PrepareRequest {
 }
 
 fn lookup(bench: &Bench, file: &str) -> Lookup {
-    let request = request(bench, file);
+    lookup_request(bench, &request(bench, file))
+}
+
+fn lookup_request(bench: &Bench, request: &PrepareRequest) -> Lookup {
     let task = request.task.check().unwrap();
     let key = RequestKey::new(&PythonRequest::of(&task, &request.context));
     let volume = PythonVolume::open_read(&bench.root(), &Tenant::default()).unwrap();
@@ -46,9 +55,13 @@ fn lookup(bench: &Bench, file: &str) -> Lookup {
 }
 
 fn resolved(bench: &Bench, file: &str) -> Vec<String> {
-    match lookup(bench, file) {
+    pins(bench, &request(bench, file))
+}
+
+fn pins(bench: &Bench, request: &PrepareRequest) -> Vec<String> {
+    match lookup_request(bench, request) {
         Lookup::Hit(leased) => leased.resolved().unwrap(),
-        _ => panic!("{file:?} is no hit"),
+        _ => panic!("{:?} is no hit", request.task),
     }
 }
 
@@ -99,6 +112,40 @@ fn pre_releases_are_chosen_only_if_the_file_says_so() {
         prepare(&request(&bench, file)).warnings();
         assert_eq!(resolved(&bench, file), [pin], "{file:?}");
     }
+}
+
+#[test]
+fn constraints_choose_versions_install_nothing_and_belong_to_the_request() {
+    let Some(bench) = bench() else { return };
+    let good = hash_of(&bench.wheels(), "aaa", "1.0");
+    let bad = format!("sha256:{}", "0".repeat(64));
+    for (constraints, expected) in [
+        ("", "aaa==2.0"),
+        ("aaa<2", "aaa==1.0"),
+        ("aaa[more]<2 # uv ignores an extra here", "aaa==1.0"),
+        ("aaa<2 ; sys_platform == 'win32'", "aaa==2.0"),
+        ("bbb==1.0", "aaa==2.0"),
+        ("--pre", "aaa==3.0rc1"),
+        (&format!("aaa==1.0 --hash={good}"), "aaa==1.0"),
+    ] {
+        let request = constrained(&bench, "aaa", constraints);
+        prepare(&request).warnings();
+        assert_eq!(pins(&bench, &request), [expected], "{constraints:?}");
+    }
+    for (file, constraints, told) in [
+        ("aaa", "aaa==9", "aaa==9"),
+        ("aaa>=2", "aaa<2", "aaa<2"),
+        ("aaa", &format!("aaa==1.0 --hash={bad}"), "Hash mismatch"),
+        ("aaa==1.0", &format!("aaa==1.0 --hash={bad}"), "Hash mismatch"),
+    ] {
+        let request = constrained(&bench, file, constraints);
+        let failed = prepare(&request);
+        assert!(failed.failure().message.contains(told), "{}", failed.failure());
+        assert!(matches!(lookup_request(&bench, &request), Lookup::Miss));
+    }
+    // An environment of its own would have a request.
+    let request = constrained(&bench, "", "aaa==1.0");
+    assert!(matches!(prepare(&request).status(), CacheStatus::NotAsked));
 }
 
 #[test]
@@ -234,8 +281,47 @@ const TABLE: &[(&str, Fate, Fate, &str)] = &[
     ),
 ];
 
+/// Lines of a constraints file: what uv does, what we do, and why if that differs.
+const CONSTRAINTS: &[(&str, Fate, Fate, &str)] = &[
+    ("aaa", Read, Read, ""),
+    ("aaa<2 # why", Read, Read, ""),
+    ("aaa[more]<2", Read, Read, ""),
+    ("aaa<2 ; python_version >= '3'", Read, Read, ""),
+    ("aaa==1.0 \\\n --hash=sha256:HASH", Read, Read, ""),
+    ("--pre\naaa", Read, Read, ""),
+    ("-i https://host.invalid/simple\naaa", Read, Read, ""),
+    ("-r other.txt", Read, Refused, LOCAL),
+    ("-c other.txt", Read, Refused, LOCAL),
+    ("-e .", Refused, Refused, ""),
+    ("aaa 1.0", Refused, Refused, ""),
+];
+
+#[test]
+fn each_line_of_a_constraints_file_fares_as_with_uv_or_the_table_says_why_not() {
+    let Some(bench) = bench() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("other.txt"), "bbb\n").unwrap();
+    for &(line, of_uv, of_ours, why) in CONSTRAINTS {
+        let text = line.replace("HASH", &"0".repeat(64));
+        let limits = folder.path().join("limits.txt");
+        std::fs::write(&limits, &text).unwrap();
+        let (theirs, _) = uv_with(&bench, folder.path(), "bbb", &["-c".as_ref(), limits.as_os_str()]);
+        let task = TaskSpec {
+            constraints: text,
+            ..TaskSpec::new("1")
+        };
+        let ours = if task.check().is_ok() { Read } else { Refused };
+        assert_eq!((theirs, ours), (of_uv, of_ours), "{line:?}");
+        assert_eq!(of_uv == of_ours, why.is_empty(), "{line:?}");
+    }
+}
+
 /// What uv makes of a file: read, with the resolution, or refused while it reads.
 fn uv(bench: &Bench, folder: &Path, text: &str) -> (Fate, String) {
+    uv_with(bench, folder, text, &[])
+}
+
+fn uv_with(bench: &Bench, folder: &Path, text: &str, options: &[&OsStr]) -> (Fate, String) {
     let file = folder.join("file.txt");
     std::fs::write(&file, text).unwrap();
     let output = Command::new(&bench.tools.uv)
@@ -251,6 +337,7 @@ fn uv(bench: &Bench, folder: &Path, text: &str) -> (Fate, String) {
         .arg(bench.wheels())
         .args(["--python", &bench.interpreter.path])
         .arg(&file)
+        .args(options)
         .env_clear()
         .envs([("HOME", folder), ("UV_CACHE_DIR", &folder.join("cache"))])
         .env("NO_COLOR", "1")

@@ -1,73 +1,131 @@
-//! Reads a requirements file that a command line names, with the files below its folder that it names by `-r`.
+//! Reads the requirements and constraints files that a command line names, with the files below their folders that they
+//! name by `-r` and `-c`.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::requirement::{self, Include, MAX_TEXT_BYTES};
+use hybrid_cache_model::requirement::{self, Include, IncludeKind, MAX_TEXT_BYTES};
+use hybrid_cache_model::{End, Outcome};
 
 use crate::{Error, Result};
 
 /// Most files that one file brings in.
 const MAX_FILES: usize = 64;
 
-/// The text of the file and of those that it names, as one requirements file. UTF-8 and UTF-16 are read.
+/// Reads requirements and constraints from the files and from those that they name.
 ///
 /// # Errors
 /// A file cannot be read, lies outside the first one's folder, or has lines that a task may not have; all of them together
 /// are larger than a task may send.
-pub fn read(file: &Path) -> Result<String> {
+pub fn read_all(requirements: Option<&Path>, constraints: &[PathBuf]) -> Result<Texts> {
+    let mut texts = Texts::default();
+    if let Some(file) = requirements {
+        read(file, IncludeKind::Requirements, &mut texts)?;
+    }
+    for file in constraints {
+        read(file, IncludeKind::Constraints, &mut texts)?;
+    }
+    Ok(texts)
+}
+
+/// Writes a task's Python packages to a requirements file with hashes, which can be submitted again.
+///
+/// # Errors
+/// The program ran without packages, or the file cannot be written.
+pub fn write_lock(file: &Path, outcome: &Outcome) -> Result<()> {
+    let Some(lock) = outcome.resolved.lock() else {
+        if matches!(outcome.end, End::Failed { .. } | End::Cancelled) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} was not written: no Python packages are known of this task",
+            file.display()
+        );
+        return Err(Error::input(message));
+    };
+    std::fs::write(file, lock).map_err(|error| Error::input(format!("{}: {error}", file.display())))
+}
+
+/// The texts of files.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// As one requirements file.
+    pub requirements: String,
+    /// As one constraints file.
+    pub constraints: String,
+}
+
+/// Adds the text of a file and of those that it names, as one requirements file and one constraints file. UTF-8 and
+/// UTF-16 are read.
+fn read(file: &Path, kind: IncludeKind, texts: &mut Texts) -> Result<()> {
     let text = decoded(file)?;
     // A pipe has no real path, and names no other file.
     let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let mut reader = Reader {
         folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
-        read: BTreeSet::from([path.clone()]),
-        text: String::new(),
+        read: BTreeSet::from([(path.clone(), kind)]),
+        texts,
     };
-    reader.add(file, &path, &text)?;
-    Ok(reader.text)
+    reader.add(NamedFile {
+        shown: file.to_owned(),
+        path,
+        kind,
+        text,
+    })
 }
 
-struct Reader {
+struct Reader<'a> {
     /// The folder that no file may lie outside of.
     folder: PathBuf,
     /// Files that are read once only, by their real paths: a circle ends here.
-    read: BTreeSet<PathBuf>,
+    read: BTreeSet<(PathBuf, IncludeKind)>,
+    texts: &'a mut Texts,
+}
+
+struct NamedFile {
+    /// How people know it.
+    shown: PathBuf,
+    path: PathBuf,
+    kind: IncludeKind,
     text: String,
 }
 
-impl Reader {
-    /// Adds a file and the files that it names. `shown` is how people know it.
-    fn add(&mut self, shown: &Path, path: &Path, text: &str) -> Result<()> {
-        let mut waiting = vec![(shown.to_owned(), path.to_owned(), text.to_owned())];
-        while let Some((shown, path, text)) = waiting.pop() {
-            let (own, includes) = requirement::split_includes(&text);
+impl Reader<'_> {
+    /// Adds a file and the files that it names.
+    fn add(&mut self, first: NamedFile) -> Result<()> {
+        let mut waiting = vec![first];
+        while let Some(file) = waiting.pop() {
+            let (own, includes) = requirement::split_includes(&file.text);
+            let (pointer, text) = match file.kind {
+                IncludeKind::Requirements => ("/requirementsFile", &mut self.texts.requirements),
+                IncludeKind::Constraints => ("/constraints", &mut self.texts.constraints),
+            };
             // Checked here, because a message names a file's own lines.
-            if let Err(errors) = requirement::parse_file("/requirementsFile", &own) {
-                return Err(Error::input(format!("{}: {errors}", shown.display())));
+            if let Err(errors) = requirement::parse_file(pointer, &own) {
+                return Err(Error::input(format!("{}: {errors}", file.shown.display())));
             }
-            self.text.push_str(&own);
+            text.push_str(&own);
             // Nothing at the end of one file continues in the next one.
-            self.text.push_str("\n\n");
-            if self.text.len() > MAX_TEXT_BYTES {
-                let message = format!("with {}, more than {MAX_TEXT_BYTES} bytes", shown.display());
+            text.push_str("\n\n");
+            if text.len() > MAX_TEXT_BYTES {
+                let message = format!("with {}, more than {MAX_TEXT_BYTES} bytes", file.shown.display());
                 return Err(Error::input(message));
             }
             for include in includes.iter().rev() {
-                waiting.extend(self.included(&shown, &path, include)?);
+                waiting.extend(self.included(&file, include)?);
             }
         }
         Ok(())
     }
 
     /// A file that another one names, unless it was read before.
-    fn included(&mut self, by: &Path, path: &Path, include: &Include) -> Result<Option<(PathBuf, PathBuf, String)>> {
+    fn included(&mut self, by: &NamedFile, include: &Include) -> Result<Option<NamedFile>> {
         let refuse = |why: String| {
             let place = format!(
                 "{} line {}: `{}`",
-                by.display(),
+                by.shown.display(),
                 include.line,
                 include.file.escape_debug()
             );
@@ -77,7 +135,7 @@ impl Reader {
         if include.file.contains("://") {
             return refuse("is an address\nhint: only files below the first file's folder are read".to_owned());
         }
-        let real = match beside(path).canonicalize() {
+        let real = match beside(&by.path).canonicalize() {
             Ok(real) => real,
             Err(error) => return refuse(format!("cannot be read: {error}")),
         };
@@ -88,13 +146,20 @@ impl Reader {
         if !real.is_file() {
             return refuse("is not a file".to_owned());
         }
-        if !self.read.insert(real.clone()) {
+        // What a constraints file names constrains as well.
+        let kind = by.kind.max(include.kind);
+        if !self.read.insert((real.clone(), kind)) {
             return Ok(None);
         }
         if self.read.len() > MAX_FILES {
             return refuse(format!("is one file more than {MAX_FILES}"));
         }
-        Ok(Some((beside(by), real.clone(), decoded(&real)?)))
+        Ok(Some(NamedFile {
+            shown: beside(&by.shown),
+            text: decoded(&real)?,
+            path: real,
+            kind,
+        }))
     }
 }
 
@@ -116,6 +181,15 @@ fn decoded(file: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn texts(file: &Path) -> Result<Texts> {
+        let mut texts = Texts::default();
+        super::read(file, IncludeKind::Requirements, &mut texts).map(|()| texts)
+    }
+
+    fn read(file: &Path) -> Result<String> {
+        texts(file).map(|texts| texts.requirements)
+    }
 
     fn told(file: &Path) -> String {
         read(file).unwrap_err().to_string()
@@ -167,6 +241,30 @@ mod tests {
             told.contains("more/deep.txt: /requirementsFile line 3: `-e` is an option"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn constraints_files_are_read_beside_and_what_they_name_constrains_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("r.txt", "six\n-c c.txt\n-r more.txt");
+        write("more.txt", "idna\n-c c.txt\n");
+        write("c.txt", "six<2\n-r more.txt\n-c c.txt\n");
+        write("own.txt", "idna<4 \\");
+        let names = |text: &str| {
+            let file = requirement::parse_file("/r", text).unwrap();
+            file.requirements.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let own = [folder.path().join("own.txt")];
+        let texts = read_all(Some(&folder.path().join("r.txt")), &own).unwrap();
+        assert_eq!(names(&texts.requirements), ["six", "idna"]);
+        assert_eq!(names(&texts.constraints), ["six<2", "idna", "idna<4"]);
+        write("c.txt", "six<2\n\n-e .\n");
+        let told = told(&folder.path().join("r.txt"));
+        assert!(told.contains("c.txt: /constraints line 3: `-e` is an option"), "{told}");
+        write("own.txt", "-c ../other.txt\n");
+        let told = read_all(None, &own).unwrap_err().to_string();
+        assert!(told.contains("own.txt line 1: `../other.txt` "), "{told}");
     }
 
     #[test]

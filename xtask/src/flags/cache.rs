@@ -40,6 +40,9 @@ pub enum CacheCommand {
         /// Requirements file
         #[arg(long, value_name = "FILE")]
         requirements: Option<PathBuf>,
+        /// Constraints file; may be repeated
+        #[arg(long, value_name = "FILE")]
+        constraints: Vec<PathBuf>,
         /// System package; may be repeated
         #[arg(long, value_name = "NAME")]
         system: Vec<String>,

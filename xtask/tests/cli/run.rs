@@ -54,6 +54,31 @@ fn output_is_the_programs_and_talk_is_apart() {
 }
 
 #[test]
+fn a_lock_is_written_and_read_again_and_constraints_count() {
+    if no_tools("a_lock_is_written_and_read_again_and_constraints_count") {
+        return;
+    }
+    let caches = Caches::new();
+    let file = |name: &str| caches.0.path().join(name).to_str().unwrap().to_owned();
+    let (lock, again, requirements) = (file("lock.txt"), file("again.txt"), file("requirements.txt"));
+    std::fs::write(&requirements, "idna\n-c limits.txt\n").unwrap();
+    std::fs::write(file("limits.txt"), "idna<3.8\nsix==1.16.0\n").unwrap();
+    let code = "import idna, importlib.util; print(idna.__version__, importlib.util.find_spec('six'))";
+    let first = caches.run(&["--python", code, "--requirements", &requirements, "--lock", &lock]);
+    first.with(0, &["python: built"]);
+    assert_eq!(first.stdout, "3.7 None\n");
+    let text = std::fs::read_to_string(&lock).unwrap();
+    assert!(text.contains("idna==3.7 \\\n    --hash=sha256:"), "{text}");
+    let second = caches.run(&["--python", code, "--requirements", &lock, "--lock", &again]);
+    second.with(0, &["python: "]);
+    assert_eq!(std::fs::read_to_string(&again).unwrap(), text);
+    let constrained = caches.run(&["--python", code, "--dep", "idna", "--constraints", &file("limits.txt")]);
+    assert_eq!(constrained.stdout, "3.7 None\n");
+    let without = caches.run(&["--python", "print(1)", "--lock", &lock]);
+    without.with(2, &["no Python packages are known"]);
+}
+
+#[test]
 fn a_task_that_fails_is_exit_code_5_and_says_how() {
     if no_nix("a_task_that_fails_is_exit_code_5_and_says_how") {
         return;

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::task_error::{Faults, TaskErrors};
 
 pub use decode::decode;
-pub use includes::{Include, split_includes};
+pub use includes::{Include, IncludeKind, split_includes};
 pub use lines::{MAX_LINES, MAX_TEXT_BYTES};
 pub use marker::MAX_MARKER_DEPTH;
 pub use options::PythonOptions;

@@ -56,6 +56,14 @@ impl PythonOptions {
         }
     }
 
+    /// Adds the hashes and options of another file.
+    pub(crate) fn extend(&mut self, more: PythonOptions) {
+        self.hashes.extend(more.hashes);
+        self.require_hashes |= more.require_hashes;
+        self.pre_releases |= more.pre_releases;
+        self.indexes.extend(more.indexes);
+    }
+
     /// Brings lists into order, and demands hashes of everything if every requirement has one, as pip does.
     pub(crate) fn complete<T: AsRef<str>>(mut self, requirements: &[T]) -> PythonOptions {
         self.hashes.sort();
@@ -125,8 +133,11 @@ fn split(line: &str) -> (&str, &str) {
 pub(super) fn refused(option: &str) -> Refusal {
     let name = option.split('=').next().unwrap_or(option);
     let hint = match name {
-        "-r" | "--requirement" | "-c" | "--constraint" => {
+        "-r" | "--requirement" | "--requirements" => {
             "a task has one file and no folder: put the lines of that file here"
+        }
+        "-c" | "--constraint" | "--constraints" => {
+            "a task has no folder of files: put the lines of that file into `constraints`"
         }
         "-e" | "--editable" => {
             "an own project is not there when the task runs: name a published package and its version"

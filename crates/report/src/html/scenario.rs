@@ -51,6 +51,7 @@ fn request(request: &TaskSpec) -> Markup {
     let lists = [
         ("Python packages", request.dependencies.trim()),
         ("requirements file", request.requirements_file.trim()),
+        ("constraints", request.constraints.trim()),
         ("System packages", request.system_dependencies.trim()),
     ];
     html! {

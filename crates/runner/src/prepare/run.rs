@@ -24,6 +24,7 @@ use crate::clock::Recorder;
 use crate::maintenance::{contents, leftovers};
 use crate::python::PythonVolume;
 use crate::python::build::Phases;
+use crate::python::environment::Packages;
 use crate::store::folder;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
@@ -229,9 +230,9 @@ fn system_side(job: &PrepareJob<'_>, system: SystemSide<'_>) -> Result<SystemPre
 fn ready(job: &PrepareJob<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
     let volume_root = Path::new(&job.request.context.volumes.python);
     let relative = |path: &Path| folder::relative(volume_root, path);
-    let (path, status, pins) = match python {
-        PythonPrepared::NotAsked => (None, CacheStatus::NotAsked, Vec::new()),
-        PythonPrepared::Found(leased) => (Some(relative(leased.path())), CacheStatus::Hit, leased.resolved()?),
+    let (path, status, packages) = match python {
+        PythonPrepared::NotAsked => (None, CacheStatus::NotAsked, Packages::default()),
+        PythonPrepared::Found(leased) => (Some(relative(leased.path())), CacheStatus::Hit, leased.packages()?),
         PythonPrepared::Made(made) => {
             made.build.stage.hand_out()?;
             let path = relative(&made.build.environment());
@@ -244,7 +245,7 @@ fn ready(job: &PrepareJob<'_>, python: &mut PythonPrepared, system: SystemPrepar
                 Keep::Publish => made.build.status(),
                 Keep::Discard => CacheStatus::Bypassed,
             };
-            (Some(path), status, made.build.resolved())
+            (Some(path), status, made.build.packages())
         }
     };
     Ok(PrepareEvent::Ready {
@@ -255,8 +256,8 @@ fn ready(job: &PrepareJob<'_>, python: &mut PythonPrepared, system: SystemPrepar
             system: system.status,
         },
         resolved: Resolved {
-            python: pins,
             system: system.paths,
+            ..packages.resolved(&job.request.context.interpreter)
         },
         timeline: job.phases.recorder.timeline(),
     })

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use hybrid_cache_model::outcome::PackageHashes;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
-use super::environment::{VENV, write_lock};
+use super::environment::{Packages, VENV, write_lock};
+use super::hashes::Wanted;
 use super::record::{Checked, Installed};
 use super::uv::{BuiltWheel, Uv};
 use super::venv::{Home, OwnFiles};
@@ -77,6 +79,8 @@ pub struct Build {
     pub installed: Installed,
     /// The result of its verification.
     pub checked: Checked,
+    /// The hashes of the files that it was installed from, as far as they are known.
+    pub hashes: PackageHashes,
 }
 
 impl Build {
@@ -95,9 +99,12 @@ impl Build {
         work(&self.stage)
     }
 
-    /// `name==version` of every package in it, sorted.
-    pub fn resolved(&self) -> Vec<String> {
-        self.installed.pins()
+    /// Its packages.
+    pub fn packages(&self) -> Packages {
+        Packages {
+            pins: self.installed.pins(),
+            hashes: self.hashes.clone(),
+        }
     }
 
     /// What the cache did.
@@ -160,22 +167,41 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
             install()
         })
     })?;
-    let (installed, checked) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
+    let (installed, checked, hashes) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;
-        own.check(&installed)?;
-        let checked = installed.check(since)?;
-        asked::all_there(&request.task.requirements, &installed, request.interpreter)?;
-        asked::built_as_named(request.built, &installed)?;
-        scripts::rewrite(&mut installed)?;
-        installed.normalise()?;
-        finish(&environment, &installed)?;
-        Ok::<_, Failure>((installed, checked))
+        let wanted = Wanted::all(&installed);
+        let (checked, hashes) = std::thread::scope(|scope| {
+            let hashes = scope.spawn(|| wanted.find(&uv, request.task, stage.path(), request.interpreter));
+            let checked = verify(&mut installed, &own, since, request);
+            // Without hashes the environment is as good, and the lock of its packages says that they are not known.
+            (checked, hashes.join().ok().and_then(Result::ok).unwrap_or_default())
+        });
+        Ok::<_, Failure>((installed, checked?, hashes))
     })?;
-    Ok(Build {
+    let build = Build {
         stage,
         installed,
         checked,
-    })
+        hashes,
+    };
+    finish(&environment, &build.packages())?;
+    Ok(build)
+}
+
+/// Checks that everything is there, and brings it into its normal form.
+fn verify(
+    installed: &mut Installed,
+    own: &OwnFiles,
+    since: SystemTime,
+    request: &BuildRequest<'_>,
+) -> Result<Checked, Failure> {
+    own.check(installed)?;
+    let checked = installed.check(since)?;
+    asked::all_there(&request.task.requirements, installed, request.interpreter)?;
+    asked::built_as_named(request.built, installed)?;
+    scripts::rewrite(installed)?;
+    installed.normalise()?;
+    Ok(checked)
 }
 
 /// The staging folder's creation time, by the clock of the volume's file system.
@@ -187,11 +213,11 @@ fn born(stage: &Path) -> Result<SystemTime, Failure> {
 }
 
 /// Drops what no task needs and adds the lease, so that a task can run from staging.
-fn finish(environment: &Path, installed: &Installed) -> Result<(), Failure> {
+fn finish(environment: &Path, packages: &Packages) -> Result<(), Failure> {
     // uv's lock, which it needs only while it runs.
     files::delete(&environment.join(VENV).join(".lock"))?;
     // A task that runs from staging reports the list too.
-    write_lock(environment, &installed.pins())?;
+    write_lock(environment, packages)?;
     let lease = environment.join(LEASE);
     std::fs::File::create(&lease).io_context("create", &lease)?;
     Ok(())

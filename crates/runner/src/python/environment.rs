@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use hybrid_cache_model::outcome::PackageHashes;
 use hybrid_cache_model::protocol::Interpreter;
-use hybrid_cache_model::{EnvironmentKey, Failure};
+use hybrid_cache_model::{EnvironmentKey, Failure, Resolved};
 use serde::{Deserialize, Serialize};
 
 use super::record::replace;
@@ -83,13 +84,65 @@ pub fn damage(environment: &Path) -> Option<String> {
     marked.then(|| "a verification marked it".to_owned())
 }
 
+/// The packages of an environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packages {
+    /// `name==version`, sorted.
+    pub pins: Vec<String>,
+    /// The hashes of their files, as far as they are known.
+    pub hashes: PackageHashes,
+}
+
+impl Packages {
+    /// What an outcome says of them.
+    pub fn resolved(self, interpreter: &Interpreter) -> Resolved {
+        Resolved {
+            python_version: (!self.pins.is_empty()).then(|| interpreter.version.clone()),
+            python: self.pins,
+            python_hashes: self.hashes,
+            system: Vec::new(),
+        }
+    }
+
+    /// One package a line: its pin and its hashes.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for pin in &self.pins {
+            text.push_str(pin);
+            for hash in self.hashes.get(pin).into_iter().flatten() {
+                text.push_str(" --hash=");
+                text.push_str(hash);
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Reads such lines. Those of an older version have no hashes.
+    pub fn parse(text: &str) -> Packages {
+        let mut packages = Packages::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let Some(pin) = words.next() else { continue };
+            let hashes: Vec<String> = words
+                .filter_map(|word| word.strip_prefix("--hash="))
+                .map(str::to_owned)
+                .collect();
+            if !hashes.is_empty() {
+                packages.hashes.insert(pin.to_owned(), hashes);
+            }
+            packages.pins.push(pin.to_owned());
+        }
+        packages
+    }
+}
+
 /// Writes the list of packages beside the virtual environment.
 ///
 /// # Errors
 /// The volume cannot be written.
-pub fn write_lock(environment: &Path, pins: &[String]) -> Result<(), Failure> {
-    let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
-    replace(&environment.join(LOCK_FILE), lock.as_bytes())
+pub fn write_lock(environment: &Path, packages: &Packages) -> Result<(), Failure> {
+    replace(&environment.join(LOCK_FILE), packages.to_text().as_bytes())
 }
 
 /// Records that the environment at `path` is in use now, for eviction by last use.

@@ -8,7 +8,7 @@ use hybrid_cache_model::{Failure, FailureKind, Protection, RequestKey};
 use rustix::io::Errno;
 
 use super::PythonVolume;
-use super::environment::{LOCK_FILE, VENV, damage};
+use super::environment::{LOCK_FILE, Packages, VENV, damage};
 use crate::store::IoContext;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
@@ -69,6 +69,14 @@ impl Leased {
     /// # Errors
     /// [`FailureKind::CacheDamaged`] if that file is missing.
     pub fn resolved(&self) -> Result<Vec<String>, Failure> {
+        self.packages().map(|packages| packages.pins)
+    }
+
+    /// Its packages with their hashes. Reads one small file.
+    ///
+    /// # Errors
+    /// See [`Leased::resolved`].
+    pub fn packages(&self) -> Result<Packages, Failure> {
         let path = self.path.join(LOCK_FILE);
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -78,11 +86,7 @@ impl Leased {
             }
             other => other.io_context("read", &path)?,
         };
-        Ok(text
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .map(str::to_owned)
-            .collect())
+        Ok(Packages::parse(&text))
     }
 }
 
@@ -194,7 +198,7 @@ mod tests {
         std::fs::create_dir_all(environment.join("venv/bin")).unwrap();
         for (name, content) in [
             (LEASE, ""),
-            (LOCK_FILE, "a==1\nb==2\n"),
+            (LOCK_FILE, "a==1\nb==2 --hash=sha256:0 --hash=md5:1\n"),
             (MANIFEST_FILE, "{}"),
             ("venv/bin/python", ""),
         ] {
@@ -220,6 +224,9 @@ mod tests {
             panic!("no hit")
         };
         assert_eq!(leased.resolved().unwrap(), ["a==1", "b==2"]);
+        let packages = leased.packages().unwrap();
+        assert_eq!(packages.hashes["b==2"], ["sha256:0", "md5:1"]);
+        assert_eq!(packages.to_text(), "a==1\nb==2 --hash=sha256:0 --hash=md5:1\n");
         std::thread::sleep(Duration::from_millis(30));
         assert!(matches!(
             volume.lookup(&key(), Duration::ZERO).unwrap(),

@@ -45,6 +45,7 @@ pub mod compile;
 pub mod content;
 pub mod environment;
 pub mod evict;
+pub mod hashes;
 pub mod heal;
 mod layout;
 pub mod lookup;

@@ -91,9 +91,8 @@ pub fn point(volume: &PythonVolume, request: &RequestKey, environment: &str) -> 
 /// Writes hybrid-cache's files beside the virtual environment, where no package can install files.
 fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
     let environment = build.environment();
-    let pins = build.installed.pins();
-    let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
-    write_lock(&environment, &pins)?;
+    let packages = build.packages();
+    write_lock(&environment, &packages)?;
     replace(&environment.join(CONTENT_FILE), content.listing.to_text().as_bytes())?;
     let own = Counter::own(&environment)?;
     let created_s = SystemTime::now()
@@ -103,7 +102,7 @@ fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &
     let mut manifest = Manifest {
         schema: MANIFEST_SCHEMA,
         key: key.clone(),
-        pins,
+        pins: packages.pins.clone(),
         interpreter: request.interpreter.clone(),
         created_s,
         own_bytes: own.bytes,
@@ -112,7 +111,7 @@ fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &
         bytecode: linked(build, request)?,
         seal: String::new(),
     };
-    manifest.seal = manifest.sealed(&lock);
+    manifest.seal = manifest.sealed(&packages.to_text());
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| {
         Failure::new(
             FailureKind::Internal,

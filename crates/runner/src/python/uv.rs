@@ -6,7 +6,8 @@ use std::process::Command;
 
 use hybrid_cache_model::key::INDEX_STRATEGY;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, Protection, Task};
+use hybrid_cache_model::requirement::PythonOptions;
+use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement, Task};
 
 use super::uv_errors;
 use crate::child::{self, Deadline};
@@ -105,6 +106,11 @@ impl Uv<'_> {
             .arg("--requirements")
             .arg(list);
         command.args(selection(task.options.pre_releases, interpreter, &self.tools.variables));
+        if !task.constraints.is_empty() {
+            let limits = list.with_file_name("constraints.txt");
+            std::fs::write(&limits, constraints_text(task)).io_context("write", &limits)?;
+            command.arg("--constraints").arg(limits);
+        }
         command.arg(match task.options.require_hashes {
             true => "--require-hashes",
             false => "--verify-hashes",
@@ -116,10 +122,30 @@ impl Uv<'_> {
                 command.arg("--find-links").arg(folder);
             }
         }
+        self.forbid_builds(&mut command);
+        self.run(&mut command, "uv pip install")
+    }
+
+    /// Writes the files that fit each pin in the file `pins` to `listing`, a `pylock.toml`: from answers of the index that
+    /// are in uv's cache, without network.
+    ///
+    /// # Errors
+    /// uv failed; the message contains uv's explanation.
+    pub fn list_files(&self, pins: &Path, listing: &Path, task: &Task, by: &Interpreter) -> Result<(), Failure> {
+        let mut command = self.command("pip");
+        command.args(["compile", "--offline", "--no-deps", "--quiet"]);
+        command.args(["--format", "pylock.toml", "--python", &by.path]);
+        command.arg("--output-file").arg(listing);
+        command.args(selection(task.options.pre_releases, by, &self.tools.variables));
+        self.forbid_builds(&mut command);
+        command.arg(pins);
+        self.run(&mut command, "uv pip compile")
+    }
+
+    fn forbid_builds(&self, command: &mut Command) {
         if !self.tools.allow_source_builds && Protection::WheelsOnly.is_on() {
             command.arg("--no-build");
         }
-        self.run(&mut command, "uv pip install")
     }
 
     /// Pins `requirements`, one a line in `list`, and what they need, with hashes, into `lock`. Uses only wheels.
@@ -205,10 +231,19 @@ impl Uv<'_> {
 /// The requirements, each with its hashes, as uv reads them: one a line, in normal form. A wheel that was built from a
 /// source distribution with one of the hashes adds its own.
 pub fn requirements_text(task: &Task, built: &[BuiltWheel]) -> String {
+    lines(&task.requirements, &task.options, built)
+}
+
+/// The constraints in the same form.
+pub fn constraints_text(task: &Task) -> String {
+    lines(&task.constraints, &task.options, &[])
+}
+
+fn lines(requirements: &[Requirement], options: &PythonOptions, built: &[BuiltWheel]) -> String {
     let mut text = String::new();
-    for requirement in &task.requirements {
+    for requirement in requirements {
         text.push_str(requirement.as_str());
-        let hashes: Vec<&str> = task.options.hashes_of(requirement.as_str()).collect();
+        let hashes: Vec<&str> = options.hashes_of(requirement.as_str()).collect();
         let own = built
             .iter()
             .filter(|one| one.name == requirement.name() && hashes.contains(&one.source.as_str()));

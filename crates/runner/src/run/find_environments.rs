@@ -207,7 +207,11 @@ fn python(
         }
     };
     ready.cache.python = CacheStatus::Hit;
-    ready.resolved.python = leased.resolved()?;
+    let system = std::mem::take(&mut ready.resolved.system);
+    ready.resolved = Resolved {
+        system,
+        ..leased.packages()?.resolved(&context.interpreter)
+    };
     ready.environment.python = Some(leased.path().to_owned());
     ready.leases.push(leased.into_lock());
     Ok(())

@@ -146,7 +146,7 @@ fn fitted(mut report: RunReport, max_bytes: usize) -> Result<RunReport, ReportEr
             error,
         }),
     };
-    let steps: [fn(&mut RunReport); 3] = [leave_pins_out, cut_warnings, cut_failure];
+    let steps: [fn(&mut RunReport); 4] = [leave_hashes_out, leave_pins_out, cut_warnings, cut_failure];
     for step in steps {
         if size(&report)? <= max_bytes {
             break;
@@ -154,6 +154,13 @@ fn fitted(mut report: RunReport, max_bytes: usize) -> Result<RunReport, ReportEr
         step(&mut report);
     }
     Ok(report)
+}
+
+/// Leaves them out silently: the lock of the task says that they are not known.
+fn leave_hashes_out(report: &mut RunReport) {
+    if let RunReport::Finished { resolved, .. } = report {
+        resolved.python_hashes.clear();
+    }
 }
 
 fn leave_pins_out(report: &mut RunReport) {
@@ -209,7 +216,7 @@ mod tests {
         if let RunReport::Finished { resolved, warnings, .. } = &mut report {
             *resolved = Resolved {
                 python: vec!["numpy==2.4.1".to_owned(); 500],
-                system: Vec::new(),
+                ..Resolved::default()
             };
             warnings.extend(std::iter::repeat_n("w".repeat(900), 20));
         }

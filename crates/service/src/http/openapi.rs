@@ -33,6 +33,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(tasks::read, tasks::delete))
         .routes(routes!(tasks::run))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::lock))
         .routes(routes!(logs::logs))
         .routes(routes!(operate::healthz))
         .routes(routes!(operate::readyz))
@@ -96,7 +97,7 @@ fn problems(path: &str, method: &str) -> Vec<ProblemType> {
             ProblemType::TooMany,
         ],
         ("post", "/api/v1/tasks/{id}/run") => &[ProblemType::Conflict, ProblemType::QueueFull],
-        ("delete", _) => &[ProblemType::Conflict],
+        ("delete", _) | ("get", "/api/v1/tasks/{id}/lock") => &[ProblemType::Conflict],
         ("get", "/api/v1/tasks/{id}/logs") => &[ProblemType::TooMany],
         ("get", "/readyz") => &[ProblemType::NotReady],
         _ => &[],

@@ -167,6 +167,32 @@ async fn tell(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
     Ok(told)
 }
 
+/// Read a task's lock
+///
+/// The Python packages that the task got, as a requirements file with hashes. Submitted as `requirementsFile`, with the
+/// same Python version, it gives the same environment again.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{id}/lock", operation_id = "getTaskLock", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
+    responses((status = 200, description = "The lock.", content((String = "text/plain")))),
+)]
+pub async fn lock(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
+    query::none(query.as_deref())?;
+    let view = engine.get(&id_in(params)?).await?;
+    let Some(lock) = view.outcome().resolved.lock() else {
+        let (detail, hint) = match view.summary.state {
+            StateName::Ended | StateName::Cancelled => (
+                "no Python packages are known of this task",
+                "only a task that asked for packages and started its program has a lock",
+            ),
+            _ => ("the task has not ended", "ask again when it has"),
+        };
+        return Err(Problem::new(ProblemType::Conflict, detail).hint(hint).into());
+    };
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], lock).into_response())
+}
+
 fn unwritable(error: serde_json::Error) -> ServiceError {
     ServiceError::Internal {
         message: format!("a task cannot be written as JSON: {error}"),

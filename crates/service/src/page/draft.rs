@@ -48,6 +48,7 @@ impl Draft {
                 "pythonCode" => draft.spec.python_code = text(),
                 "dependencies" => draft.spec.dependencies = text(),
                 "requirementsFile" => draft.spec.requirements_file = text(),
+                "constraints" => draft.spec.constraints = text(),
                 "systemDependencies" => draft.spec.system_dependencies = text(),
                 "useCache" => draft.spec.use_cache = true,
                 "then" => draft.run = value == "run",
@@ -81,6 +82,7 @@ pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
                     (line("systemDependencies", "System tools", &spec.system_dependencies, "gcc, make", refused))
                 }
                 (area("requirementsFile", "Requirements file", &spec.requirements_file, "numpy>=1.0.0", 2, refused))
+                (area("constraints", "Constraints", &spec.constraints, "urllib3<2", 2, refused))
                 (draft.more.show(spec, refused))
                 label class="tick" {
                     input type="checkbox" name="useCache" value="true" checked[spec.use_cache];

@@ -171,6 +171,13 @@ fn resolved(view: &TaskView) -> Markup {
     };
     html! {
         (list("Python packages in use", &resolved.python))
+        @if !resolved.python.is_empty() {
+            p class="muted" {
+                a href=(format!("/api/v1/tasks/{}/lock", view.summary.id)) download="requirements.txt" { "lock" }
+                " · these packages with hashes, as a requirements file"
+                @if let Some(version) = &resolved.python_version { " for Python " (layout::foreign(version)) }
+            }
+        }
         (list("System packages in use", &resolved.system))
     }
 }
@@ -187,6 +194,7 @@ fn request(view: &TaskView) -> Markup {
             dl class="facts" {
                 (field("Python packages", &spec.dependencies))
                 (field("Requirements file", &spec.requirements_file))
+                (field("Constraints", &spec.constraints))
                 (field("System tools", &spec.system_dependencies))
                 @if !spec.use_cache { div { dt { "Caches" } dd { "bypassed" } } }
                 @if let Some(seconds) = spec.timeout_seconds { div { dt { "Time limit" } dd { (seconds) " s" } } }

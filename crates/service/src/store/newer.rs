@@ -9,6 +9,7 @@ const KNOWN: &[&str] = &[
     "pythonCode",
     "dependencies",
     "requirementsFile",
+    "constraints",
     "systemDependencies",
     "useCache",
     "timeoutSeconds",

@@ -306,3 +306,63 @@ async fn a_service_without_room_is_not_ready_and_sets_retry_after() {
     assert_eq!(ready.problem().0, "not_ready");
     place.end().await;
 }
+
+#[tokio::test]
+async fn an_ended_tasks_lock_is_text_that_can_be_submitted() {
+    let place = place::start().await;
+    let id = place.started("packages aaa==1.0 bbb==2.0+cpu").await;
+    place.until(&id, "ended").await;
+    let lock = place.get(&format!("/api/v1/tasks/{id}/lock")).await;
+    assert_eq!(
+        (lock.status, lock.header("content-type")),
+        (200, "text/plain; charset=utf-8")
+    );
+    assert!(lock.text().contains("\naaa==1.0\nbbb==2.0+cpu\n"), "{}", lock.text());
+    let again = json!({"pythonCode": "1", "requirementsFile": lock.text()});
+    assert_eq!(place.submit(again.to_string()).await.status, 200);
+    let page = place.get(&format!("/tasks/{id}")).await.text();
+    assert!(page.contains(&format!("/api/v1/tasks/{id}/lock")), "{page}");
+    let (saved, without) = (place.saved("print x").await, place.started("print x").await);
+    place.until(&without, "ended").await;
+    for (id, told) in [(saved, "has not ended"), (without, "no Python packages are known")] {
+        let lock = place.get(&format!("/api/v1/tasks/{id}/lock")).await;
+        assert_eq!((lock.status, lock.problem().0.as_str()), (409, "conflict"));
+        assert!(lock.text().contains(told), "{}", lock.text());
+    }
+    assert_eq!(place.get("/api/v1/tasks/task-none/lock").await.status, 404);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn constraints_are_part_of_a_task_and_their_faults_have_lines() {
+    let place = place::start().await;
+    let body = json!({"pythonCode": "print x", "dependencies": "numpy", "constraints": "numpy<3\n"});
+    let id = place.submit(body.to_string()).await.json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(place.task(&id).await["request"]["constraints"], "numpy<3\n");
+    let page = place.get(&format!("/tasks/{id}")).await.text();
+    assert!(page.contains("Constraints") && page.contains("numpy&lt;3"), "{page}");
+    let body = json!({"pythonCode": "print x", "requirementsFile": "a\n-c c.txt\n-r r.txt", "constraints": "b\n-e ."});
+    let answer = place.submit(body.to_string()).await;
+    assert_eq!((answer.status, answer.problem().0.as_str()), (422, "invalid_task"));
+    let errors = answer.json()["errors"].as_array().unwrap().clone();
+    let places: Vec<_> = errors
+        .iter()
+        .map(|error| (error["pointer"].as_str().unwrap(), error["line"].as_u64()))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ("/requirementsFile", Some(2)),
+            ("/requirementsFile", Some(3)),
+            ("/constraints", Some(2))
+        ]
+    );
+    assert!(
+        errors[0]["hint"].as_str().unwrap().contains("into `constraints`"),
+        "{errors:?}"
+    );
+    place.end().await;
+}

@@ -190,7 +190,7 @@ pub fn outcome(end: End) -> Outcome {
 /// Does what the code says.
 pub async fn perform(code: &str, log: &LogWriter, mut cancel: watch::Receiver<bool>) -> Outcome {
     let mut written = [Output::default(); 2];
-    let mut end = End::Exited { code: 0 };
+    let (mut end, mut resolved) = (End::Exited { code: 0 }, Resolved::default());
     for line in code.lines() {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let mut print = |stream: Stream, text: String| {
@@ -210,6 +210,7 @@ pub async fn perform(code: &str, log: &LogWriter, mut cancel: watch::Receiver<bo
                     }
                 }
             }
+            "packages" => resolved.python = rest.split_whitespace().map(str::to_owned).collect(),
             "exit" => {
                 end = End::Exited {
                     code: rest.parse().unwrap(),
@@ -232,6 +233,7 @@ pub async fn perform(code: &str, log: &LogWriter, mut cancel: watch::Receiver<bo
     Outcome {
         stdout,
         stderr,
+        resolved,
         ..outcome(end)
     }
 }

@@ -27,6 +27,7 @@ pub struct CacheRequest {
     epoch: Epoch,
     tenant: Tenant,
     python: Vec<String>,
+    constraints: Vec<String>,
     options: PythonOptions,
     system: Vec<String>,
 }
@@ -38,6 +39,7 @@ impl CacheRequest {
             epoch: epoch.clone(),
             tenant: tenant.clone(),
             python: task.requirements.iter().map(ToString::to_string).collect(),
+            constraints: task.constraints.iter().map(ToString::to_string).collect(),
             options: task.options.clone(),
             system: task.system.iter().map(ToString::to_string).collect(),
         }
@@ -108,6 +110,20 @@ mod tests {
         assert!(!hits.contains(&request(&Epoch::Fresh("a".into()), "numpy,pandas", "1"), now));
         hits.remove(&request(&Epoch::Standing, "pandas,numpy", "3"));
         assert!(!hits.contains(&request(&Epoch::Standing, "numpy,pandas", "1"), now));
+    }
+
+    #[test]
+    fn a_constraint_makes_another_request() {
+        let of = |constraints: &str| {
+            let spec = TaskSpec {
+                dependencies: "numpy".to_owned(),
+                constraints: constraints.to_owned(),
+                ..TaskSpec::new("1")
+            };
+            CacheRequest::new(&Epoch::Standing, &Tenant::default(), &spec.check().unwrap())
+        };
+        assert_eq!(of(""), of("# none"));
+        assert_ne!(of(""), of("numpy<2"));
     }
 
     #[test]

@@ -72,10 +72,11 @@ fn largest(spec: &TaskSpec) -> (&'static str, &'static str) {
     let fewer = "leave out packages that the code does not need, or hashes of other platforms";
     let bulk = "put the bulk into a package, or read it as data";
     let pairs = |of: &mut dyn Iterator<Item = (&str, &str)>| of.map(|(name, value)| name.len() + value.len()).sum();
-    let fields: [(usize, &str, &str); 6] = [
+    let fields: [(usize, &str, &str); 7] = [
         (spec.python_code.len(), "/pythonCode", bulk),
         // The pod gets its requirements twice, everything else once.
         (2 * spec.requirements_file.len(), "/requirementsFile", fewer),
+        (2 * spec.constraints.len(), "/constraints", fewer),
         (spec.stdin.len(), "/stdin", bulk),
         (spec.args.iter().map(String::len).sum(), "/args", bulk),
         (

@@ -77,10 +77,13 @@ impl<'a> Orders<'a> {
     /// The requirements cannot be resolved, or the sandbox cannot be made.
     pub fn resolve(&self) -> Result<Vec<Proposed>, Failure> {
         let requirements = uv::requirements_text(&self.job.task, &[]);
-        let (answer, _) = self.run(
-            "resolving",
-            serde_json::json!({"work": "resolve", "requirements": requirements}),
-        )?;
+        let constraints = uv::constraints_text(&self.job.task);
+        let settings = serde_json::json!({
+            "work": "resolve",
+            "requirements": requirements,
+            "constraints": constraints,
+        });
+        let (answer, _) = self.run("resolving", settings)?;
         proposal::checked(answer.packages)
     }
 

@@ -69,8 +69,11 @@ def build_requirements(name, version):
 
 def resolve():
     requirements = write("requirements.txt", ORDER["requirements"])
-    code, said = uv("pip", "compile", requirements, "--python", ORDER["python"], "--format", "pylock.toml",
-                    "--output-file", "pylock.toml")
+    arguments = ["pip", "compile", requirements, "--python", ORDER["python"], "--format", "pylock.toml",
+                 "--output-file", "pylock.toml"]
+    if ORDER["constraints"]:
+        arguments += ["--constraints", write("constraints.txt", ORDER["constraints"])]
+    code, said = uv(*arguments)
     if code != 0:
         answer(said=said)
     with open("pylock.toml", encoding="utf-8") as file:
