@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod pod;
 pub mod protection;
 pub mod protocol;
+pub mod python_start;
 pub mod quantity;
 pub mod requirement;
 pub mod sample;

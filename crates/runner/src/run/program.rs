@@ -7,7 +7,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hybrid_cache_model::protocol::{Identity, RunRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hybrid_cache_model::protocol::{Identity, Interpreter, RunRequest};
+use hybrid_cache_model::python_start::SITECUSTOMIZE;
 use hybrid_cache_model::{Failure, FailureKind};
 use rustix::process::Pid;
 
@@ -15,9 +18,6 @@ use super::confine;
 use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
-
-/// Makes output arrive line by line, and SIGTERM run the program's `finally:`.
-const SITECUSTOMIZE: &str = include_str!("sitecustomize.py");
 
 /// The scratch folder of one run:
 ///
@@ -66,7 +66,14 @@ impl Scratch {
     }
 
     /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter.
-    fn lay_out(&self, root: &Path, code: &str, owner: Option<Identity>, bare: Option<&Path>) -> Result<(), Failure> {
+    fn lay_out(
+        &self,
+        root: &Path,
+        code: &str,
+        owner: Option<Identity>,
+        interpreter: &Interpreter,
+        bare: Option<&Path>,
+    ) -> Result<(), Failure> {
         let fail = |path: &Path, error: io::Error| {
             let kind = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
@@ -86,6 +93,10 @@ impl Scratch {
         }
         let customize = self.site.join("sitecustomize.py");
         fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
+        if let Ok(bytecode) = BASE64_STANDARD.decode(&interpreter.start) {
+            // A Python without usable bytecode compiles the source.
+            let _ = write_bytecode(&self.site, &interpreter.abi, &bytecode);
+        }
         fs::write(&self.program, code).map_err(|error| fail(&self.program, error))?;
         if let Some(interpreter) = bare {
             self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
@@ -101,6 +112,16 @@ impl Scratch {
     }
 }
 
+/// Writes the bytecode of `sitecustomize.py` where an interpreter with this tag looks for it.
+fn write_bytecode(site: &Path, tag: &str, bytecode: &[u8]) -> io::Result<()> {
+    if bytecode.is_empty() {
+        return Ok(());
+    }
+    let folder = site.join("__pycache__");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join(format!("sitecustomize.{tag}.pyc")), bytecode)
+}
+
 /// Starts the program in the control group of `memory_group`. Also returns warnings about its confinement.
 ///
 /// # Errors
@@ -114,7 +135,8 @@ pub fn start(
     let scratch = Scratch::new(root);
     let base = Path::new(&request.context.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
-    scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
+    let interpreter = &request.context.interpreter;
+    scratch.lay_out(root, &request.task.python_code, request.identity, interpreter, bare)?;
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
