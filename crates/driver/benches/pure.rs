@@ -40,6 +40,7 @@ fn config() -> LocalConfig {
             platform: "linux-x86_64".into(),
             libc: String::new(),
             binary_hash: "0".repeat(64),
+            start: String::new(),
         },
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),

@@ -289,6 +289,7 @@ mod tests {
                 platform: "linux-x86_64".into(),
                 libc: "glibc 2.36".into(),
                 binary_hash: "0".repeat(64),
+                start: String::new(),
             },
             index: "default".into(),
             system_source: "nixpkgs:1".into(),

@@ -17,6 +17,7 @@ pub mod pod;
 pub mod program_input;
 pub mod protection;
 pub mod protocol;
+pub mod python_start;
 pub mod quantity;
 pub mod requirement;
 pub mod sample;

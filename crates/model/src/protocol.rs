@@ -38,6 +38,10 @@ pub struct Interpreter {
     pub libc: String,
     /// blake3 of the interpreter's binary, hexadecimal.
     pub binary_hash: String,
+    /// Its bytecode of [`SITECUSTOMIZE`](crate::python_start::SITECUSTOMIZE), in Base64. Empty if nobody asked it: tasks
+    /// start a millisecond later then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub start: String,
 }
 
 /// Where the two caches are, as the runner sees them.

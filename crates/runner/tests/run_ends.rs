@@ -9,6 +9,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use hybrid_cache_model::protocol::{EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, Missed, RunReport};
+use hybrid_cache_model::python_start::{COMPILE, SITECUSTOMIZE};
 use hybrid_cache_model::{End, FailureKind, Phase};
 use run_harness::{Case, Ran, output_of};
 
@@ -187,6 +188,42 @@ fn what_the_runner_adds_to_python_hides_nothing() {
     let case = case.change(|request| request.variables.push(("PYTHONPATH".to_owned(), own.clone())));
     let ran = case.run();
     assert_eq!(ran.text(), format!("42 {own}"), "{}", ran.stderr);
+}
+
+/// The bytecode of `code` for a source, as a driver gets it from the interpreter.
+fn bytecode(code: &str, source: &str) -> String {
+    let compile = COMPILE.replace("compile(source,", &format!("compile({code:?},"));
+    let made = std::process::Command::new(run_harness::interpreter())
+        .args(["-I", "-c", &compile, source])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn bytecode_of_what_python_starts_with_is_used_if_it_belongs_to_it() {
+    let tag = "import sys; print(sys.implementation.cache_tag)";
+    let tag = std::process::Command::new(run_harness::interpreter())
+        .args(["-c", tag])
+        .output();
+    let tag = String::from_utf8(tag.unwrap().stdout).unwrap().trim().to_owned();
+    let started_with = |start: String| {
+        let case = Case::new("import signal, sys; print(hasattr(sys, 'mine'), signal.getsignal(15) == signal.SIG_DFL)");
+        let ran = case
+            .change(|request| {
+                request.context.interpreter.abi.clone_from(&tag);
+                request.context.interpreter.start.clone_from(&start);
+            })
+            .run();
+        assert_eq!(ran.stderr, "");
+        ran.text()
+    };
+    let mine = "import sys; sys.mine = 1";
+    assert_eq!(started_with(bytecode(mine, SITECUSTOMIZE)), "True True");
+    assert_eq!(started_with(bytecode(mine, "another version")), "False False");
+    assert_eq!(started_with("no bytecode".to_owned()), "False False");
+    assert_eq!(started_with("AAAA".to_owned()), "False False");
 }
 
 #[test]

@@ -265,6 +265,7 @@ fn interpreter(tools: &Tools) -> Interpreter {
         platform: found.platform.clone(),
         libc: found.libc.clone(),
         binary_hash: found.blake3.clone(),
+        start: found.start.clone(),
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use hybrid_cache_model::python_start::{COMPILE, SITECUSTOMIZE};
 use serde::{Deserialize, Serialize};
 
 use crate::process;
@@ -34,6 +35,9 @@ pub struct PythonInterpreter {
     /// Digest of the executable's bytes.
     #[serde(default)]
     pub blake3: String,
+    /// Its bytecode of what tasks run at their start, in Base64.
+    #[serde(default)]
+    pub start: String,
 }
 
 const PROBE: &str = "
@@ -78,6 +82,11 @@ pub fn find() -> Result<PythonInterpreter, ToolError> {
         )));
     }
     found.blake3 = digest(&found.path)?;
+    let mut compile = Command::new(&found.path);
+    compile.args(["-I", "-c", COMPILE, SITECUSTOMIZE]);
+    found.start = process::output(&mut compile, Duration::from_secs(20))?
+        .trim()
+        .to_owned();
     Ok(found)
 }
 

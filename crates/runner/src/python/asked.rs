@@ -128,6 +128,7 @@ mod tests {
             platform: "linux-x86_64".into(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         }
     }
 

@@ -174,6 +174,7 @@ mod tests {
             platform: String::new(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         };
         let context = EnvironmentContext {
             volumes: Volumes {

@@ -320,6 +320,7 @@ mod tests {
                 platform: platform.into(),
                 libc: libc.into(),
                 binary_hash: String::new(),
+                start: String::new(),
             };
             super::platform(&interpreter)
         };

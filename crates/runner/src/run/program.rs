@@ -7,7 +7,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hybrid_cache_model::protocol::{Identity, RunRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hybrid_cache_model::protocol::{Identity, Interpreter, RunRequest};
+use hybrid_cache_model::python_start::SITECUSTOMIZE;
 use hybrid_cache_model::{Failure, FailureKind, coding};
 use rustix::process::Pid;
 
@@ -17,9 +20,6 @@ use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
 use super::standard_input;
 use super::supervise::Started;
-
-/// Makes output arrive line by line, and SIGTERM run the program's `finally:`.
-const SITECUSTOMIZE: &str = include_str!("sitecustomize.py");
 
 /// The scratch folder of one run:
 ///
@@ -75,6 +75,7 @@ impl Scratch {
         root: &Path,
         code: &str,
         owner: Option<Identity>,
+        interpreter: &Interpreter,
         bare: Option<&Path>,
         system: bool,
     ) -> Result<(), Failure> {
@@ -87,6 +88,10 @@ impl Scratch {
         }
         let customize = self.site.join("sitecustomize.py");
         fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
+        if let Ok(bytecode) = BASE64_STANDARD.decode(&interpreter.start) {
+            // A Python without usable bytecode compiles the source.
+            let _ = write_bytecode(&self.site, &interpreter.abi, &bytecode);
+        }
         fs::write(&self.program, coding::as_utf8(code).as_bytes()).map_err(|error| fail(&self.program, error))?;
         let toolchain = system.then(|| build_tools::toolchain(root));
         if let Some(file) = &toolchain {
@@ -118,6 +123,16 @@ fn not_laid_out(path: &Path, error: &io::Error) -> Failure {
     .hint("it must be writable for the runner and private to this run")
 }
 
+/// Writes the bytecode of `sitecustomize.py` where an interpreter with this tag looks for it.
+fn write_bytecode(site: &Path, tag: &str, bytecode: &[u8]) -> io::Result<()> {
+    if bytecode.is_empty() {
+        return Ok(());
+    }
+    let folder = site.join("__pycache__");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join(format!("sitecustomize.{tag}.pyc")), bytecode)
+}
+
 /// Starts the program in the control group of `memory_group`. Also returns warnings about its confinement.
 ///
 /// # Errors
@@ -132,7 +147,15 @@ pub fn start(
     let base = Path::new(&request.context.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
     let system = !environment.system.is_empty();
-    scratch.lay_out(root, &request.task.python_code, request.identity, bare, system)?;
+    let interpreter = &request.context.interpreter;
+    scratch.lay_out(
+        root,
+        &request.task.python_code,
+        request.identity,
+        interpreter,
+        bare,
+        system,
+    )?;
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);

@@ -219,6 +219,7 @@ mod tests {
                 platform: text("linux-x86_64"),
                 libc: String::new(),
                 binary_hash: text("0"),
+                start: String::new(),
             },
             index: text("default"),
             system_source: text("test:1"),

@@ -59,6 +59,7 @@ pub fn bench() -> Bench {
         platform: "x86_64-linux-gnu".to_owned(),
         libc: String::new(),
         binary_hash: String::new(),
+        start: String::new(),
     };
     let context = EnvironmentContext {
         volumes: Volumes {

@@ -263,5 +263,6 @@ fn interpreter() -> Option<Interpreter> {
         platform: lines.next()?,
         libc: lines.next()?,
         binary_hash: "0".repeat(64),
+        start: String::new(),
     })
 }

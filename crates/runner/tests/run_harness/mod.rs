@@ -71,6 +71,7 @@ impl Case {
                 platform: "x86_64-linux-gnu".to_owned(),
                 libc: String::new(),
                 binary_hash: "0".repeat(64),
+                start: String::new(),
             },
             index: "default".to_owned(),
             system_source: "test:1".to_owned(),

@@ -27,6 +27,7 @@ pub(crate) fn config() -> LocalConfig {
             platform: "linux-x86_64".into(),
             libc: String::new(),
             binary_hash: "0".into(),
+            start: String::new(),
         },
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
