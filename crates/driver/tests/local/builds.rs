@@ -138,7 +138,7 @@ async fn without_builds_the_interpreter_that_no_wheel_fits_is_named() {
 /// Looks for what it should not see or change, and puts what it found into the module.
 const SPY: &str = r#"
 found = []
-for place in ("/cache", "/hybrid-cache/out", "/hybrid-cache/builds", "/root/.ssh", "/home", "/run/secrets", "/nix/var"):
+for place in ("/cache", "/hybrid-cache/out", "/hybrid-cache/builds", "/root", "/home", "/run/secrets", "/nix/var"):
     try: found += [place + "/" + name for name in os.listdir(place)]
     except OSError: pass
 for place in ("/cache/python", "/nix", "/hybrid-cache/out", "/hybrid-cache/builds", "/usr", "/etc", "/hybrid-cache/bin"):

@@ -174,7 +174,13 @@ pub fn of_build(step: &str, said: &str, without_login: bool, interpreter: &Inter
         "a package without a wheel for {} could not be built ({step}): {words}",
         described(interpreter)
     );
-    let failure = Failure::new(FailureKind::NoWheel, message);
+    let is_offline = has(&UNREACHABLE) && !has(&BUILDING);
+    let kind = if is_offline {
+        FailureKind::Offline
+    } else {
+        FailureKind::NoWheel
+    };
+    let failure = Failure::new(kind, message);
     if has(&UNREACHABLE) {
         let hint = match without_login {
             true => {
@@ -267,6 +273,58 @@ mod tests {
         ] {
             assert_eq!(kind(&text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_failed_build_has_the_kind_and_the_next_step_of_its_cause() {
+        let interpreter = Interpreter {
+            path: "/usr/bin/python3".into(),
+            implementation: "cpython".into(),
+            version: "3.11.7".into(),
+            abi: "cpython-311".into(),
+            platform: "linux-x86_64".into(),
+            libc: "glibc 2.36".into(),
+            binary_hash: String::new(),
+        };
+        let none = "error: No solution found when resolving dependencies\n  cause: Because ";
+        let build = "error: Failed to build `x==1.0`\n  cause: ";
+        for (said, kind, word) in [
+            (
+                format!("{none}nosuch was not found in the package registry"),
+                FailureKind::UnknownPackage,
+                "name",
+            ),
+            (
+                format!("{none}you require a<1 and a>=1"),
+                FailureKind::Unsatisfiable,
+                "versions",
+            ),
+            (
+                format!("{none}x==1.0 has inconsistent metadata"),
+                FailureKind::NoWheel,
+                "has a wheel",
+            ),
+            (
+                format!("{build}error: command 'gcc' failed: No such file"),
+                FailureKind::NoWheel,
+                "gcc",
+            ),
+            (format!("{build}dns error"), FailureKind::NoWheel, "network of tasks"),
+            (
+                "error: Failed to fetch: x\n  cause: dns error".into(),
+                FailureKind::Offline,
+                "network of tasks",
+            ),
+        ] {
+            let failure = of_build("resolving", &said, false, &interpreter);
+            assert_eq!(failure.kind, kind, "{said}");
+            assert!(failure.hint.as_deref().unwrap_or_default().contains(word), "{failure}");
+        }
+        let failure = of_build("resolving", "dns error", true, &interpreter).to_string();
+        assert!(
+            failure.contains("no password") && failure.contains("cpython 3.11.7 on linux-x86_64, glibc 2.36"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn build_command(
 /// What a build may read beside what a task may: uv, folders of packages that the operator named, and certificates.
 pub fn build_tools(config: &LocalConfig) -> Vec<PathBuf> {
     let tools = &config.python_tools;
-    let mut paths = vec![PathBuf::from(&tools.uv)];
+    let mut paths = Vec::new();
     for (name, value) in &tools.variables {
         match name.as_str() {
             "UV_FIND_LINKS" => paths.extend(value.split(',').map(|link| {
@@ -86,7 +86,9 @@ pub fn build_tools(config: &LocalConfig) -> Vec<PathBuf> {
             _ => {}
         }
     }
-    paths.retain(|path| path.is_absolute() && path.exists());
+    // bubblewrap would refuse what is not there.
+    paths.retain(|path: &PathBuf| path.is_absolute() && path.exists());
+    paths.insert(0, PathBuf::from(&tools.uv));
     paths
 }
 
