@@ -38,7 +38,9 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
         labels: &flags.label,
         args: &flags.args,
     };
-    let spec = options.task().map_err(|error| Error::input(error.to_string()))?;
+    let spec = options
+        .task(|name| std::env::var_os(name))
+        .map_err(|error| Error::input(error.to_string()))?;
     if let Err(error) = spec.check() {
         if flags.json {
             let failure = Failure::new(FailureKind::InvalidTask, error.to_string());

@@ -71,13 +71,13 @@ impl Kind {
 ///
 /// # Errors
 /// The document is not UTF-8 or not JSON, or a field is missing, unknown or of the wrong type.
-pub fn parse_task(bytes: &[u8]) -> Result<TaskSpec, Problem> {
+pub fn parse_task(bytes: &[u8]) -> Result<TaskSpec, Box<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
         Problem::new(ProblemType::InvalidUtf8, detail).hint("send text as UTF-8")
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    serde_json::from_str(text).map_err(|error| explain(text, &error))
+    serde_json::from_str(text).map_err(|error| Box::new(explain(text, &error)))
 }
 
 fn explain(text: &str, error: &serde_json::Error) -> Problem {
@@ -155,7 +155,7 @@ fn wrong_field(name: &str, value: &Value) -> Vec<Problem> {
 
 /// The values of a list or an object that are no strings. None of them is repeated: a field may hold secrets.
 fn wrong_values<'a, K: ToString>(name: &str, values: impl Iterator<Item = (K, &'a Value)>) -> Vec<Problem> {
-    let wrong = values.filter(|(_, value)| !value.is_string() && !(name == "secretEnv" && value.is_null()));
+    let wrong = values.filter(|(_, value)| !(value.is_string() || name == "secretEnv" && value.is_null()));
     let problems = wrong.map(|(key, value)| {
         let place = format!("{}{}", pointer(name), pointer(&key.to_string()));
         let problem = unexpected("a string", value).at(place);
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn refused(body: &[u8]) -> Problem {
-        parse_task(body).unwrap_err()
+        *parse_task(body).unwrap_err()
     }
 
     #[test]
@@ -358,7 +358,8 @@ mod tests {
             "/timeoutSeconds",
         ];
         let mut named = places.clone();
-        (named.sort_unstable(), expected.sort_unstable());
+        named.sort_unstable();
+        expected.sort_unstable();
         assert_eq!((named.as_slice(), problem.error_count), (&expected[..], Some(6)));
         let json = problem.json();
         assert!(!json.contains("271828") && !json.contains("hush"), "{json}");

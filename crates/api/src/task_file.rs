@@ -15,7 +15,7 @@ pub const MAX_TASK_FILE_BYTES: u64 = 8 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskFile {
     /// A task with all its fields.
-    Task(TaskSpec),
+    Task(Box<TaskSpec>),
     /// A program alone.
     Program(String),
 }
@@ -84,11 +84,8 @@ pub fn read(name: &Path, from: impl Read) -> Result<TaskFile, TaskFileError> {
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         return Ok(TaskFile::Program(text));
     }
-    let spec = body::parse_task(&bytes).map_err(|problem| TaskFileError::NotATask {
-        name: shown,
-        problem: Box::new(problem),
-    })?;
-    Ok(TaskFile::Task(spec))
+    let spec = body::parse_task(&bytes).map_err(|problem| TaskFileError::NotATask { name: shown, problem })?;
+    Ok(TaskFile::Task(Box::new(spec)))
 }
 
 #[cfg(test)]
@@ -107,7 +104,7 @@ mod tests {
             program
         );
         let task = read(Path::new("-"), &b"\xef\xbb\xbf{\"pythonCode\": \"1\"}"[..]).unwrap();
-        assert_eq!(task, TaskFile::Task(TaskSpec::new("1")));
+        assert_eq!(task, TaskFile::Task(Box::new(TaskSpec::new("1"))));
     }
 
     #[test]

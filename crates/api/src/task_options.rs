@@ -1,6 +1,7 @@
 //! A task as a command line describes it: a file or the program's text, its packages, and what the program gets.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
 
@@ -42,11 +43,12 @@ pub struct TaskOptions<'a> {
 }
 
 impl TaskOptions<'_> {
-    /// The task, not checked yet. What the program gets replaces what a task file says of it.
+    /// The task, not checked yet. What the program gets replaces what a task file says of it. `variable` gives the value of
+    /// one of this process' variables.
     ///
     /// # Errors
-    /// A file cannot be read, an option has another form, or the options contradict each other.
-    pub fn task(&self) -> Result<TaskSpec, TaskFileError> {
+    /// A file cannot be read, an option has another form, a variable is not set, or the options contradict each other.
+    pub fn task(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<TaskSpec, TaskFileError> {
         let own = Some(Path::new(OWN_STDIN));
         if self.file == own && self.stdin == own {
             return Err(option("only one of FILE and --stdin can be `-`"));
@@ -62,10 +64,10 @@ impl TaskOptions<'_> {
                          hint: leave --dep, --requirements, --constraints, --system and --no-cache out"
                     )));
                 }
-                TaskFile::Task(spec) => spec,
+                TaskFile::Task(spec) => *spec,
             },
         };
-        self.add_to(&mut spec)?;
+        self.add_to(&mut spec, variable)?;
         Ok(spec)
     }
 
@@ -86,11 +88,11 @@ impl TaskOptions<'_> {
         }
     }
 
-    fn add_to(&self, spec: &mut TaskSpec) -> Result<(), TaskFileError> {
+    fn add_to(&self, spec: &mut TaskSpec, variable: impl Fn(&str) -> Option<OsString>) -> Result<(), TaskFileError> {
         add_pairs("--env", "NAME=VALUE", self.env, &mut spec.env)?;
         add_pairs("--label", "KEY=VALUE", self.labels, &mut spec.labels)?;
         for name in self.secret_env {
-            spec.secret_env.insert(name, own_variable(name)?);
+            spec.secret_env.insert(name, own_value(name, &variable)?);
         }
         if let Some(file) = self.stdin {
             spec.stdin = read_stdin(file)?;
@@ -143,21 +145,25 @@ fn add_pairs(name: &str, form: &str, given: &[String], to: &mut BTreeMap<String,
     Ok(())
 }
 
-fn own_variable(name: &str) -> Result<String, TaskFileError> {
+fn own_value(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, TaskFileError> {
     const HINT: &str = "hint: give only its name, and set it in this command's environment";
     if name.is_empty() || name.contains(['=', '\0']) {
         // It may hold a value by mistake.
         return Err(option(format!("--secret-env: a variable's name is expected\n{HINT}")));
     }
-    std::env::var(name).map_err(|error| match error {
-        std::env::VarError::NotPresent => option(format!("--secret-env {name}: the variable is not set\n{HINT}")),
-        std::env::VarError::NotUnicode(_) => option(format!("--secret-env {name}: the variable is not UTF-8")),
-    })
+    let value =
+        variable(name).ok_or_else(|| option(format!("--secret-env {name}: the variable is not set\n{HINT}")))?;
+    let text = value.into_string();
+    text.map_err(|_| option(format!("--secret-env {name}: the variable is not UTF-8")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn variable(name: &str) -> Option<OsString> {
+        (name == "TOKEN").then(|| "hush".into())
+    }
 
     fn texts(of: &[&str]) -> Vec<String> {
         of.iter().map(|text| (*text).to_owned()).collect()
@@ -166,8 +172,7 @@ mod tests {
     #[test]
     fn options_become_a_task() {
         let (dep, system) = (texts(&["six", "idna"]), texts(&["gcc"]));
-        // Cargo sets this variable for its tests, and runs them in the crate's folder.
-        let (env, secret_env) = (texts(&["A=x=y"]), texts(&["CARGO_PKG_NAME"]));
+        let (env, secret_env) = (texts(&["A=x=y"]), texts(&["TOKEN"]));
         let (labels, args) = (texts(&["team="]), texts(&["-v", ""]));
         let options = TaskOptions {
             python: Some("print(1)"),
@@ -177,23 +182,24 @@ mod tests {
             no_cache: true,
             env: &env,
             secret_env: &secret_env,
+            // Cargo runs tests in their crate's folder.
             stdin: Some(Path::new("Cargo.toml")),
             labels: &labels,
             args: &args,
             ..TaskOptions::default()
         };
-        let spec = options.task().unwrap();
+        let spec = options.task(variable).unwrap();
         assert_eq!((spec.dependencies.as_str(), spec.use_cache), ("six,idna", false));
         assert_eq!((spec.env["A"].as_str(), spec.labels["team"].as_str()), ("x=y", ""));
         assert!(spec.stdin.contains("hybrid-cache-api"));
         assert_eq!(spec.args, args);
         let secrets: Vec<_> = spec.secret_env.iter().collect();
-        assert_eq!(secrets, [("CARGO_PKG_NAME", "hybrid-cache-api")]);
+        assert_eq!(secrets, [("TOKEN", "hush")]);
     }
 
     #[test]
     fn an_option_of_another_form_is_refused_and_no_secret_repeated() {
-        let refused = |options: TaskOptions<'_>| options.task().unwrap_err().to_string();
+        let refused = |options: TaskOptions<'_>| options.task(variable).unwrap_err().to_string();
         let none = TaskOptions::default;
         let words = texts(&["team"]);
         assert!(refused(TaskOptions { env: &words, ..none() }).contains("--env \"team\": NAME=VALUE"));

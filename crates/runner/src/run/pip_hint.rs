@@ -23,7 +23,7 @@ pub fn warning(stderr: &[u8]) -> Option<String> {
         // `pipeline` is another module.
         behind.any(|next| !next.is_some_and(|next| next.is_alphanumeric() || "_.-".contains(next)))
     };
-    SIGNS.iter().any(|sign| is_named(&sign)).then(|| {
+    SIGNS.iter().any(is_named).then(|| {
         "the program tried to use pip, which a task does not have: name the packages in `dependencies` or \
          `requirementsFile` instead, and they are installed before the program starts"
             .to_owned()

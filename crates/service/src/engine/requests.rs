@@ -14,9 +14,10 @@ use super::inner::{Closing, Inner};
 use super::intent::Intent;
 use crate::error::ServiceError;
 use crate::id::new_task_id;
+use crate::store::insert::{self, Crowd, Inserted, NewTask};
 use crate::store::secrets;
 use crate::store::writer::WriteContext;
-use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Queued};
+use crate::store::writes::{self, Cancelled, Deleted, Queued};
 
 /// Longest Idempotency-Key in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -109,7 +110,7 @@ impl Engine {
         };
         let write = move |context: &mut WriteContext<'_>| {
             let _held = &held;
-            writes::insert(context, &task)
+            insert::insert(context, &task)
         };
         let inserted = inner.store.write(write).await?;
         inner.metrics.note_submit(clock.elapsed());

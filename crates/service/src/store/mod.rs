@@ -7,6 +7,7 @@ mod checkpoint;
 pub(crate) mod cursor;
 pub(crate) mod expiry;
 pub mod history;
+pub(crate) mod insert;
 mod labels;
 mod newer;
 mod open;
