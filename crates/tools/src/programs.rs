@@ -124,7 +124,7 @@ fn program(checkout: &Checkout, package: &str, name: &str) -> Result<Built> {
         .context("asking rustc for its target")?;
     let target = host_target(&version).context("rustc -vV names no host")?;
     let cargo = environment::raw("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = || cmd!(shell, "{cargo}").args(release_build(&checkout.root(), target, package, name));
+    let build = || cmd!(shell, "{cargo}").args(release_build(checkout.root(), target, package, name));
     let mut notes = Vec::new();
     let linked = build().quiet().env("RUSTFLAGS", STATIC_FLAGS).ignore_stderr().run();
     if linked.is_err() {

@@ -285,6 +285,7 @@ mod tests {
             platform: "linux-x86_64".into(),
             libc: "glibc 2.36".into(),
             binary_hash: String::new(),
+            start: String::new(),
         };
         let none = "error: No solution found when resolving dependencies\n  cause: Because ";
         let build = "error: Failed to build `x==1.0`\n  cause: ";
