@@ -6,7 +6,7 @@ use hybrid_cache_api::task_options::TaskOptions;
 use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{LogReader, SubmitOptions};
-use hybrid_cache_model::outcome::{FailureKind, signal_name};
+use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Failure, Outcome, Phase, TaskSpec};
 use hybrid_cache_report::caches;
@@ -124,20 +124,8 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
         return Ok(());
     }
     let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
-    match &outcome.end {
-        End::Exited { code } => eprintln!("exit code {code}"),
-        End::Signaled { signal } => match signal_name(*signal) {
-            Some(name) => eprintln!("killed by {name} (signal {signal})"),
-            None => eprintln!("killed by signal {signal}"),
-        },
-        End::TimedOut { limit_ms } => eprintln!("killed after its time limit of {limit_ms} ms"),
-        End::Cancelled => eprintln!("cancelled"),
-        End::Failed { failure } => eprintln!("error: {failure}"),
-    }
-    let (python, system) = (
-        caches::status(outcome.cache.python),
-        caches::status(outcome.cache.system),
-    );
+    eprintln!("{}", caches::end(&outcome.end));
+    let [python, system] = [outcome.cache.python, outcome.cache.system].map(caches::status);
     eprintln!("python: {python}; system: {system}");
     let user_us = outcome.timeline.phase_us(Phase::UserCode);
     let total_us = outcome.timeline.total_us;
