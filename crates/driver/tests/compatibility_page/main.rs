@@ -169,6 +169,10 @@ fn of_runs(runs: &Value) -> String {
         runs["seed"],
         interpreters.join(" or ")
     );
+    // A measurement writes none: it is for what has changed since.
+    if let Some(note) = runs["note"].as_str() {
+        text = text.replacen("\n\n| result", &format!(" {note}\n\n| result"), 1);
+    }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for file in files {
         *counts.entry(file["result"].as_str().unwrap()).or_default() += 1;
@@ -200,7 +204,7 @@ fn of_scripts() -> String {
         .map(|(package, call, _)| format!("| {package} | `{}` |", call.join(" ")))
         .collect();
     format!(
-        "\n## Console scripts\nThese run in the sandbox and in a pod, first and cached; tests see to it.\n\n| package | call |\n|---|---|\n{}\n",
+        "\n## Console scripts\nThese run in the sandbox, first and cached; a test sees to it. The same test for pods has not run yet.\n\n| package | call |\n|---|---|\n{}\n",
         scripts.join("\n")
     )
 }

@@ -94,6 +94,13 @@ pub fn printed(number: u32) -> String {
         .to_string()
 }
 
+/// The number of the version that a lock list names, with or without the hash of its file.
+pub fn locked_number(lock: &str) -> Option<u32> {
+    let pins = lock.lines().filter_map(|line| line.split_whitespace().next());
+    let mut numbers = pins.filter_map(|pin| pin.strip_prefix(NAME)?.strip_prefix("==1."));
+    numbers.next()?.parse().ok()
+}
+
 /// The problems of an environment's files: none if every file of its version exists with its content. The caches' own records are
 /// not used.
 pub fn problems(environment: &Path) -> Vec<String> {
@@ -104,8 +111,7 @@ pub fn problems(environment: &Path) -> Vec<String> {
         .into_owned();
     let read = |name: &str| fs::read_to_string(environment.join(name)).unwrap_or_default();
     let lock = read("lock.txt");
-    let found = lock.lines().find_map(|line| line.strip_prefix(&format!("{NAME}==1.")));
-    let Some(number) = found.and_then(|number| number.parse().ok()) else {
+    let Some(number) = locked_number(&lock) else {
         return vec![format!("the environment {shown} has the lock list {lock:?}")];
     };
     let mut problems = Vec::new();

@@ -41,9 +41,9 @@ fn far(dice: &mut Dice, ahead: bool) -> SystemTime {
 
 /// The folder of a version's environment.
 fn environment(place: &FaultCaches, number: u32) -> Option<PathBuf> {
-    let wanted = format!("{}==1.{number}\n", stock::NAME);
+    let is_wanted = |lock: &str| stock::locked_number(lock) == Some(number);
     let mut all = volume::environments(&place.volumes.python).into_iter();
-    all.find(|folder| fs::read_to_string(folder.join("lock.txt")).is_ok_and(|lock| lock == wanted))
+    all.find(|folder| fs::read_to_string(folder.join("lock.txt")).is_ok_and(|lock| is_wanted(&lock)))
 }
 
 fn lease(place: &FaultCaches, number: u32) -> Result<PathBuf, TrialError> {
