@@ -29,7 +29,7 @@ pub enum TaskFileError {
     /// It is larger than [`MAX_TASK_FILE_BYTES`].
     #[error("{0}: more than {MAX_TASK_FILE_BYTES} bytes")]
     TooLarge(String),
-    /// A program is not UTF-8.
+    /// It is not UTF-8.
     #[error("{0}: not UTF-8 at byte {1}\nhint: save the file as UTF-8")]
     NotUtf8(String, usize),
     /// An option has another form, or contradicts another one.
@@ -78,13 +78,15 @@ pub fn read(name: &Path, from: impl Read) -> Result<TaskFile, TaskFileError> {
     if bytes.len() as u64 > MAX_TASK_FILE_BYTES {
         return Err(TaskFileError::TooLarge(shown));
     }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => return Err(TaskFileError::NotUtf8(shown, error.utf8_error().valid_up_to())),
+    };
     if name.extension().is_some_and(|ending| ending == "py") {
-        let text = String::from_utf8(bytes)
-            .map_err(|error| TaskFileError::NotUtf8(shown, error.utf8_error().valid_up_to()))?;
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         return Ok(TaskFile::Program(text));
     }
-    let spec = body::parse_task(&bytes).map_err(|problem| TaskFileError::NotATask { name: shown, problem })?;
+    let spec = body::parse_task(text.as_bytes()).map_err(|problem| TaskFileError::NotATask { name: shown, problem })?;
     Ok(TaskFile::Task(Box::new(spec)))
 }
 
