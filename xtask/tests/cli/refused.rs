@@ -24,7 +24,7 @@ fn a_task_file_is_read_strictly() {
         &["-: /pythonCode: a string is expected, not a number"],
     );
     refused(&task("{\n  \"pythonCode\": print(1)\n}"), &["-:2:17: "]);
-    refused(&task(""), &["-: "]);
+    refused(&task(""), &["-:1:0: ", "hint: "]);
     refused(
         &task(r#"{"pythonCode": " "}"#),
         &["/pythonCode: the code is empty", "hint: "],
