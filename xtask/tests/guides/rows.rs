@@ -3,6 +3,7 @@
 use crate::table::{Need, Row, Way, cluster, elsewhere, hera, local, row, service, setting, trial};
 
 const OWN_CLUSTER: &str = "needs a cluster of the reader's, with a registry that its nodes reach";
+const OTHERS_FILES: &str = "needs files of public projects, which are not part of this repository";
 const OWN_CHECKOUT: &str = "changes this checkout";
 const DELETES: &str = "deletes the cluster of the tests; `cargo xtask test` does so at its end";
 const REBUILDS: &str = "builds an image; tests/image.rs and image_anew.rs do so if there is Docker";
@@ -288,6 +289,13 @@ pub const ROWS: &[Row] = &[
     .needs(&[Need::Argo, Need::Hera]),
     // What no test can do for the reader.
     elsewhere("cargo xtask test", "runs this test, among all others"),
+    setting("export HYBRID_CACHE_REQUIREMENTS_FILES=FOLDER UPDATE_COMPATIBILITY=1"),
+    elsewhere("cargo test --workspace --test compatibility -- --nocapture", OTHERS_FILES),
+    elsewhere(
+        "HYBRID_CACHE_LOCAL_CONFIG=FILE cargo test --workspace --test local a_sample_of_public_files_runs -- --nocapture",
+        OTHERS_FILES,
+    ),
+    elsewhere("cargo test --workspace --test compatibility_page", OTHERS_FILES),
     elsewhere("git pull", OWN_CHECKOUT),
     elsewhere("git checkout PREVIOUS", OWN_CHECKOUT),
     elsewhere("cargo xtask down", DELETES),
