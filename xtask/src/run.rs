@@ -44,7 +44,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     if let Err(error) = spec.check() {
         if flags.json {
             let failure = Failure::new(FailureKind::InvalidTask, error.to_string());
-            show(&Outcome::refused(failure), true)?;
+            show(&Outcome::without_start(failure), true)?;
         }
         return Err(Error::input(error.to_string()));
     }

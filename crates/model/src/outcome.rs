@@ -301,8 +301,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a task that was refused before anything started.
-    pub fn refused(failure: Failure) -> Outcome {
+    /// The outcome of a task that ended before anything started, or that got none from its driver.
+    pub fn without_start(failure: Failure) -> Outcome {
         Outcome {
             end: End::Failed { failure },
             cache: CacheReport {

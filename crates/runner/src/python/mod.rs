@@ -17,7 +17,7 @@
 //!     envs/<environment-key>/
 //!       venv/                    a relocatable venv whose files are hard links into uv/
 //!       manifest.json            description, disk usage, and the bytecode folders it links to
-//!       lock.txt                 one `name==version` a line, sorted
+//!       lock.txt                 one `name==version` a line, sorted, with the hash of its file if it is known
 //!       content                  hash, mode and path of each file in venv/ (see `store::content`)
 //!       damaged                  set by a verification while a task runs from it: lookups miss it
 //!       .lease                   shared lock: a task runs from here; mtime: last known use

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_driver::{Lifetime, Room, Ticket};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Outcome};
 
 use super::inner::Inner;
 use super::intent::Intent;
-use super::run_task::{self, failed};
+use super::run_task;
 use super::stage::Stage;
 use crate::error::ServiceError;
 use crate::state::{Event, State};
@@ -58,7 +58,8 @@ pub async fn adopt_tasks(inner: &Arc<Inner>) -> Result<(), ServiceError> {
             }
             Plan::GiveUp(message) => {
                 tracing::warn!(task = %id, state = left.state.stored(), "cannot be adopted");
-                let outcome = failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
+                let outcome =
+                    Outcome::without_start(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
                 // The client that cancelled it gets what it wanted.
                 let event = if cancel_requested { Event::Cancel } else { Event::End };
                 let (now_us, kept) = (inner.clock.now_us(), outcome.clone());

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_driver::{DriverError, Lifetime, Room, Ticket};
-use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
-use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Timeline};
+use hybrid_cache_model::{End, Failure, FailureKind, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -35,7 +34,7 @@ pub async fn run(
         (Some(reason), Stage::Fresh) => {
             let failure = Failure::new(FailureKind::InvalidTask, reason.clone());
             let hint = "submit it again in a form that this version of the service accepts, or start the newer version";
-            let outcome = failed(failure.hint(hint));
+            let outcome = Outcome::without_start(failure.hint(hint));
             inner.keep_end(&active, Event::End, Some(&outcome)).await;
             return;
         }
@@ -50,7 +49,7 @@ pub async fn run(
     let (ticket, log) = match submit(&inner, &task, stage, &mut active).await {
         SubmitResult::Accepted(ticket, log) => (ticket, log),
         SubmitResult::Failed(failure) => {
-            let outcome = failed(failure);
+            let outcome = Outcome::without_start(failure);
             inner.keep_end(&active, Event::End, Some(&outcome)).await;
             return;
         }
@@ -96,25 +95,7 @@ pub async fn run(
 fn cancelled() -> Outcome {
     Outcome {
         end: End::Cancelled,
-        ..failed(Failure::new(FailureKind::Evicted, ""))
-    }
-}
-
-/// The outcome of a task that did not get one from its driver.
-pub fn failed(failure: Failure) -> Outcome {
-    Outcome {
-        end: End::Failed { failure },
-        cache: CacheReport {
-            python: CacheStatus::NotAsked,
-            system: CacheStatus::NotAsked,
-        },
-        timeline: Timeline::default(),
-        runner_us: 0,
-        stdout: Output::default(),
-        stderr: Output::default(),
-        resolved: Resolved::default(),
-        warnings: Vec::new(),
-        not_kept: None,
+        ..Outcome::without_start(Failure::new(FailureKind::Evicted, ""))
     }
 }
 
@@ -137,7 +118,7 @@ async fn until_end(
             // It may have ended when this call arrives.
             let _ = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
             let message = "the driver did not report the task's end long after its time limit".to_owned();
-            Some(failed(Failure::new(FailureKind::Deadline, message)))
+            Some(Outcome::without_start(Failure::new(FailureKind::Deadline, message)))
         }
     }
 }
@@ -190,7 +171,7 @@ async fn ask_for_outcome(
             Err(DriverError::UnknownTicket(_)) if active.intent() == Intent::Cancel => return cancelled(),
             Err(DriverError::UnknownTicket(_)) => {
                 let message = "the driver no longer knows the task: its record expired after it ended, someone deleted it, or its node was lost";
-                return failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
+                return Outcome::without_start(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
             }
             Err(error) => {
                 failures += 1;
@@ -241,7 +222,7 @@ async fn take_down(inner: &Inner, ticket: &Ticket) -> Outcome {
             ..outcome
         },
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) | Err(_) => failed(stopped()),
+        Ok(Err(_)) | Err(_) => Outcome::without_start(stopped()),
     }
 }
 
