@@ -65,6 +65,7 @@ fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
     spec.dependencies = flags.dep.join(",");
     spec.system_dependencies = flags.system.join(",");
     spec.use_cache = !flags.no_cache;
+    spec.python_version.clone_from(&flags.python_version);
     requirements_file::fill(&mut spec, flags.requirements.as_deref(), &flags.constraints)?;
     Ok(spec)
 }

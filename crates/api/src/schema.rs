@@ -109,6 +109,13 @@ impl PartialSchema for TaskBody {
                 ),
             )
             .property(
+                "pythonVersion",
+                text(
+                    "The Python to run on: a version, or bounds such as `>=3.10,<3.13`. Without it, the operator's default.",
+                    "3.12",
+                ),
+            )
+            .property(
                 "systemDependencies",
                 text("System tools, separated by commas.", "gcc,make"),
             )

@@ -213,6 +213,7 @@ const FIELDS: &[&str] = &[
     "dependencies",
     "requirementsFile",
     "constraints",
+    "pythonVersion",
     "systemDependencies",
     "useCache",
 ];
@@ -299,6 +300,7 @@ mod tests {
             dependencies: "a".to_owned(),
             requirements_file: "b".to_owned(),
             constraints: "d".to_owned(),
+            python_version: "3.12".to_owned(),
             system_dependencies: "c".to_owned(),
             ..TaskSpec::new("1")
         };

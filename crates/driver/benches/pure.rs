@@ -42,6 +42,7 @@ fn config() -> LocalConfig {
             binary_hash: "0".repeat(64),
         },
         interpreter_prefix: "/opt/python".into(),
+        other_interpreters: Vec::new(),
         index: "default".into(),
         index_scope: Default::default(),
         python_tools: PythonTools {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::python_version::PythonVersion;
 use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
@@ -30,6 +31,9 @@ pub struct TaskSpec {
     /// The text of a constraints file: which versions a package may have if it is installed. Installs nothing by itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub constraints: String,
+    /// The Python to run on: `3.12`, `3.12.1`, or bounds such as `>=3.10,<3.13`. Empty: the default one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub python_version: String,
     /// System tools, separated by commas: `gcc,make`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub system_dependencies: String,
@@ -63,6 +67,8 @@ pub struct Task {
     pub constraints: Vec<Requirement>,
     /// Hashes and options of the requirements and constraints.
     pub options: PythonOptions,
+    /// The Python versions that will do; `None`: the default interpreter.
+    pub python: Option<PythonVersion>,
     /// System packages, aliases resolved, sorted, without repeats.
     pub system: Vec<SystemPackage>,
     /// Whether to use the caches.
@@ -77,6 +83,7 @@ impl TaskSpec {
             dependencies: String::new(),
             requirements_file: String::new(),
             constraints: String::new(),
+            python_version: String::new(),
             system_dependencies: String::new(),
             use_cache: true,
         }
@@ -94,6 +101,8 @@ impl TaskSpec {
             constraints,
             options,
         } = self.check_python(&mut faults);
+        let python = PythonVersion::read(&self.python_version).map_err(TaskErrors::from);
+        let python = faults.keep(python);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
         system.sort();
         system.dedup();
@@ -114,6 +123,7 @@ impl TaskSpec {
             requirements,
             constraints,
             options,
+            python,
             system,
             cache,
         })

@@ -14,6 +14,7 @@ mod full;
 mod network;
 mod offline;
 mod output;
+mod pythons;
 mod race;
 mod roles;
 mod sandbox;

@@ -52,6 +52,7 @@ fn request(request: &TaskSpec) -> Markup {
         ("Python packages", request.dependencies.trim()),
         ("requirements file", request.requirements_file.trim()),
         ("constraints", request.constraints.trim()),
+        ("Python version", request.python_version.trim()),
         ("System packages", request.system_dependencies.trim()),
     ];
     html! {

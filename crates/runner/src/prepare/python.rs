@@ -96,6 +96,7 @@ fn build_request<'a>(
         key,
         task: &job.task,
         interpreter,
+        other_pythons: &job.request.other_pythons,
         tools,
         deadline: &job.deadline,
         phases: job.phases,

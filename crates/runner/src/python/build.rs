@@ -10,6 +10,7 @@ use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
 use super::environment::{Packages, VENV, write_lock};
 use super::hashes::Wanted;
+use super::no_wheel::{self, Asked};
 use super::record::{Checked, Installed};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
@@ -45,6 +46,8 @@ pub struct BuildRequest<'a> {
     pub task: &'a Task,
     /// The interpreter.
     pub interpreter: &'a Interpreter,
+    /// The versions of the other interpreters on offer.
+    pub other_pythons: &'a [String],
     /// How to run uv.
     pub tools: &'a PythonTools,
     /// When to give up.
@@ -156,7 +159,16 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        uv.install(&venv, request.task, &list, request.interpreter)
+        let installed = uv.install(&venv, request.task, &list, request.interpreter);
+        installed.map_err(|failure| {
+            let asked = Asked {
+                task: request.task,
+                interpreter: request.interpreter,
+                other_pythons: request.other_pythons,
+                folder: stage.path(),
+            };
+            no_wheel::explain(failure, &uv, &asked)
+        })
     })?;
     let (installed, checked, hashes) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;

@@ -22,6 +22,7 @@ const TEXT_FIELDS: &[&str] = &[
     "dependencies",
     "requirementsFile",
     "constraints",
+    "pythonVersion",
     "systemDependencies",
 ];
 const FLAG_FIELD: &str = "useCache";

@@ -185,6 +185,7 @@ fn request(view: &TaskView) -> Markup {
                 (field("Python packages", &spec.dependencies))
                 (field("Requirements file", &spec.requirements_file))
                 (field("Constraints", &spec.constraints))
+                (field("Python version", &spec.python_version))
                 (field("System tools", &spec.system_dependencies))
                 @if !spec.use_cache { div { dt { "Caches" } dd { "bypassed" } } }
             }

@@ -10,6 +10,7 @@ const KNOWN: &[&str] = &[
     "dependencies",
     "requirementsFile",
     "constraints",
+    "pythonVersion",
     "systemDependencies",
     "useCache",
 ];

@@ -29,6 +29,7 @@ pub(crate) fn config() -> LocalConfig {
             binary_hash: "0".into(),
         },
         interpreter_prefix: "/opt/python".into(),
+        other_interpreters: Vec::new(),
         index: "default".into(),
         index_scope: Default::default(),
         python_tools: PythonTools {

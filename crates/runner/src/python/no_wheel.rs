@@ -1,0 +1,139 @@
+//! Says more of a package that has no wheel, or no page on the index: which interpreter was asked, which other version or
+//! interpreter has one, and what replaces it. uv is asked again for this, but only when a preparation has failed anyway.
+
+use std::path::Path;
+
+use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::requirement::replacement;
+use hybrid_cache_model::{Failure, FailureKind, Task};
+
+use super::uv::Uv;
+
+/// Most other interpreters that are asked about.
+const MAX_ASKED: usize = 4;
+
+/// What a preparation that failed had to do.
+pub struct Asked<'a> {
+    /// Its task.
+    pub task: &'a Task,
+    /// Its interpreter.
+    pub interpreter: &'a Interpreter,
+    /// The versions of the other interpreters on offer.
+    pub other_pythons: &'a [String],
+    /// A folder for files.
+    pub folder: &'a Path,
+}
+
+/// A better message and hint, if the failure is about a package without a wheel or an unknown one.
+pub fn explain(failure: Failure, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
+    match failure.kind {
+        FailureKind::UnknownPackage => unknown(failure),
+        FailureKind::Unsatisfiable => match lacking(&failure.message) {
+            Some(name) => without_wheel(failure, &name, uv, asked),
+            None => failure,
+        },
+        _ => failure,
+    }
+}
+
+fn unknown(failure: Failure) -> Failure {
+    let name = failure.message.split(" was not found in the ").next();
+    let name = name.and_then(|before| before.rsplit([' ', '\n']).next());
+    match name.and_then(instead) {
+        Some(instead) => failure.hint(instead),
+        None => failure,
+    }
+}
+
+/// `write … instead of …: it …`
+fn instead(name: &str) -> Option<String> {
+    let (other, why) = replacement(name)?;
+    Some(format!("write `{other}` instead of `{name}`: it {why}"))
+}
+
+/// The package that uv finds no wheel of.
+fn lacking(message: &str) -> Option<String> {
+    let quoted = ["Wheels are required for `", "wheels for `"]
+        .into_iter()
+        .find_map(|start| {
+            let (_, rest) = message.split_once(start)?;
+            rest.split('`').next()
+        });
+    let is_name =
+        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    quoted.filter(is_name).map(str::to_owned)
+}
+
+fn without_wheel(failure: Failure, name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
+    let version = &asked.interpreter.version;
+    let wanted = asked.task.requirements.iter().find(|one| one.name() == name);
+    let wanted = wanted.map_or(name, |one| one.as_str());
+    let mut parts = Vec::new();
+    parts.extend(instead(name));
+    match uv.newest(name, None, asked) {
+        Ok(Some(pin)) => parts.push(format!("`{pin}` has a wheel for Python {version}")),
+        Ok(None) => parts.push(format!("no version of {name} has a wheel for Python {version}")),
+        Err(_) => {}
+    }
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for other in asked.other_pythons.iter().take(MAX_ASKED) {
+        match uv.newest(wanted, Some(other), asked) {
+            Ok(Some(_)) => with.push(other.as_str()),
+            Ok(None) => without.push(other.as_str()),
+            Err(_) => {}
+        }
+    }
+    match (with.last(), without.as_slice()) {
+        (Some(newest), _) => {
+            let short: Vec<&str> = newest.split('.').take(2).collect();
+            let all = with.join(", ");
+            parts.push(format!(
+                "`{wanted}` has one for Python {all}: set pythonVersion to {}",
+                short.join(".")
+            ));
+        }
+        (None, []) => {}
+        (None, without) => parts.push(format!("`{wanted}` has none for Python {} either", without.join(", "))),
+    }
+    if parts.is_empty() {
+        parts.push("only packages with a wheel for this platform can be installed; try another version".to_owned());
+    }
+    let platform = asked.interpreter.platform.as_str();
+    let message = format!(
+        "{name} has no wheel for CPython {version} on {platform}: {}",
+        failure.message
+    );
+    Failure::new(failure.kind, message).hint(parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_without_a_wheel_is_read_from_uvs_words() {
+        for (message, name) in [
+            (
+                "x\nhint: Wheels are required for `psycopg2` because building",
+                Some("psycopg2"),
+            ),
+            ("but we only found wheels for `torch` (v1.4.0) with", Some("torch")),
+            ("you require numpy<2 and numpy>=2", None),
+            ("wheels for `a b`", None),
+        ] {
+            assert_eq!(lacking(message).as_deref(), name, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_package_has_its_usual_name() {
+        let told = |message: &str| unknown(Failure::new(FailureKind::UnknownPackage, message)).hint;
+        let message = "x: Because cv2 was not found in the package registry and you";
+        assert!(
+            told(message)
+                .unwrap()
+                .contains("`opencv-python-headless` instead of `cv2`")
+        );
+        assert_eq!(told("Because nosuch was not found in the package registry"), None);
+    }
+}
