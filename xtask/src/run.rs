@@ -1,7 +1,5 @@
 //! `cargo xtask run`: runs one task, prints its output live, and shows what the caches did.
 
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use hybrid_cache_cluster::Backend;
@@ -11,7 +9,7 @@ use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
 use hybrid_cache_report::caches;
-use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file};
+use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file, task_file};
 
 use crate::exit::Exit;
 use crate::flags;
@@ -19,16 +17,13 @@ use crate::progress::Reporter;
 use crate::terminal::{Live, To};
 use crate::{backend, runtime, waiting};
 
-/// Largest task file, in bytes: it holds the largest code with every character escaped, and the other fields.
-const MAX_FILE_BYTES: u64 = 8 << 20;
-
 /// Runs the command.
 ///
 /// # Errors
 /// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
     let spec = match &flags.file {
-        Some(file) => read_spec(file)?,
+        Some(file) => task_file::read(file)?,
         None => spec_of(flags)?,
     };
     spec.check().map_err(|error| Error::input(error.to_string()))?;
@@ -38,26 +33,6 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
         backend.can_run_task(&spec)?;
         run_task(&backend, &spec, flags, &reporter).await
     })
-}
-
-fn read_spec(file: &Path) -> Result<TaskSpec> {
-    let name = file.display();
-    let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Error::input(format!("{name}: {error}")))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Error::input(format!("{name}: more than {MAX_FILE_BYTES} bytes")));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Error::input(format!("{name}: not UTF-8 at byte {at}\nhint: save the file as UTF-8"))
-    })?;
-    // serde_json's own message ends with line and column.
-    serde_json::from_str(&text).map_err(|error| Error::input(format!("{name}: {error}")))
 }
 
 fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use crate::protocol::Interpreter;
 use crate::task_error::TaskError;
 
 /// Longest accepted `pythonVersion`, in bytes.
@@ -80,22 +79,21 @@ fn of_version(text: &str) -> Option<VersionSpecifiers> {
     VersionSpecifiers::from_str(&format!("=={text}{end}")).ok()
 }
 
-/// The index of the interpreter that a task gets: the first one, which is the default, if it will do; otherwise the newest
+/// The index of the interpreter that a task gets, of those on offer with these full versions: the first one, which is the default, if it will do; otherwise the newest
 /// that will do.
 ///
 /// # Errors
 /// None will do; the hint names those on offer.
-pub fn choose(wanted: Option<&PythonVersion>, offered: &[&Interpreter]) -> Result<usize, TaskError> {
+pub fn choose(wanted: Option<&PythonVersion>, offered: &[&str]) -> Result<usize, TaskError> {
     let Some(wanted) = wanted else { return Ok(0) };
-    let fits = |one: &&Interpreter| wanted.accepts(&one.version);
+    let fits = |version: &&str| wanted.accepts(version);
     if offered.first().is_some_and(fits) {
         return Ok(0);
     }
     let newest = offered.iter().enumerate().filter(|(_, one)| fits(one));
-    let newest = newest.max_by_key(|(_, one)| Version::from_str(&one.version).ok());
+    let newest = newest.max_by_key(|(_, one)| Version::from_str(one).ok());
     newest.map(|(index, _)| index).ok_or_else(|| {
-        let versions: Vec<&str> = offered.iter().map(|one| one.version.as_str()).collect();
-        let hint = match versions.as_slice() {
+        let hint = match offered {
             [only] => format!("only Python {only} is on offer here; leave the field out to use it"),
             [default, others @ ..] => format!("on offer are {default} (the default), {}", others.join(", ")),
             [] => "no interpreter is on offer".to_owned(),
@@ -113,24 +111,11 @@ pub fn choose(wanted: Option<&PythonVersion>, offered: &[&Interpreter]) -> Resul
 mod tests {
     use super::*;
 
-    fn interpreter(version: &str) -> Interpreter {
-        Interpreter {
-            path: String::new(),
-            implementation: "cpython".into(),
-            version: version.into(),
-            abi: String::new(),
-            platform: String::new(),
-            libc: String::new(),
-            binary_hash: String::new(),
-        }
-    }
-
     fn chosen(text: &str) -> Result<String, String> {
-        let interpreters = ["3.11.7", "3.9.18", "3.12.1", "3.13.0"].map(interpreter);
-        let offered: Vec<&Interpreter> = interpreters.iter().collect();
+        let offered = ["3.11.7", "3.9.18", "3.12.1", "3.13.0"];
         let wanted = PythonVersion::read(text).map_err(|error| error.to_string())?;
         let index = choose(wanted.as_ref(), &offered).map_err(|error| error.to_string())?;
-        Ok(offered[index].version.clone())
+        Ok(offered[index].to_owned())
     }
 
     #[test]

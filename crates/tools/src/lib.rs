@@ -30,6 +30,7 @@ mod random;
 pub mod requirements_file;
 mod saved_source;
 mod sources;
+pub mod task_file;
 pub mod test_watch;
 #[cfg(test)]
 mod tests;

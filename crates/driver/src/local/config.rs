@@ -104,7 +104,8 @@ impl LocalConfig {
     /// The task asks for a version that no interpreter has.
     pub fn for_task(&self, task: &Task) -> Result<Option<LocalConfig>, TaskErrors> {
         let others = self.other_interpreters.iter().map(|other| &other.interpreter);
-        let offered: Vec<&Interpreter> = std::iter::once(&self.interpreter).chain(others).collect();
+        let offered = std::iter::once(&self.interpreter).chain(others);
+        let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
         let chosen = python_version::choose(task.python.as_ref(), &offered)?;
         let Some(chosen) = chosen
             .checked_sub(1)

@@ -16,10 +16,10 @@ async fn constraints_choose_versions_and_a_lock_gives_the_same_packages() {
     );
     spec.constraints = "idna<3.8\nsix==1.16.0\n".to_owned();
     let first = bench.run(&spec).await;
-    assert_eq!(first.good(), "3.7 None\n");
+    assert_eq!(first.good(), "3.7 None");
     assert!(is_built(first.python()), "{:?}", first.python());
     let cached = bench.run(&spec).await;
-    assert_eq!((cached.good(), cached.python()), ("3.7 None\n", CacheStatus::Hit));
+    assert_eq!((cached.good(), cached.python()), ("3.7 None", CacheStatus::Hit));
     let lock = cached.outcome.resolved.lock().unwrap();
     assert!(lock.contains("--hash=sha256:"), "{lock}");
     assert_eq!(first.outcome.resolved.lock().as_ref(), Some(&lock));
@@ -28,7 +28,7 @@ async fn constraints_choose_versions_and_a_lock_gives_the_same_packages() {
         ..TaskSpec::new(spec.python_code.clone())
     };
     let again = bench.run(&locked).await;
-    assert_eq!(again.good(), "3.7 None\n");
+    assert_eq!(again.good(), "3.7 None");
     assert_eq!(again.outcome.resolved.lock(), Some(lock));
     // Constraints alone ask for no environment.
     let alone = TaskSpec {
@@ -56,12 +56,12 @@ async fn a_task_runs_on_the_python_that_it_asks_for() {
     for version in [other.interpreter.version.as_str(), &default] {
         let spec = asking(version, "idna", code);
         let first = bench.run(&spec).await;
-        assert_eq!(first.good(), format!("{version} True\n"));
+        assert_eq!(first.good(), format!("{version} True"));
         let cached = bench.run(&spec).await;
         assert_eq!((cached.good(), cached.python()), (first.good(), CacheStatus::Hit));
         assert_eq!(cached.outcome.resolved.python_version.as_deref(), Some(version));
         let plain = asking(version, "", "import platform; print(platform.python_version())");
-        assert_eq!(bench.run(&plain).await.good(), format!("{version}\n"));
+        assert_eq!(bench.run(&plain).await.good(), format!("{version}"));
     }
     // The default's environments are those of tasks that name no version.
     assert_eq!(bench.run(&python("idna", code)).await.python(), CacheStatus::Hit);

@@ -34,8 +34,8 @@ const REPLACEMENTS: [(&str, &str, &str); 20] = [
     ("pyqt5-tools", "pyqt5", "holds the library itself"),
     ("python-ldap", "ldap3", "needs no compiler"),
     ("python-levenshtein", "rapidfuzz", "has wheels for the same distances"),
-    ("sklearn", "scikit-learn", RENAMED),
     ("skimage", "scikit-image", RENAMED),
+    ("sklearn", "scikit-learn", RENAMED),
     ("uwsgi", "pyuwsgi", SAME),
     ("yaml", "pyyaml", RENAMED),
 ];

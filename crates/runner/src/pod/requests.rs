@@ -8,7 +8,7 @@ use hybrid_cache_model::pod::{
     IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PodRequest, REQUEST_FILE, SCRATCH_FOLDER,
 };
 use hybrid_cache_model::protocol::{
-    EnvironmentContext, Environments, Interpreter, PackageSource, PrepareRequest, PythonTools, RunRequest, SystemTools,
+    EnvironmentContext, Environments, PackageSource, PrepareRequest, PythonTools, RunRequest, SystemTools,
 };
 use hybrid_cache_model::{Failure, FailureKind, PythonVersion, TaskErrors, TaskSpec, Tenant, python_version};
 use serde::de::DeserializeOwned;
@@ -44,9 +44,8 @@ pub fn read_for_task() -> Result<(ImageRecord, PodRequest), Failure> {
 /// The image with the interpreter that the task asks for as its own.
 pub fn for_task(mut image: ImageRecord, task: &TaskSpec) -> Result<ImageRecord, Failure> {
     let wanted = PythonVersion::read(&task.python_version).map_err(TaskErrors::from)?;
-    let offered: Vec<&Interpreter> = std::iter::once(&image.interpreter)
-        .chain(&image.other_interpreters)
-        .collect();
+    let offered = std::iter::once(&image.interpreter).chain(&image.other_interpreters);
+    let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
     let chosen = python_version::choose(wanted.as_ref(), &offered).map_err(TaskErrors::from)?;
     if let Some(other) = chosen
         .checked_sub(1)
@@ -144,7 +143,7 @@ pub fn system_tools(image: &ImageRecord, network: &NetworkSettings) -> Option<Sy
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hybrid_cache_model::protocol::Identity;
+    use hybrid_cache_model::protocol::{Identity, Interpreter};
 
     fn interpreter(version: &str) -> Interpreter {
         Interpreter {

@@ -9,7 +9,7 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
 use super::environment::{Packages, VENV, write_lock};
-use super::hashes::Wanted;
+use super::hashes::Unhashed;
 use super::no_wheel::{self, Asked};
 use super::record::{Checked, Installed};
 use super::uv::Uv;
@@ -172,7 +172,7 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     let (installed, checked, hashes) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;
-        let wanted = Wanted::all(&installed);
+        let wanted = Unhashed::all(&installed);
         let (checked, hashes) = std::thread::scope(|scope| {
             let hashes = scope.spawn(|| wanted.find(&uv, request.task, stage.path(), request.interpreter));
             let checked = verify(&mut installed, &own, since, request);

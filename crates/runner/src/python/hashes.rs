@@ -22,7 +22,7 @@ const WHEEL: &str = "WHEEL";
 const ALGORITHMS: [&str; 5] = ["sha256", "sha512", "sha384", "blake2b", "md5"];
 
 /// The distributions whose hashes are wanted.
-pub struct Wanted(Vec<Package>);
+pub struct Unhashed(Vec<Package>);
 
 struct Package {
     name: String,
@@ -31,16 +31,16 @@ struct Package {
     wheel: PathBuf,
 }
 
-impl Wanted {
+impl Unhashed {
     /// Everything that is installed.
-    pub fn all(installed: &Installed) -> Wanted {
+    pub fn all(installed: &Installed) -> Unhashed {
         let site = installed.venv.join(&installed.site);
         let package = |one: &super::record::Distribution| Package {
             name: one.name.clone(),
             pin: one.pin(),
             wheel: site.join(&one.folder).join(WHEEL),
         };
-        Wanted(installed.distributions.iter().map(package).collect())
+        Unhashed(installed.distributions.iter().map(package).collect())
     }
 
     /// The hashes by pin. A package whose hash the index does not state is left out. `folder` is for files of this step.

@@ -8,6 +8,7 @@ use hybrid_cache_model::requirement::replacement;
 use hybrid_cache_model::{Failure, FailureKind, Task};
 
 use super::uv::Uv;
+use crate::store::{IoContext, files};
 
 /// Most other interpreters that are asked about.
 const MAX_ASKED: usize = 4;
@@ -70,14 +71,14 @@ fn without_wheel(failure: Failure, name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -
     let wanted = wanted.map_or(name, |one| one.as_str());
     let mut parts = Vec::new();
     parts.extend(instead(name));
-    match uv.newest(name, None, asked) {
+    match newest(uv, name, None, asked) {
         Ok(Some(pin)) => parts.push(format!("`{pin}` has a wheel for Python {version}")),
         Ok(None) => parts.push(format!("no version of {name} has a wheel for Python {version}")),
         Err(_) => {}
     }
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for other in asked.other_pythons.iter().take(MAX_ASKED) {
-        match uv.newest(wanted, Some(other), asked) {
+        match newest(uv, wanted, Some(other), asked) {
             Ok(Some(_)) => with.push(other.as_str()),
             Ok(None) => without.push(other.as_str()),
             Err(_) => {}
@@ -100,10 +101,44 @@ fn without_wheel(failure: Failure, name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -
     }
     let platform = asked.interpreter.platform.as_str();
     let message = format!(
-        "{name} has no wheel for CPython {version} on {platform}: {}",
+        "{wanted} has no wheel for CPython {version} on {platform}: {}",
         failure.message
     );
     Failure::new(failure.kind, message).hint(parts.join("; "))
+}
+
+/// The newest version of one requirement that has a wheel, as `name==version`; `None` if there is none. `python` is the
+/// version of another interpreter on the same platform.
+///
+/// # Errors
+/// uv failed for another reason.
+fn newest(uv: &Uv<'_>, requirement: &str, python: Option<&str>, asked: &Asked<'_>) -> Result<Option<String>, Failure> {
+    let (list, answer) = (asked.folder.join("asked.txt"), asked.folder.join("answer.txt"));
+    std::fs::write(&list, format!("{requirement}\n")).io_context("write", &list)?;
+    let mut command = uv.command("pip");
+    command.args(["compile", "--no-deps", "--no-header", "--no-annotate", "--quiet"]);
+    command
+        .arg("--python")
+        .arg(&asked.interpreter.path)
+        .arg("--output-file")
+        .arg(&answer);
+    uv.choices(&mut command, asked.task, asked.interpreter);
+    if let Some(version) = python {
+        command.args(["--python-version", version]);
+    }
+    command.arg(&list);
+    // uv would prefer the versions of an answer that is there already.
+    files::delete(&answer)?;
+    match uv.run(&mut command, "uv pip compile") {
+        Ok(()) => {}
+        Err(failure) if failure.kind == FailureKind::Unsatisfiable => return Ok(None),
+        Err(failure) => return Err(failure),
+    }
+    let text = std::fs::read_to_string(&answer).io_context("read", &answer)?;
+    Ok(text
+        .split_whitespace()
+        .find(|word| word.contains("=="))
+        .map(str::to_owned))
 }
 
 #[cfg(test)]

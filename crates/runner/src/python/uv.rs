@@ -8,7 +8,6 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::requirement::PythonOptions;
 use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement, Task};
 
-use super::no_wheel::Asked;
 use super::uv_errors;
 use crate::child::{self, Deadline};
 use crate::store::IoContext;
@@ -123,47 +122,8 @@ impl Uv<'_> {
         self.run(&mut command, "uv pip compile")
     }
 
-    /// The newest version of one requirement that has a wheel, as `name==version`; `None` if there is none. `python` is the
-    /// version of another interpreter on the same platform.
-    ///
-    /// # Errors
-    /// uv failed for another reason.
-    pub fn newest(
-        &self,
-        requirement: &str,
-        python: Option<&str>,
-        asked: &Asked<'_>,
-    ) -> Result<Option<String>, Failure> {
-        let (list, answer) = (asked.folder.join("asked.txt"), asked.folder.join("answer.txt"));
-        std::fs::write(&list, format!("{requirement}\n")).io_context("write", &list)?;
-        let mut command = self.command("pip");
-        command.args(["compile", "--no-deps", "--no-header", "--no-annotate", "--quiet"]);
-        command
-            .arg("--python")
-            .arg(&asked.interpreter.path)
-            .arg("--output-file")
-            .arg(&answer);
-        self.choices(&mut command, asked.task, asked.interpreter);
-        if let Some(version) = python {
-            command.args(["--python-version", version]);
-        }
-        command.arg(&list);
-        // uv would prefer the versions of an answer that is there already.
-        crate::store::files::delete(&answer)?;
-        match self.run(&mut command, "uv pip compile") {
-            Ok(()) => {}
-            Err(failure) if failure.kind == FailureKind::Unsatisfiable => return Ok(None),
-            Err(failure) => return Err(failure),
-        }
-        let text = std::fs::read_to_string(&answer).io_context("read", &answer)?;
-        Ok(text
-            .split_whitespace()
-            .find(|word| word.contains("=="))
-            .map(str::to_owned))
-    }
-
     /// Options that decide which packages are chosen and override the variables: see docs/cache-keys.md.
-    fn choices(&self, command: &mut Command, task: &Task, interpreter: &Interpreter) {
+    pub(super) fn choices(&self, command: &mut Command, task: &Task, interpreter: &Interpreter) {
         command.args(["--index-strategy", INDEX_STRATEGY]);
         let pre_releases = match task.options.pre_releases {
             true => "allow",
@@ -208,7 +168,8 @@ impl Uv<'_> {
         }
     }
 
-    fn command(&self, verb: &str) -> Command {
+    /// uv with a cleared environment.
+    pub(super) fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.tools.uv);
         command.arg(verb).current_dir(self.work).env_clear();
         command.envs([("HOME", self.work), ("TMPDIR", self.work), ("UV_CACHE_DIR", self.cache)]);
@@ -227,7 +188,11 @@ impl Uv<'_> {
         command
     }
 
-    fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
+    /// Runs uv.
+    ///
+    /// # Errors
+    /// uv failed; the message contains uv's explanation.
+    pub(super) fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
         let exit = child::run(command, name, Vec::new(), self.deadline).map_err(|failure| {
             let hint = "check the uv program named in the request";
             if failure.kind == FailureKind::Tool {
