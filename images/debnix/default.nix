@@ -60,12 +60,16 @@ let
   tool = attribute: _: unpack attribute (filter (package: ! isLibrary package) set.${attribute})
     (linking set.${attribute} // { inherit attribute; finish = ./tool.sh; });
 
+  # a library with its headers: nothing in it runs
+  library = attribute: packages: unpack attribute (filter isDev packages) { libs = librariesOf packages; finish = ./library.sh; };
+  isDev = package: match ".*-dev" package != null;
+  hasTools = packages: filter (package: ! isLibrary package && ! isDev package) packages != [ ];
+
   # The compiler is unpacked as several paths side by side, because most of its time goes into decompression; the
   # attribute itself only says where each piece is.
   compiler =
     let
       piece = name: packages: unpack "gcc-${name}" packages (linking set.gcc // { attribute = "gcc-${name}"; finish = ./tool.sh; });
-      isDev = package: match ".*-dev" package != null;
     in build "gcc" ./gcc.sh {
       inherit libc;
       binutils = packages.binutils;
@@ -80,6 +84,7 @@ let
       runtime = unique (map (package: libraryOf.${package}) [ "libc6" "libgcc-s1" "libstdc++6" "libgomp1" "libatomic1" ]);
     };
 
-  packages = mapAttrs tool (removeAttrs set [ "gcc" ]) // { gcc = compiler; };
+  package = attribute: packages: (if hasTools packages then tool else library) attribute packages;
+  packages = mapAttrs package (removeAttrs set [ "gcc" ]) // { gcc = compiler; };
 in
 packages

@@ -39,7 +39,7 @@ dpkg-query --listfiles $packages | sort -u | while read -r file; do
         /usr/share/perl5/* | /usr/share/bash-completion/* | /usr/share/gcc/* | /usr/share/gdb/* | /usr/share/menu/* | /usr/share/python3/*) ;;
         /usr/share/base-files/* | /usr/share/binfmts/* | /usr/share/doc-base/* | /usr/share/fish/* | /usr/share/zsh/* | /usr/lib/binfmt.d/*) ;;
         /usr/share/zoneinfo/right/* | /usr/share/zoneinfo/posix/* | /usr/share/applications/* | /usr/share/pixmaps/* | /usr/share/debianutils/* | /usr/share/common-licenses/* | /usr/share/icons/*) ;;
-        */gconv/* | */__pycache__/* | */nis.cpython-* | /etc/skel/* | /etc/cron* | /etc/apt/* | /etc/dpkg/* | /etc/default/* | /etc/nix/* | /etc/profile.d/*) ;;
+        */gconv/* | */__pycache__/* | */nis.cpython-* | /etc/skel/* | /etc/cron* | /etc/apt/* | /etc/dpkg/* | /etc/default/* | /etc/sysctl* | /etc/nix/* | /etc/profile.d/*) ;;
         /etc/init.d/* | /etc/update-motd.d/* | /etc/motd | /etc/issue* | /usr/lib/systemd/* | /lib/systemd/* | /usr/sbin/update-*) ;;
         *) if [ ! -d "$file" ] || [ -L "$file" ]; then [ -e "$file" ] && printf '%s\n' "${file#/}"; fi || true ;;
     esac
@@ -50,6 +50,7 @@ tar --extract --file /tmp/files.tar --directory "$root" --keep-directory-symlink
 # What the packages' own scripts would have done.
 ln -sf dash "$root/usr/bin/sh"
 ln -sf mawk "$root/usr/bin/awk"
+ln -sf which.debianutils "$root/usr/bin/which"
 ln -sf python3.11 "$root/usr/bin/python3"
 mkdir -p "$root/etc/ssl/certs" "$root/usr/lib/ssl" "$root/etc/hybrid-cache"
 find /usr/share/ca-certificates -name '*.crt' | LC_ALL=C sort | while read -r certificate; do
@@ -62,10 +63,13 @@ ln -sf /etc/ssl/certs/ca-certificates.crt "$root/usr/lib/ssl/cert.pem"
 printf 'root:x:0:0:root:/root:/bin/sh\ntask:x:10001:10001:task:/scratch:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$root/etc/passwd"
 printf 'root:x:0:\ntask:x:10001:\nnogroup:x:65534:\n' >"$root/etc/group"
 printf 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n' >"$root/etc/nsswitch.conf"
+# Tasks in a pod are in UTC, and programs find its name in either place.
+ln -sf /usr/share/zoneinfo/Etc/UTC "$root/etc/localtime"
+echo Etc/UTC >"$root/etc/timezone"
 
 # A task's search path has these alone, as in the sandbox of the local driver.
 mkdir -p "$root/hybrid-cache/bin"
-for tool in $(cat "$here/basic-tools"); do
+for tool in $(sed '/^#/d; s/^[a-z-]*://' "$here/basic-tools"); do
     [ -e "$root/usr/bin/$tool" ] || { echo "error: no package brings $tool" >&2; exit 1; }
     ln -s "/usr/bin/$tool" "$root/hybrid-cache/bin/$tool"
 done

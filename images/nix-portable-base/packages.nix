@@ -9,9 +9,7 @@ libcom-err2
 libcpuid16
 libcurl3-gnutls
 libgc1
-libgcrypt20
 libgnutls30
-libgpg-error0
 libgssapi-krb5-2
 libhogweed6
 libicu72
@@ -21,7 +19,6 @@ libkeyutils1
 libkrb5-3
 libkrb5support0
 libldap-2.5-0
-liblz4-1
 libmd0
 libnettle8
 libnghttp2-14
@@ -35,4 +32,3 @@ libssh2-1
 libtasn1-6
 libunistring2
 libxml2
-libzstd1

@@ -52,7 +52,8 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                 let mut spec = TaskSpec::new("pass");
                 spec.dependencies = dep.join(",");
                 spec.system_dependencies = system.join(",");
-                requirements_file::fill(&mut spec, requirements.as_deref(), constraints)?;
+                let texts = requirements_file::read_all(requirements.as_deref(), constraints)?;
+                (spec.requirements_file, spec.constraints) = (texts.requirements, texts.constraints);
                 backend.can_run_task(&spec)?;
                 warm(&backend, &spec, tenant, flags.json, &reporter).await
             }

@@ -136,8 +136,8 @@ pub struct Run {
     /// Where to run
     #[arg(long, value_enum, default_value = "local")]
     pub driver: DriverName,
-    /// A task as the API takes it: a JSON file, `-` for standard input
-    #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "constraints", "python_version", "system", "no_cache"])]
+    /// A Python program (its name ends in `.py`), or a task as the API takes it: a JSON file, `-` for standard input
+    #[arg(value_name = "FILE", conflicts_with = "python")]
     pub file: Option<PathBuf>,
     /// The program's text
     #[arg(
@@ -168,9 +168,21 @@ pub struct Run {
     /// Bypass both caches and leave nothing behind
     #[arg(long)]
     pub no_cache: bool,
-    /// Seconds until the program is killed
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    pub timeout: u64,
+    /// Seconds until the program is told to end (SIGTERM); 5 s later it is killed [default: 600, or the task file's]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub timeout: Option<u64>,
+    /// Variable of the program; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Variable that takes its value from this command's environment and is never shown; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub secret_env: Vec<String>,
+    /// File that the program reads as standard input, `-` for this command's own
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// Label of the task, which is only checked here; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
     /// Whose environments to use: each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
@@ -183,6 +195,9 @@ pub struct Run {
     /// Which cluster, with `--driver kube`
     #[command(flatten)]
     pub cluster: Cluster,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARG")]
+    pub args: Vec<String>,
 }
 
 /// `tools`

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use hybrid_cache_api::task_options::TaskOptions;
 use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{LogReader, SubmitOptions};
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use hybrid_cache_model::{End, Failure, Outcome, Phase, TaskSpec};
 use hybrid_cache_report::caches;
-use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file, task_file};
+use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file};
 
 use crate::exit::Exit;
 use crate::flags;
@@ -22,11 +23,31 @@ use crate::{backend, runtime, waiting};
 /// # Errors
 /// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
-    let spec = match &flags.file {
-        Some(file) => task_file::read(file)?,
-        None => spec_of(flags)?,
+    let texts = requirements_file::read_all(flags.requirements.as_deref(), &flags.constraints)?;
+    let options = TaskOptions {
+        file: flags.file.as_deref(),
+        python: flags.python.as_deref(),
+        dep: &flags.dep,
+        requirements: texts.requirements,
+        constraints: texts.constraints,
+        python_version: &flags.python_version,
+        system: &flags.system,
+        no_cache: flags.no_cache,
+        env: &flags.env,
+        secret_env: &flags.secret_env,
+        stdin: flags.stdin.as_deref(),
+        labels: &flags.label,
+        args: &flags.args,
     };
-    spec.check().map_err(|error| Error::input(error.to_string()))?;
+    let spec = options.task(|name| std::env::var_os(name));
+    let spec = spec.map_err(|error| Error::input(error.to_string()))?;
+    if let Err(error) = spec.check() {
+        if flags.json {
+            let failure = Failure::new(FailureKind::InvalidTask, error.to_string());
+            show(&Outcome::refused(failure), true)?;
+        }
+        return Err(Error::input(error.to_string()));
+    }
     let reporter = Arc::new(Reporter::new());
     runtime::current_thread()?.block_on(async {
         let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
@@ -35,21 +56,12 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     })
 }
 
-fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
-    let mut spec = TaskSpec::new(flags.python.clone().unwrap_or_default());
-    spec.dependencies = flags.dep.join(",");
-    spec.system_dependencies = flags.system.join(",");
-    spec.use_cache = !flags.no_cache;
-    spec.python_version.clone_from(&flags.python_version);
-    requirements_file::fill(&mut spec, flags.requirements.as_deref(), &flags.constraints)?;
-    Ok(spec)
-}
-
 async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, reporter: &Arc<Reporter>) -> Result<Exit> {
     let driver = backend.driver();
     let options = SubmitOptions {
         limits: Limits {
-            time_ms: flags.timeout * 1000,
+            time_ms: flags.timeout.or(spec.timeout_seconds).unwrap_or(600) * 1000,
+            output_bytes: flags.local.bounds.limits().output_bytes,
             ..backend.limits()
         },
         tenant: flags.tenant.clone(),
@@ -94,16 +106,13 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
 }
 
 async fn print_output(mut log: LogReader, all_to_stderr: bool) {
-    let stdout_to = if all_to_stderr { To::Stderr } else { To::Stdout };
     // A piece may end within a character or a control sequence, which continues after pieces of the other stream.
-    let mut streams = [Live::new(stdout_to), Live::new(To::Stderr)];
+    let mut streams = [if all_to_stderr { To::Stderr } else { To::Stdout }, To::Stderr].map(Live::new);
     while let Some(chunk) = log.next().await {
         // If our output was closed, its reader does not want the rest; the task still runs to its end.
         let _ = streams[usize::from(chunk.stream == Stream::Stderr)].write(&chunk.bytes);
     }
-    for stream in &mut streams {
-        let _ = stream.finish();
-    }
+    streams.iter_mut().for_each(|stream| drop(stream.finish()));
 }
 
 fn show(outcome: &Outcome, json: bool) -> Result<()> {
@@ -112,20 +121,10 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
         return Ok(());
     }
     let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
-    match &outcome.end {
-        End::Exited { code } => eprintln!("exit code {code}"),
-        End::Signaled { signal } => eprintln!("killed by signal {signal}"),
-        End::TimedOut { limit_ms } => eprintln!("killed after its time limit of {limit_ms} ms"),
-        End::Cancelled => eprintln!("cancelled"),
-        End::Failed { failure } => eprintln!("error: {failure}"),
-    }
-    let (python, system) = (
-        caches::status(outcome.cache.python),
-        caches::status(outcome.cache.system),
-    );
+    eprintln!("{}", caches::end(&outcome.end));
+    let [python, system] = [outcome.cache.python, outcome.cache.system].map(caches::status);
     eprintln!("python: {python}; system: {system}");
-    let user_us = outcome.timeline.phase_us(Phase::UserCode);
-    let total_us = outcome.timeline.total_us;
+    let (user_us, total_us) = (outcome.timeline.phase_us(Phase::UserCode), outcome.timeline.total_us);
     eprintln!(
         "{} in total: {} user code, {} overhead; {} in the runner",
         milliseconds(total_us),
@@ -150,7 +149,7 @@ pub fn exit_of_failure(kind: FailureKind) -> Exit {
     match kind {
         FailureKind::InvalidTask => Exit::Usage,
         FailureKind::UnknownPackage | FailureKind::Unsatisfiable | FailureKind::UnknownSystemPackage => Exit::Task,
-        FailureKind::OutOfMemory => Exit::Task,
+        FailureKind::NoWheel | FailureKind::OutOfMemory => Exit::Task,
         FailureKind::Sandbox
         | FailureKind::Offline
         | FailureKind::Unschedulable

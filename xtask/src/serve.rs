@@ -7,7 +7,6 @@ use std::time::Duration;
 use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::NetworkStatus;
-use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_service::host::{self, ClusterVolumes, Ended, Host, HostError, LocalVolumes, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
@@ -75,11 +74,9 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
     if let Backend::Local(local) = &backend {
         may_serve(&local.driver.network().await, flags.token_file.is_some())?;
     }
-    let mut config = settings(flags, &backend).config(folder);
-    config.limits = Limits {
-        time_ms: config.limits.time_ms,
-        ..backend.limits()
-    };
+    let settings = settings(flags, &backend);
+    let mut config = settings.config(folder);
+    config.limits = settings.limits(backend.limits());
     let (driver, volumes): (Arc<dyn Driver>, Arc<dyn Volumes>) = match backend {
         Backend::Local(local) => {
             let driver = Arc::new(local.driver);
@@ -108,6 +105,7 @@ fn settings(flags: &flags::Serve, backend: &Backend) -> Settings {
         }),
         queued: flags.max_queued,
         timeout_s: flags.timeout,
+        output_bytes: flags.local.bounds.limits().output_bytes,
         retain_days: flags.retain_days,
         retain_tasks: flags.retain_tasks,
         retain_bytes: flags.retain_size,

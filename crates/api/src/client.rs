@@ -199,6 +199,9 @@ impl Client {
         if let Some(end) = query.end {
             request = request.query("end", end.name());
         }
+        for (key, value) in &query.labels {
+            request = request.query("label", format!("{key}={value}"));
+        }
         if let Some(cursor) = &query.cursor {
             request = request.query("cursor", cursor);
         }

@@ -34,6 +34,7 @@
 
 #[cfg(feature = "client")]
 mod address;
+mod body;
 mod cache;
 #[cfg(feature = "client")]
 mod client;
@@ -53,10 +54,13 @@ mod state;
 #[cfg(feature = "client")]
 mod stream;
 mod task;
+pub mod task_file;
+pub mod task_options;
 mod timeline;
 
 pub use hybrid_cache_model::TaskSpec;
 
+pub use body::parse_task;
 pub use cache::{CacheName, CacheStatusView, CacheView};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientBuilder, OutputQuery};
@@ -68,7 +72,7 @@ pub use events::LogEvent;
 pub use events::{EndEvent, StreamName};
 pub use failure::FailureView;
 pub use id::{InvalidTaskId, TaskId};
-pub use list::{ListQuery, TaskList};
+pub use list::{ListQuery, MAX_LABEL_FILTERS, TaskList};
 pub use problem::{FieldErrors, MEDIA_TYPE, Problem};
 pub use problem_type::ProblemType;
 pub use responses::{CancelResult, CancelView, Probe, RunView, SubmitAnswer};

@@ -6,6 +6,9 @@ use crate::end::EndName;
 use crate::state::StateName;
 use crate::task::TaskSummary;
 
+/// Most labels by which one list is filtered.
+pub const MAX_LABEL_FILTERS: usize = 8;
+
 /// What to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
@@ -13,6 +16,8 @@ pub struct ListQuery {
     pub states: Vec<StateName>,
     /// Only tasks with this end.
     pub end: Option<EndName>,
+    /// Only tasks with all of these labels, each a key and its value; at most [`MAX_LABEL_FILTERS`].
+    pub labels: Vec<(String, String)>,
     /// Continue after this [`TaskList::next`].
     pub cursor: Option<String>,
     /// Most tasks of the page, 1 to 200; 50 by default.

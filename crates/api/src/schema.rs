@@ -1,18 +1,21 @@
 //! Schemas of the model's types, because the model does not know HTTP.
 
 use hybrid_cache_model::outcome::FailureKind;
+use hybrid_cache_model::program_input::{MAX_ARGS, MAX_STDIN_BYTES, MAX_TIMEOUT_SECONDS};
 use hybrid_cache_model::task::MAX_CODE_BYTES;
 use hybrid_cache_model::{Lane, Phase};
 use serde::Serialize;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use serde_json::json;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 const LANES: [Lane; 5] = [Lane::Driver, Lane::Runner, Lane::Python, Lane::System, Lane::Publish];
-const FAILURES: [FailureKind; 19] = [
+const FAILURES: [FailureKind; 20] = [
     FailureKind::InvalidTask,
     FailureKind::UnknownPackage,
     FailureKind::Unsatisfiable,
+    FailureKind::NoWheel,
     FailureKind::UnknownSystemPackage,
     FailureKind::Offline,
     FailureKind::DiskFull,
@@ -63,32 +66,11 @@ impl ToSchema for TaskBody {}
 
 impl PartialSchema for TaskBody {
     fn schema() -> RefOr<Schema> {
-        let text = |description: &str, example: &str| {
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .description(Some(description))
-                .default(Some("".into()))
-                .examples([example])
-        };
-        let code = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some(
-                "The program, as text; at most 1 MiB of UTF-8, without NUL characters.",
-            ))
-            .examples(["import numpy; print(numpy.__version__)"])
-            .pattern(Some(r"\S"))
-            .max_length(Some(MAX_CODE_BYTES));
-        let use_cache = ObjectBuilder::new()
-            .schema_type(Type::Boolean)
-            .description(Some(
-                "False makes the run bypass both caches and leave nothing in them.",
-            ))
-            .default(Some(true.into()));
         ObjectBuilder::new()
             .description(Some(
                 "A task. Only the program is required; an unknown field is refused.",
             ))
-            .property("pythonCode", code)
+            .property("pythonCode", code())
             .required("pythonCode")
             .property(
                 "dependencies",
@@ -119,12 +101,94 @@ impl PartialSchema for TaskBody {
                 "systemDependencies",
                 text("System tools, separated by commas.", "gcc,make"),
             )
-            .property("useCache", use_cache)
+            .property("useCache", use_cache())
+            .property("timeoutSeconds", timeout())
+            .property(
+                "env",
+                texts(
+                    "Environment variables of the program, by name: letters, digits and `_`. At most 256, of 64 KiB each and 256 KiB \
+                     together, with those of `secretEnv`. The runner sets PATH, HOME, TMPDIR, VIRTUAL_ENV and PYTHONHOME itself.",
+                ),
+            )
+            .property("secretEnv", secrets())
+            .property(
+                "stdin",
+                text("The program's standard input; at most 1 MiB.", "one line\n").max_length(Some(MAX_STDIN_BYTES)),
+            )
+            .property("args", arguments())
+            .property(
+                "labels",
+                texts("Pairs by which tasks are listed; keys and values have the form of Kubernetes' labels. At most 64.")
+                    .examples([json!({"team": "blue"})]),
+            )
             .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::<Schema>::FreeForm(
                 false,
             )))
             .into()
     }
+}
+
+fn text(description: &str, example: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+        .default(Some("".into()))
+        .examples([example])
+}
+
+fn code() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(
+            "The program, as text; at most 1 MiB of UTF-8, without NUL characters. Packages of a `# /// script` block (PEP 723) are installed too.",
+        ))
+        .examples(["import numpy; print(numpy.__version__)"])
+        .pattern(Some(r"\S"))
+        .max_length(Some(MAX_CODE_BYTES))
+}
+
+fn use_cache() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .description(Some(
+            "False makes the run bypass both caches and leave nothing in them.",
+        ))
+        .default(Some(true.into()))
+}
+
+fn timeout() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::Null]))
+        .description(Some(
+            "Seconds until the program is killed; at most the operator's limit, which is the default.",
+        ))
+        .minimum(Some(1))
+        .maximum(Some(MAX_TIMEOUT_SECONDS))
+}
+
+fn texts(description: &str) -> ObjectBuilder {
+    let value: Schema = ObjectBuilder::new().schema_type(Type::String).into();
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(description))
+        .additional_properties(Some(value))
+}
+
+fn secrets() -> ObjectBuilder {
+    let value: Schema = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .into();
+    texts("Likewise, but the values are never shown again: they are null in every answer. A submit needs them.")
+        .additional_properties(Some(value))
+}
+
+fn arguments() -> ArrayBuilder {
+    ArrayBuilder::new()
+        .description(Some(
+            "The program's arguments, `sys.argv[1:]`. At most 1024, of 64 KiB each and 256 KiB together.",
+        ))
+        .items(ObjectBuilder::new().schema_type(Type::String))
+        .max_items(Some(MAX_ARGS))
 }
 
 #[cfg(test)]
@@ -145,10 +209,16 @@ mod tests {
         assert!(validator.is_valid(&body(
             r#"{"pythonCode": "print(1)", "dependencies": "numpy", "requirementsFile": "", "systemDependencies": "gcc", "useCache": false}"#
         )));
+        assert!(validator.is_valid(&body(
+            r#"{"pythonCode": "1", "timeoutSeconds": 5, "env": {"A": "1"}, "secretEnv": {"B": null}, "stdin": "x",
+                "args": ["-v"], "labels": {"team": "blue"}}"#
+        )));
         for bad in [
             "{}",
             r#"{"pythonCode": " "}"#,
             r#"{"pythonCode": "1", "usecache": true}"#,
+            r#"{"pythonCode": "1", "env": {"A": 1}}"#,
+            r#"{"pythonCode": "1", "timeoutSeconds": 0}"#,
             "[]",
         ] {
             assert!(!validator.is_valid(&body(bad)), "{bad}");

@@ -23,7 +23,7 @@ pub struct TaskView {
     /// What a list shows of it: its state, times and result.
     #[serde(flatten)]
     pub summary: TaskSummary,
-    /// The task as submitted.
+    /// The task as submitted; the values of `secretEnv` are null.
     #[cfg_attr(feature = "openapi", schema(value_type = TaskBody))]
     #[serde(deserialize_with = "known_fields")]
     pub request: TaskSpec,
@@ -45,7 +45,7 @@ pub struct TaskView {
     /// The package versions that it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedView>,
-    /// The beginning of what it has printed so far.
+    /// What it has printed so far.
     pub output: OutputView,
     /// Warnings that did not fail the run.
     pub warnings: Vec<String>,
@@ -64,6 +64,9 @@ pub struct TaskSummary {
     pub id: TaskId,
     /// The task's state.
     pub state: StateName,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it was submitted, RFC 3339.
     #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub created_at: String,
@@ -115,14 +118,14 @@ pub struct ResolvedView {
     pub system: Vec<String>,
 }
 
-/// The beginning of what a task printed. Its log has all of it.
+/// What a task printed: of a long stream the beginning and the end, while it runs only the beginning. Its log has all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OutputView {
-    /// The beginning of standard output; bytes that are not UTF-8 are replaced.
+    /// Standard output, with a line for what is left out; bytes that are not UTF-8 are replaced.
     pub stdout: String,
-    /// The beginning of standard error.
+    /// Standard error, likewise.
     pub stderr: String,
     /// Bytes of standard output that are stored.
     pub stdout_bytes: u64,
@@ -216,6 +219,12 @@ const FIELDS: &[&str] = &[
     "pythonVersion",
     "systemDependencies",
     "useCache",
+    "timeoutSeconds",
+    "env",
+    "secretEnv",
+    "stdin",
+    "args",
+    "labels",
 ];
 
 /// Leaves out fields that a newer service may have added: the model refuses unknown ones, which is for submits.
@@ -296,14 +305,20 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_request_are_those_of_a_task() {
-        let spec = TaskSpec {
+        let mut spec = TaskSpec {
             dependencies: "a".to_owned(),
             requirements_file: "b".to_owned(),
             constraints: "d".to_owned(),
             python_version: "3.12".to_owned(),
             system_dependencies: "c".to_owned(),
+            timeout_seconds: Some(1),
+            stdin: "d".to_owned(),
+            args: vec![String::new()],
             ..TaskSpec::new("1")
         };
+        spec.env.insert("A".to_owned(), String::new());
+        spec.secret_env.insert("B", "");
+        spec.labels.insert("c".to_owned(), String::new());
         let json = serde_json::to_value(spec).unwrap();
         let mut named: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields = FIELDS.to_vec();

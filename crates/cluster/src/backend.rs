@@ -9,7 +9,9 @@ use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::protocol::{IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
-use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, failed};
+use hybrid_cache_tools::{
+    Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, TaskNetwork, failed,
+};
 
 use crate::connection::{self, ClusterConnection};
 use crate::options::{BackendKind, ClusterChoice};
@@ -66,10 +68,13 @@ impl Backend {
             return Ok(Backend::Local(LocalBackend::open(checkout, local, progress)?.into()));
         }
         let mut connection = ClusterConnection::open(checkout, cluster).await?;
+        let tasks = TaskNetwork::in_pods(&connection.config.network);
+        tasks.warnings.iter().for_each(|warning| progress.line(warning));
         if kind == BackendKind::Argo {
             connection.needs_argo().await?;
             connection.config = connection::with_argo(connection.config);
         }
+        connection.config.network.no_builds |= local.no_builds;
         if local.private_index {
             connection.config.network.index_scope = IndexScope::Private;
         }

@@ -8,7 +8,7 @@ use hybrid_cache_driver::trace;
 use hybrid_cache_image::task_image as image;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
-use hybrid_cache_tools::{Checkout, Error, Result, default_root, network_settings};
+use hybrid_cache_tools::{Checkout, Error, Result, TaskNetwork, default_root, network_settings};
 
 use crate::api::ClusterApi;
 use crate::facts::ClaimFacts;
@@ -146,6 +146,7 @@ pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
 
 /// Settings of the driver for an image and a network that are already known.
 pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
+    let tasks = TaskNetwork::in_pods(&network);
     KubeConfig {
         namespace: NAMESPACE.to_owned(),
         image,
@@ -164,7 +165,7 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         nix_claim_bytes: 0,
         ttl_s: TTL_S,
         start_s: START_S,
-        task_variables: Vec::new(),
+        task_variables: tasks.variables,
         argo: None,
     }
 }

@@ -72,13 +72,23 @@ pub struct SubmitOptions {
     pub first: bool,
     /// The caches to use.
     pub epoch: Epoch,
-    /// Bounds on the user's program.
+    /// Bounds on the user's program. A task may ask for less time.
     pub limits: Limits,
     /// Milliseconds that preparing may take, including waits for other preparations.
     pub prepare_ms: u64,
     /// The tenant who owns the task and its environments.
     #[serde(default)]
     pub tenant: Tenant,
+}
+
+impl SubmitOptions {
+    /// The same with the limits of this task.
+    pub(crate) fn for_task(&self, spec: &TaskSpec) -> SubmitOptions {
+        SubmitOptions {
+            limits: self.limits.for_task(spec),
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for SubmitOptions {

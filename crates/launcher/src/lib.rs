@@ -4,12 +4,19 @@
 //! built within a second.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Files at the root of a workspace that decide over every build. One that does not exist decides by its absence.
 pub const ROOT_FILES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"];
 /// Cargo's settings, below each folder from that of the command up to the root of the file system.
 pub const SETTINGS: [&str; 2] = [".cargo/config.toml", ".cargo/config"];
+
+/// The target folder of the programs that run in sandboxes and images, below the workspace's root. Their flags would rebuild
+/// everything in the usual one.
+pub const RUNNER_TARGET: &str = "target/runner";
+/// The `RUSTFLAGS` that make such a program independent of the image's C library.
+pub const STATIC_FLAGS: &str = "-C target-feature=+crt-static";
 
 /// Beginnings of the names of variables that cargo, rustc, a linker or a build script reads.
 const READ: [&str; 13] = [
@@ -29,6 +36,21 @@ const READ: [&str; 13] = [
 ];
 /// Variables that have such a name and change no build.
 const NOT_READ: [&str; 2] = ["RUST_BACKTRACE", "RUST_LOG"];
+
+/// Cargo's arguments that build such a program for `target` below `root`.
+pub fn release_build(root: &Path, target: &str, package: &str, program: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["build", "--quiet", "--release", "--locked"].map(Into::into).into();
+    arguments.extend(["--package", package, "--bin", program].map(Into::into));
+    // An explicit target keeps the flags away from build scripts and procedural macros.
+    arguments.extend(["--target", target, "--target-dir"].map(Into::into));
+    arguments.push(root.join(RUNNER_TARGET).into());
+    arguments
+}
+
+/// This machine's target, from what `rustc -vV` prints.
+pub fn host_target(version: &str) -> Option<&str> {
+    version.lines().find_map(|line| line.strip_prefix("host: "))
+}
 
 /// True for a variable that a build reads.
 pub fn is_read(name: &str) -> bool {

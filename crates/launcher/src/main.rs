@@ -11,14 +11,17 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 
-use hybrid_cache_launcher::is_about_program;
+use hybrid_cache_launcher::{STATIC_FLAGS, host_target, is_about_program, release_build};
 use paths::Paths;
 use record::Record;
 
 /// What a shell adds to the number of a signal that ended a program.
 const SIGNAL_CODE: i32 = 128;
+
+/// Commands that build the runner as well. The first time, both builds go on side by side: each alone leaves processors idle.
+const NEED_RUNNER: [&str; 5] = ["bench", "run", "serve", "test", "up"];
 
 /// How a build ended.
 enum Built {
@@ -60,19 +63,26 @@ fn build(paths: &Paths) -> io::Result<Built> {
         );
     }
     let record = Record::begin(paths)?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let needs_runner = env::args()
+        .nth(1)
+        .is_some_and(|command| NEED_RUNNER.contains(&command.as_str()));
+    let runner = if is_first && needs_runner {
+        begin_runner(paths)
+    } else {
+        None
+    };
     // The folder stays: cargo's configuration, and with it the target folder, depends on it.
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--package", "xtask", "--manifest-path"]);
     command.arg(paths.root.join("Cargo.toml"));
-    for name in variables_of_this_program() {
-        command.env_remove(name);
-    }
     // Progress belongs to the person, standard output to what the program prints.
-    let status = command.stdin(std::process::Stdio::null()).status()?;
+    let status = command.status()?;
     if status.success() {
         record.finish(paths)?;
         return Ok(Built::Yes);
+    }
+    if let Some(mut runner) = runner {
+        let _ = runner.kill();
     }
     eprintln!("error: cargo xtask does not build\nhint: cargo says why above");
     let code = status
@@ -80,6 +90,30 @@ fn build(paths: &Paths) -> io::Result<Built> {
         .or_else(|| status.signal().map(|signal| SIGNAL_CODE + signal));
     let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(Built::No(code.unwrap_or(1)))
+}
+
+/// Starts the runner's build. It needs no result: the program builds the runner itself, and finds what is finished.
+fn begin_runner(paths: &Paths) -> Option<Child> {
+    let version = Command::new("rustc").arg("-vV").output().ok()?;
+    let version = String::from_utf8(version.stdout).ok()?;
+    let mut command = cargo();
+    command.args(release_build(
+        &paths.root,
+        host_target(&version)?,
+        "hybrid-cache-runner",
+        "runner",
+    ));
+    command.current_dir(&paths.root).env("RUSTFLAGS", STATIC_FLAGS);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for name in variables_of_this_program() {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
 }
 
 /// What cargo told this program about itself; another program would take it for its own.

@@ -52,6 +52,11 @@ key_type! {
     SystemKey
 }
 
+key_type! {
+    /// Names a wheel that was built from a source distribution.
+    BuiltWheelKey
+}
+
 /// Hashes fields with their lengths in front, so that no two different lists of fields can meet in one key.
 struct FieldHasher(blake3::Hasher);
 
@@ -109,7 +114,7 @@ pub struct PythonRequest<'a> {
     pub options: &'a PythonOptions,
     /// Versions that packages must have if they are installed.
     pub constraints: &'a [Requirement],
-    /// `wheels`, as source builds are user code; `sources` for what may be built.
+    /// `wheels` if packages without a wheel are built in a sandbox of their own, `no-builds` if they are refused.
     pub builds: &'a str,
     /// Empty: a demanded version chooses the interpreter, and each of its fields is in the key.
     pub python: &'a str,
@@ -117,8 +122,10 @@ pub struct PythonRequest<'a> {
 
 /// uv's own default: a package comes from the first index that knows its name, so no other index can replace it.
 pub const INDEX_STRATEGY: &str = "first-index";
-/// Source builds run code of a package, so only wheels are installed.
+/// Only wheels are installed; what has none is built into one first.
 const BUILDS: &str = "wheels";
+/// What has no wheel is refused.
+const NO_BUILDS: &str = "no-builds";
 
 /// What a request without options has.
 static NO_OPTIONS: PythonOptions = PythonOptions {
@@ -152,7 +159,7 @@ impl<'a> PythonRequest<'a> {
             },
             options: &NO_OPTIONS,
             constraints: &[],
-            builds: BUILDS,
+            builds: if context.no_builds { NO_BUILDS } else { BUILDS },
             python: "",
         }
     }
@@ -194,6 +201,43 @@ impl RequestKey {
             hasher = hasher.field("requirement", requirement.as_str());
         }
         RequestKey(hasher.finish())
+    }
+}
+
+/// Everything that decides which wheel a build gives, as far as it is known before; the tenant is in the path.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltWheelSource<'a> {
+    /// The package's name in normal form.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// SHA-256 of the source distribution, hexadecimal.
+    pub source: &'a str,
+    /// Its build requirements as uv pins them, with hashes; empty if they cannot be pinned.
+    pub constraints: &'a str,
+    /// Key of the system packages; empty without.
+    pub system: &'a str,
+    /// The network of the sandbox that builds.
+    pub network: &'a str,
+    /// Identity of the package index, without credentials.
+    pub index: &'a str,
+    /// The interpreter.
+    pub interpreter: &'a Interpreter,
+}
+
+impl BuiltWheelKey {
+    /// The key of a wheel.
+    pub fn new(source: &BuiltWheelSource<'_>) -> BuiltWheelKey {
+        let hasher = FieldHasher::new("built-wheel")
+            .interpreter(source.interpreter)
+            .field("name", source.name)
+            .field("version", source.version)
+            .field("source", source.source)
+            .field("constraints", source.constraints)
+            .field("system", source.system)
+            .field("network", source.network)
+            .field("index", source.index);
+        BuiltWheelKey(hasher.finish())
     }
 }
 
@@ -245,12 +289,14 @@ mod tests {
                 platform: "linux-x86_64".into(),
                 libc: "glibc 2.36".into(),
                 binary_hash: "0".repeat(64),
+                start: String::new(),
             },
             index: "default".into(),
             system_source: "nixpkgs:1".into(),
             max_age_s: 1,
             tenant: Default::default(),
             index_scope: Default::default(),
+            no_builds: false,
         }
     }
 

@@ -4,15 +4,20 @@
 //! the service share definitions without depending on each other.
 
 pub mod budget;
+pub mod coding;
 pub mod contents;
+pub mod inline_metadata;
 pub mod key;
+pub mod labels;
 pub mod load;
 pub mod maintain;
 pub mod network;
 pub mod outcome;
 pub mod pod;
+pub mod program_input;
 pub mod protection;
 pub mod protocol;
+pub mod python_start;
 pub mod python_version;
 pub mod quantity;
 pub mod requirement;
@@ -22,8 +27,11 @@ pub mod shown;
 pub mod system;
 pub mod task;
 pub mod task_error;
+pub mod task_parts;
 pub mod tenant;
 pub mod timeline;
+pub mod trust;
+pub mod variables;
 
 pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};
 pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, Output, Resolved};
@@ -37,3 +45,4 @@ pub use task::{CachePolicy, Task, TaskSpec};
 pub use task_error::{TaskError, TaskErrors};
 pub use tenant::Tenant;
 pub use timeline::{Lane, Phase, Span, Temperature, Timeline};
+pub use variables::SecretEnv;

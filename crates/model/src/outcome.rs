@@ -87,8 +87,10 @@ pub enum FailureKind {
     InvalidTask,
     /// No Python package of that name or version exists on the index.
     UnknownPackage,
-    /// The requirements contradict each other, or no wheel fits this platform.
+    /// The requirements contradict each other.
     Unsatisfiable,
+    /// A package has no wheel for the interpreter, and it could not be built, or must not be.
+    NoWheel,
     /// The package source knows no system package of that name.
     UnknownSystemPackage,
     /// The package index or store could not be reached.
@@ -231,6 +233,46 @@ impl Resolved {
     }
 }
 
+/// The name of a signal of Linux, such as `SIGSEGV`. `None` if it has none: a real-time signal, or a number that is no signal.
+pub fn signal_name(signal: i32) -> Option<&'static str> {
+    // The numbers of x86_64 and aarch64 (signal(7)).
+    const NAMES: [&str; 31] = [
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    let index = usize::try_from(signal).ok()?.checked_sub(1)?;
+    NAMES.get(index).copied()
+}
+
 /// Everything known of a finished run, except the output itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -256,6 +298,26 @@ pub struct Outcome {
     /// nothing to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_kept: Option<Failure>,
+}
+
+impl Outcome {
+    /// The outcome of a task that was refused before anything started.
+    pub fn refused(failure: Failure) -> Outcome {
+        Outcome {
+            end: End::Failed { failure },
+            cache: CacheReport {
+                python: CacheStatus::NotAsked,
+                system: CacheStatus::NotAsked,
+            },
+            timeline: Timeline::default(),
+            runner_us: 0,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            resolved: Resolved::default(),
+            warnings: Vec::new(),
+            not_kept: None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -102,6 +102,9 @@ pub struct NetworkSettings {
     /// Who may share what comes from the package index.
     #[serde(default)]
     pub index_scope: IndexScope,
+    /// True if packages without a wheel must not be built.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_builds: bool,
 }
 
 /// How the task's container finds its environments.

@@ -38,7 +38,7 @@ protections! {
     InstalledCheck = "installed-check",
     /// Our own files are new inodes outside of the environment, never written through a package's hard link.
     OwnFiles = "own-files",
-    /// Only wheels are installed: preparing runs no code of a package.
+    /// Only wheels are installed: preparing runs no code of a package. What has no wheel is built elsewhere first.
     WheelsOnly = "wheels-only",
     /// User code has the caches and the system mounted read-only.
     ReadOnlyMounts = "read-only-mounts",

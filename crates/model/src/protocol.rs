@@ -38,6 +38,10 @@ pub struct Interpreter {
     pub libc: String,
     /// blake3 of the interpreter's binary, hexadecimal.
     pub binary_hash: String,
+    /// Its bytecode of [`SITECUSTOMIZE`](crate::python_start::SITECUSTOMIZE), in Base64. Empty if nobody asked it: tasks
+    /// start a millisecond later then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub start: String,
 }
 
 /// Where the two caches are, as the runner sees them.
@@ -69,6 +73,9 @@ pub struct EnvironmentContext {
     /// Who may share what comes from the package index.
     #[serde(default)]
     pub index_scope: IndexScope,
+    /// True if packages without a wheel must not be built.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_builds: bool,
 }
 
 /// Who may share downloads and bytecode of a package index.
@@ -86,8 +93,10 @@ pub enum IndexScope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Milliseconds until it is killed.
+    /// Milliseconds until it is told to end, with SIGTERM.
     pub time_ms: u64,
+    /// Milliseconds that it has to end once it is told, before it is killed. In a pod at most [`MAX_POD_GRACE_MS`].
+    pub grace_ms: u64,
     /// Bytes of standard output, and as many of standard error, that are passed on.
     pub output_bytes: u64,
     /// Processes and threads it may have at one time.
@@ -106,13 +115,29 @@ pub struct Limits {
     pub threads: u32,
 }
 
+/// Longest time in milliseconds that a program in a pod has to end; the pod's own grace period is longer, for the report.
+pub const MAX_POD_GRACE_MS: u64 = 5000;
+
 /// Open files that a process may have unless it raises its own soft limit: `select` cannot watch more.
 pub const SOFT_OPEN_FILES: u64 = 1024;
+
+impl Limits {
+    /// The limits of one task: these, or less if the task asks for less.
+    #[must_use]
+    pub fn for_task(&self, task: &TaskSpec) -> Limits {
+        let asked_ms = task.timeout_seconds.map(|seconds| seconds.saturating_mul(1000));
+        Limits {
+            time_ms: asked_ms.map_or(self.time_ms, |asked_ms| asked_ms.min(self.time_ms)),
+            ..self.clone()
+        }
+    }
+}
 
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             time_ms: 600_000,
+            grace_ms: 5000,
             output_bytes: 16 << 20,
             processes: 512,
             open_files: 65_536,
@@ -180,6 +205,9 @@ pub struct RunRequest {
     /// Variables that the user's program gets in addition to those that the runner sets.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
+    /// Files and folders that the program may read beside its environments and the basics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readable: Vec<String>,
 }
 
 /// What `runner run` says when it is done.
@@ -328,6 +356,54 @@ pub struct PrepareRequest {
     /// True asks what the task's environments are made of: [`PrepareEvent::Published`] has the answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
+    /// How packages without a wheel are built; absent if they must not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds: Option<BuildSettings>,
+}
+
+/// What a preparation must know of the sandbox that builds packages for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSettings {
+    /// Folder in which that sandbox leaves files, one folder for each order, as the preparation sees it.
+    pub folder: String,
+    /// Its network, such as `isolated`: part of the key of every wheel that is built in it.
+    pub network: String,
+}
+
+/// Work for the sandbox that runs code of packages: one Python program. It sees uv and the task's system packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildOrder {
+    /// Number of the order within its preparation, from 1; names the folder of its files.
+    pub number: u32,
+    /// The program. It leaves files in [`BUILD_OUT`] below the scratch folder.
+    pub code: String,
+    /// Store paths of the task's system packages.
+    pub system: Vec<String>,
+    /// Milliseconds until it is killed.
+    pub time_ms: u64,
+}
+
+/// Folder below the scratch folder in which a build's program leaves what it has made.
+pub const BUILD_OUT: &str = "work/out";
+
+/// How a build ended. Its files are in the folder of its order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildReport {
+    /// How its program ended.
+    #[serde(flatten)]
+    pub end: End,
+    /// Names of the files that it left.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+/// `runner build`: run one program in the sandbox that may run code of packages, and collect its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRequest {
+    /// The program with its bounds, as a task without Python packages.
+    pub run: RunRequest,
+    /// Folder for its files, which the program itself cannot reach.
+    pub out: String,
 }
 
 /// What `runner prepare` says, one JSON object a line.
@@ -340,6 +416,11 @@ pub enum PrepareEvent {
         phase: crate::timeline::Phase,
         /// In which lane.
         lane: crate::timeline::Lane,
+    },
+    /// A package without a wheel must be built: the answer is a [`BuildReport`], one line on standard input.
+    Build {
+        /// What to run.
+        order: BuildOrder,
     },
     /// Everything the task needs is there and verified; publishing goes on.
     Ready {

@@ -79,20 +79,24 @@ fn of_version(text: &str) -> Option<VersionSpecifiers> {
     VersionSpecifiers::from_str(&format!("=={text}{end}")).ok()
 }
 
-/// The index of the interpreter that a task gets, of those on offer with these full versions: the first one, which is the default, if it will do; otherwise the newest
-/// that will do.
+/// The index of the interpreter that a task gets, of those on offer with these full versions: the first one, which is the
+/// default, if it will do; otherwise the newest that will do. What the program itself requires decides among those that
+/// the task accepts; if none of them meets it, it is left to the check before the program starts.
 ///
 /// # Errors
-/// None will do; the hint names those on offer.
-pub fn choose(wanted: Option<&PythonVersion>, offered: &[&str]) -> Result<usize, TaskError> {
-    let Some(wanted) = wanted else { return Ok(0) };
-    let fits = |version: &&str| wanted.accepts(version);
-    if offered.first().is_some_and(fits) {
-        return Ok(0);
+/// The task accepts none; the hint names those on offer.
+pub fn choose(
+    wanted: Option<&PythonVersion>,
+    required: &VersionSpecifiers,
+    offered: &[&str],
+) -> Result<usize, TaskError> {
+    let accepted = |version: &str| wanted.is_none_or(|wanted| wanted.accepts(version));
+    let meets = |version: &str| Version::from_str(version).is_ok_and(|version| required.contains(&version));
+    if let Some(index) = best(offered, |version| accepted(version) && meets(version)) {
+        return Ok(index);
     }
-    let newest = offered.iter().enumerate().filter(|(_, one)| fits(one));
-    let newest = newest.max_by_key(|(_, one)| Version::from_str(one).ok());
-    newest.map(|(index, _)| index).ok_or_else(|| {
+    let Some(wanted) = wanted else { return Ok(0) };
+    best(offered, accepted).ok_or_else(|| {
         let hint = match offered {
             [only] => format!("only Python {only} is on offer here; leave the field out to use it"),
             [default, others @ ..] => format!("on offer are {default} (the default), {}", others.join(", ")),
@@ -107,6 +111,15 @@ pub fn choose(wanted: Option<&PythonVersion>, offered: &[&str]) -> Result<usize,
     })
 }
 
+fn best(offered: &[&str], fits: impl Fn(&str) -> bool) -> Option<usize> {
+    if offered.first().is_some_and(|default| fits(default)) {
+        return Some(0);
+    }
+    let fitting = offered.iter().enumerate().filter(|(_, one)| fits(one));
+    let newest = fitting.max_by_key(|(_, one)| Version::from_str(one).ok());
+    newest.map(|(index, _)| index)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,8 +127,26 @@ mod tests {
     fn chosen(text: &str) -> Result<String, String> {
         let offered = ["3.11.7", "3.9.18", "3.12.1", "3.13.0"];
         let wanted = PythonVersion::read(text).map_err(|error| error.to_string())?;
-        let index = choose(wanted.as_ref(), &offered).map_err(|error| error.to_string())?;
+        let any = VersionSpecifiers::empty();
+        let index = choose(wanted.as_ref(), &any, &offered).map_err(|error| error.to_string())?;
         Ok(offered[index].to_owned())
+    }
+
+    #[test]
+    fn what_the_program_requires_decides_among_those_that_the_task_accepts() {
+        let offered = ["3.11.7", "3.12.1", "3.13.0"];
+        for (asked, required, version) in [
+            ("", ">=3.10", "3.11.7"),
+            ("", ">=3.12", "3.13.0"),
+            (">=3.11", "<3.13,>=3.12", "3.12.1"),
+            // The check before the program starts tells of these.
+            ("", ">=3.14", "3.11.7"),
+            ("3.12", ">=3.13", "3.12.1"),
+        ] {
+            let wanted = PythonVersion::read(asked).unwrap();
+            let index = choose(wanted.as_ref(), &required.parse().unwrap(), &offered).unwrap();
+            assert_eq!(offered[index], version, "{asked:?} {required:?}");
+        }
     }
 
     #[test]

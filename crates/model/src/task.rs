@@ -1,11 +1,20 @@
 //! A task as the API accepts it, and the same task checked and in normal form.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use pep440_rs::VersionSpecifiers;
+
+use crate::coding;
+use crate::inline_metadata;
+use crate::labels;
+use crate::program_input;
 use crate::python_version::PythonVersion;
 use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
+use crate::variables::{self, SecretEnv};
 
 /// Largest accepted `pythonCode`, in bytes.
 pub const MAX_CODE_BYTES: usize = 1 << 20;
@@ -20,7 +29,7 @@ pub const MAX_SYSTEM_PACKAGES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
-    /// The program, as text.
+    /// The program, as text. Packages of a `# /// script` block (PEP 723) combine with `dependencies`.
     pub python_code: String,
     /// Python packages, separated by commas: `numpy,pandas>=2`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -40,6 +49,24 @@ pub struct TaskSpec {
     /// False makes the run bypass both caches and leave nothing behind.
     #[serde(default = "use_cache_by_default")]
     pub use_cache: bool,
+    /// Seconds until the program is killed, within the operator's limit; `None` leaves it at that limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// Environment variables of the program.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Environment variables whose values are never shown again.
+    #[serde(default, skip_serializing_if = "SecretEnv::is_empty")]
+    pub secret_env: SecretEnv,
+    /// The program's standard input; nothing if empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdin: String,
+    /// The program's arguments: `sys.argv[1:]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Pairs by which the service finds the task again; the program does not see them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 fn use_cache_by_default() -> bool {
@@ -60,7 +87,7 @@ pub enum CachePolicy {
 pub struct Task {
     /// The program.
     pub code: String,
-    /// Python requirements of both fields, normalised, sorted, without repeats.
+    /// Python requirements of both fields and of the program's own block, normalised, sorted, without repeats.
     pub requirements: Vec<Requirement>,
     /// Versions that packages must have if they are installed, normalised, sorted, without repeats; empty without
     /// requirements.
@@ -69,6 +96,8 @@ pub struct Task {
     pub options: PythonOptions,
     /// The Python versions that will do; `None`: the default interpreter.
     pub python: Option<PythonVersion>,
+    /// The Python versions that the program's own block accepts. Empty means any.
+    pub requires_python: VersionSpecifiers,
     /// System packages, aliases resolved, sorted, without repeats.
     pub system: Vec<SystemPackage>,
     /// Whether to use the caches.
@@ -86,6 +115,12 @@ impl TaskSpec {
             python_version: String::new(),
             system_dependencies: String::new(),
             use_cache: true,
+            timeout_seconds: None,
+            env: BTreeMap::new(),
+            secret_env: SecretEnv::default(),
+            stdin: String::new(),
+            args: Vec::new(),
+            labels: BTreeMap::new(),
         }
     }
 
@@ -95,12 +130,13 @@ impl TaskSpec {
     /// Everything in it that is not acceptable, with its line if the field has lines.
     pub fn check(&self) -> Result<Task, TaskErrors> {
         let mut faults = Faults::default();
-        faults.keep(check_code(&self.python_code).map_err(TaskErrors::from));
+        faults.keep(check_code(&self.python_code));
+        let inline = faults.keep(inline_metadata::read(&self.python_code));
         let PythonPackages {
             requirements,
             constraints,
             options,
-        } = self.check_python(&mut faults);
+        } = self.check_python(inline.requirements, &mut faults);
         let python = PythonVersion::read(&self.python_version).map_err(TaskErrors::from);
         let python = faults.keep(python);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
@@ -112,7 +148,10 @@ impl TaskSpec {
             MAX_SYSTEM_PACKAGES,
             "system packages",
         );
-        faults.keep(counted.map_err(TaskErrors::from));
+        faults.keep(counted);
+        faults.keep(program_input::check(&self.args, &self.stdin, self.timeout_seconds));
+        faults.keep(variables::check(&self.env, &self.secret_env));
+        faults.keep(labels::check(&self.labels));
         let cache = if self.use_cache {
             CachePolicy::Use
         } else {
@@ -124,14 +163,16 @@ impl TaskSpec {
             constraints,
             options,
             python,
+            requires_python: inline.requires_python,
             system,
             cache,
         })
     }
 
-    /// The Python packages of all fields.
-    fn check_python(&self, faults: &mut Faults) -> PythonPackages {
+    /// The Python packages of all fields and of the program's own block.
+    fn check_python(&self, of_program: Vec<Requirement>, faults: &mut Faults) -> PythonPackages {
         let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
+        requirements.extend(of_program);
         let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
         requirements.extend(file.requirements);
         let limits = faults.keep(requirement::parse_file("/constraints", &self.constraints));
@@ -143,7 +184,7 @@ impl TaskSpec {
             list.sort();
             list.dedup();
             let counted = limit(pointer, list.len(), MAX_REQUIREMENTS, what);
-            faults.keep(counted.map_err(TaskErrors::from));
+            faults.keep(counted);
         }
         if requirements.is_empty() {
             // Nothing is installed, so nothing is constrained.
@@ -166,14 +207,14 @@ struct PythonPackages {
     options: PythonOptions,
 }
 
-fn check_code(code: &str) -> Result<(), TaskError> {
+fn check_code(code: &str) -> Result<(), TaskErrors> {
     let refuse = |message: String, hint: &str| {
-        Err(TaskError {
+        Err(TaskErrors::from(TaskError {
             pointer: "/pythonCode",
             line: None,
             message,
             hint: Some(hint.to_owned()),
-        })
+        }))
     };
     if code.trim().is_empty() {
         return refuse(
@@ -194,20 +235,20 @@ fn check_code(code: &str) -> Result<(), TaskError> {
             "Python source cannot hold NUL characters",
         );
     }
-    Ok(())
+    Ok(coding::check(code)?)
 }
 
-fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskError> {
+fn limit(pointer: &'static str, count: usize, most: usize, what: &str) -> Result<(), TaskErrors> {
     if count <= most {
         return Ok(());
     }
     let message = format!("{count} {what}, at most {most} are accepted");
-    Err(TaskError {
+    Err(TaskErrors::from(TaskError {
         pointer,
         line: None,
         message,
         hint: None,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -242,6 +283,50 @@ mod tests {
         assert!(TaskSpec::new("#".repeat(MAX_CODE_BYTES)).check().is_ok());
         assert!(refused(TaskSpec::new("#".repeat(MAX_CODE_BYTES + 1))).contains("1048577 bytes"));
         assert!(refused(TaskSpec::new("a\0b")).contains("NUL character at byte 1"));
+    }
+
+    #[test]
+    fn packages_of_the_programs_own_block_combine_with_the_fields() {
+        let spec = TaskSpec {
+            dependencies: "numpy".into(),
+            ..TaskSpec::new("# /// script\n# dependencies = ['idna', 'NumPy']\n# ///\nimport idna")
+        };
+        let task = spec.check().unwrap();
+        let names: Vec<&str> = task.requirements.iter().map(Requirement::name).collect();
+        assert_eq!(names, ["idna", "numpy"]);
+    }
+
+    #[test]
+    fn fields_that_are_not_given_are_not_written() {
+        let json = serde_json::to_string(&TaskSpec::new("1")).unwrap();
+        assert_eq!(json, r#"{"pythonCode":"1","useCache":true}"#);
+    }
+
+    #[test]
+    fn what_a_program_gets_does_not_change_its_environment_and_all_faults_come_together() {
+        let mut spec = TaskSpec {
+            dependencies: "numpy".into(),
+            ..TaskSpec::new("1")
+        };
+        let plain = spec.check().unwrap();
+        spec.timeout_seconds = Some(5);
+        spec.env.insert("A".into(), "1".into());
+        spec.secret_env.insert("B", "hush");
+        spec.stdin = "x".into();
+        spec.args = vec!["-v".into()];
+        spec.labels.insert("team".into(), "blue".into());
+        assert_eq!(spec.check().unwrap(), plain);
+        let read: TaskSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(read, spec);
+        assert!(!format!("{spec:?}").contains("hush"));
+        spec.timeout_seconds = Some(0);
+        spec.env.insert("PATH".into(), String::new());
+        spec.labels.insert("a b".into(), String::new());
+        spec.dependencies = "--pre".into();
+        let told = refused(spec);
+        for field in ["/dependencies", "/timeoutSeconds", "/env", "/labels"] {
+            assert!(told.contains(field), "{told}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub enum Phase {
     PythonVenv,
     /// Resolving, downloading, unpacking and linking packages (`uv pip install`).
     PythonInstall,
+    /// Building packages that have no wheel, in a sandbox of their own.
+    PythonBuild,
     /// Comparing every installed file with its RECORD entry.
     PythonVerify,
     /// Compiling path-independent bytecode and linking what is known already.
@@ -93,7 +95,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase in the order in which a report lists them.
-    pub const ALL: [Phase; 20] = [
+    pub const ALL: [Phase; 21] = [
         Phase::Service,
         Phase::Queue,
         Phase::Submit,
@@ -104,6 +106,7 @@ impl Phase {
         Phase::LockWait,
         Phase::PythonVenv,
         Phase::PythonInstall,
+        Phase::PythonBuild,
         Phase::PythonVerify,
         Phase::PythonBytecode,
         Phase::PythonPublish,
@@ -129,6 +132,7 @@ impl Phase {
             Phase::LockWait => "lock wait",
             Phase::PythonVenv => "create venv",
             Phase::PythonInstall => "install packages",
+            Phase::PythonBuild => "build packages",
             Phase::PythonVerify => "verify packages",
             Phase::PythonBytecode => "bytecode",
             Phase::PythonPublish => "publish environment",

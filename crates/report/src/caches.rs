@@ -1,8 +1,9 @@
 //! What the caches hold and what was done to them, as text for a terminal.
 
 use comfy_table::{CellAlignment, Table, presets};
-use hybrid_cache_model::CacheStatus;
 use hybrid_cache_model::maintain::{EnvironmentUsage, GcReport, LayerUsage, UsageReport, VerifyReport};
+use hybrid_cache_model::outcome::signal_name;
+use hybrid_cache_model::{CacheStatus, End};
 use hybrid_cache_sizing::summary::VolumeSummary;
 
 use crate::units;
@@ -14,6 +15,20 @@ pub struct CacheText {
     pub results: Vec<String>,
     /// For standard error, a message each.
     pub messages: Vec<String>,
+}
+
+/// How a task ended.
+pub fn end(end: &End) -> String {
+    match end {
+        End::Exited { code } => format!("exit code {code}"),
+        End::Signaled { signal } => match signal_name(*signal) {
+            Some(name) => format!("killed by {name} (signal {signal})"),
+            None => format!("killed by signal {signal}"),
+        },
+        End::TimedOut { limit_ms } => format!("killed after its time limit of {limit_ms} ms"),
+        End::Cancelled => "cancelled".to_owned(),
+        End::Failed { failure } => format!("error: {failure}"),
+    }
 }
 
 /// What a cache did.

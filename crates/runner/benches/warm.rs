@@ -24,6 +24,7 @@ use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::protocol::{
     EnvironmentContext, Environments, Interpreter, Limits, PythonTools, RunRequest, Volumes,
 };
+use hybrid_cache_model::python_start::{COMPILE, SITECUSTOMIZE};
 use hybrid_cache_runner::python::Lookup;
 use python_support::Bench;
 
@@ -111,14 +112,23 @@ impl Warm {
             .output()
             .unwrap();
         let path = String::from_utf8(asked.stdout).unwrap().trim().to_owned();
+        let start = Command::new(&path)
+            .args(["-I", "-c", COMPILE, SITECUSTOMIZE])
+            .output()
+            .unwrap();
+        let tag = Command::new(&path)
+            .args(["-c", "import sys; print(sys.implementation.cache_tag)"])
+            .output()
+            .unwrap();
         let interpreter = Interpreter {
             path: path.clone(),
             implementation: "cpython".to_owned(),
             version: String::new(),
-            abi: String::new(),
+            abi: String::from_utf8(tag.stdout).unwrap().trim().to_owned(),
             platform: String::new(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::from_utf8(start.stdout).unwrap().trim().to_owned(),
         };
         let volumes = Volumes {
             python: "/none".to_owned(),
@@ -132,6 +142,7 @@ impl Warm {
             max_age_s: 0,
             tenant: Default::default(),
             index_scope: Default::default(),
+            no_builds: false,
         };
         let request = request(TaskSpec::new("pass"), context, &scratch);
         Warm {
@@ -163,7 +174,6 @@ impl Warm {
             "OMP_NUM_THREADS",
             "MKL_NUM_THREADS",
             "PYTHONNOUSERSITE",
-            "PYTHONUNBUFFERED",
             "PYTHONDONTWRITEBYTECODE",
         ] {
             command.env(name, "1");
@@ -209,6 +219,7 @@ fn request(task: TaskSpec, context: EnvironmentContext, scratch: &tempfile::Temp
         base_path: "/usr/bin:/bin".to_owned(),
         require_landlock: false,
         variables: Vec::new(),
+        readable: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It has no async runtime, because it is the first process of every task's sandbox and must start fast.
 
+pub mod builder;
 pub mod child;
 pub mod clock;
 pub mod ledger;

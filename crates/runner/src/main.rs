@@ -1,7 +1,7 @@
 //! The runner's command line: parses arguments and requests, calls the library, and sets the exit code.
 
 use std::io::{BufRead, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -12,24 +12,28 @@ use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::network::{HoldReport, HoldRequest};
 use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
 use hybrid_cache_model::protocol::{
-    EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
+    BuildOrder, BuildReport, BuildRequest, EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest,
+    RunReport, RunRequest,
 };
 use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_runner::builder;
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintenance::{self, MaintenanceCommand};
 use hybrid_cache_runner::network;
 use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
-use hybrid_cache_runner::run::{self, Destination};
+use hybrid_cache_runner::run::{self, Destination, FromDriver};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const USAGE: &str = "\
 usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     read a RunRequest from standard input; write the report back through the socket on
-                                    standard input, to descriptor N or to the file PATH
+                                    standard input, whose hang-up cancels the task, to descriptor N or to the file PATH
        runner prepare               read a PrepareRequest from standard input, write events to standard output; keep the
                                     environments leased until standard input is closed
+       runner build                 read a BuildRequest from standard input, run its program, collect its files; write the report
+                                    back through the socket on standard input
        runner usage | contents | gc | verify
                                     read a MaintainRequest from standard input, write a report to standard output
        runner pod-run | pod-prepare | pod-maintain
@@ -45,6 +49,8 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     keeps the user namespace
        runner version";
 
+/// How much longer than its own limit a build may take, sandbox and copies included.
+const BUILD_MARGIN: Duration = Duration::from_secs(120);
 /// Exit code for an invalid command line.
 const EXIT_USAGE: i32 = 2;
 /// A request holds at most a mebibyte of code, every byte of it escaped in JSON, and a few paths.
@@ -55,14 +61,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let code = match arguments.as_slice() {
-        ["run"] => run(Ok(Destination::StandardError), &recorder),
-        ["run", "--report-back"] => run(Destination::back(), &recorder),
+        ["run"] => run(Ok(Destination::StandardError), None, &recorder),
+        ["run", "--report-back"] => run(Destination::back(), Some(rustix::stdio::stdin()), &recorder),
         ["run", "--report-fd", number] => match number.parse() {
-            Ok(number) => run(Destination::descriptor(number), &recorder),
+            Ok(number) => run(Destination::descriptor(number), None, &recorder),
             Err(_) => usage(&format!("--report-fd wants a number, not `{number}`")),
         },
-        ["run", "--report-file", path] => run(Destination::file(Path::new(path)), &recorder),
+        ["run", "--report-file", path] => run(Destination::file(Path::new(path)), None, &recorder),
         ["prepare"] => prepare(&recorder),
+        ["build"] => build(&recorder),
         ["usage"] => maintain(MaintenanceCommand::Usage),
         ["contents"] => maintain(MaintenanceCommand::Contents),
         ["gc"] => maintain(MaintenanceCommand::Gc),
@@ -83,7 +90,11 @@ fn main() -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) -> i32 {
+fn run(
+    destination: Result<Destination, run::ReportError>,
+    socket: Option<BorrowedFd<'static>>,
+    recorder: &Recorder,
+) -> i32 {
     let destination = match destination {
         Ok(destination) => destination,
         Err(error) => return broken(&error.to_string()),
@@ -91,7 +102,7 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
     // If memory runs out, the kernel should end a sandbox rather than the service that started it.
     run::prefer_to_end_before_the_driver();
     let report = match read_run_request() {
-        Ok((request, memory_group)) => run::run(&request, memory_group, recorder),
+        Ok((request, memory_group)) => run::run(&request, FromDriver { memory_group, socket }, recorder),
         Err(failure) => run::failed(failure, recorder),
     };
     report_to(destination, report)
@@ -143,13 +154,47 @@ fn prepare(recorder: &Recorder) -> i32 {
         }
     };
     match read_request::<PrepareRequest>() {
-        Ok(request) => prepare::run_until_leased(&request, recorder, &emit, &until_input_closes),
+        Ok(request) => {
+            let build = |order: &BuildOrder| ask_driver(order, &emit);
+            prepare::run_until_leased(&request, recorder, &emit, &until_input_closes, Some(&build));
+        }
         Err(failure) => emit(&PrepareEvent::Failed {
             failure,
             timeline: recorder.timeline(),
         }),
     }
     told.into_inner()
+}
+
+/// Has the driver run a build, in a sandbox of its own, and waits for its report on standard input.
+fn ask_driver(order: &BuildOrder, emit: &dyn Fn(&PrepareEvent)) -> Result<BuildReport, Failure> {
+    emit(&PrepareEvent::Build { order: order.clone() });
+    let (sender, answered) = mpsc::channel();
+    std::thread::spawn(move || sender.send(read_request::<BuildReport>()));
+    let limit = Duration::from_millis(order.time_ms) + BUILD_MARGIN;
+    answered.recv_timeout(limit).unwrap_or_else(|_| {
+        let message = format!("the driver did not report a build within {} s", limit.as_secs());
+        Err(Failure::new(FailureKind::Deadline, message))
+    })
+}
+
+/// Runs one program that may run code of packages, and reports back over the socket on standard input.
+fn build(recorder: &Recorder) -> i32 {
+    let destination = match Destination::back() {
+        Ok(destination) => destination,
+        Err(error) => return broken(&error.to_string()),
+    };
+    run::prefer_to_end_before_the_driver();
+    let (first, memory_group) = run::take_descriptor(rustix::stdio::stdin());
+    let socket = Some(rustix::stdio::stdin());
+    let report = match read_request_after::<BuildRequest>(first) {
+        Ok(request) => builder::build(&request, FromDriver { memory_group, socket }, recorder),
+        Err(failure) => builder::failed(failure),
+    };
+    match destination.write_whole(&report) {
+        Ok(()) => EXIT_REPORTED,
+        Err(error) => broken(&error.to_string()),
+    }
 }
 
 /// Waits until the driver closes standard input, which means that the task has its leases, or until `limit` has passed.

@@ -60,6 +60,40 @@ fn problems(bench: &Bench) -> Vec<String> {
         .collect()
 }
 
+/// uv's notes about packages that came from a folder.
+fn notes(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir() && !path.is_symlink());
+    let mut found: Vec<_> = files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "rev"))
+        .collect();
+    found.extend(folders.iter().flat_map(|folder| notes(folder)));
+    found
+}
+
+#[test]
+fn notes_of_uv_that_a_power_cut_left_unfinished_do_not_fail_a_build() {
+    let Some(bench) = bench() else { return };
+    for (kept, name) in [(0, "hcthree"), (7, "hcfour")] {
+        let notes = notes(&bench.volume().uv_cache());
+        assert!(!notes.is_empty());
+        for note in notes {
+            std::fs::File::options()
+                .write(true)
+                .open(note)
+                .unwrap()
+                .set_len(kept)
+                .unwrap();
+        }
+        Wheel::new(name, "1.0")
+            .file(&format!("{name}/__init__.py"), "x = 1\n")
+            .write(&bench.wheels());
+        let prepared = bench.prepare(&format!("hcone,{name}"));
+        assert_eq!(prepared.warnings(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_flipped_bit_is_named_and_repaired_in_every_environment_and_in_uvs_cache() {
     let Some(bench) = bench() else { return };

@@ -162,9 +162,18 @@ fn another_index_is_refused_and_the_one_in_use_is_not() {
         "{failure}"
     );
     let own = ("UV_DEFAULT_INDEX".to_owned(), "https://index.invalid/simple".to_owned());
+    bench.tools.variables.retain(|(name, _)| name != "UV_NO_INDEX");
     bench.tools.variables.push(own);
     // It is asked then, which fails in another way.
     assert_ne!(prepare(&request(&bench, file)).failure().kind, FailureKind::InvalidTask);
+}
+
+#[test]
+fn without_an_index_only_the_named_folders_are_used() {
+    let Some(bench) = bench() else { return };
+    // uv 0.13.9 does not read UV_NO_INDEX itself: without the option it would ask the public index for this name.
+    let failure = prepare(&request(&bench, "six\n")).failure().clone();
+    assert_eq!(failure.kind, FailureKind::UnknownPackage, "{failure}");
 }
 
 /// How a line fares with uv and with us.

@@ -218,7 +218,7 @@ fn contradictions_unknown_names_and_missing_wheels_are_reported_in_uvs_words() {
             FailureKind::Unsatisfiable,
             "there is no version of idna==99.99",
         ),
-        ("pycairo==1.20.0", FailureKind::Unsatisfiable, "no usable wheels"),
+        ("pycairo==1.20.0", FailureKind::NoWheel, "no usable wheels"),
     ] {
         let told = bench.prepare(dependencies);
         let failure = told.failure();

@@ -58,6 +58,25 @@ fn as_first_process_everything_ends_with_the_program() {
 }
 
 #[test]
+fn a_program_that_is_out_of_time_ends_with_all_that_it_started_in_a_time_of_grace() {
+    let code = "\
+import subprocess, time
+told = subprocess.Popen(['sh', '-c', 'trap \"echo told; exit 0\" TERM; echo begun; sleep 1000 & wait'], start_new_session=True)
+try: time.sleep(1000)
+finally: print('waited', told.wait())
+";
+    let case = || Case::new(code).limits(|limits| limits.time_ms = 2000);
+    let check = |ran: &Ran| {
+        assert_eq!(*ran.end(), End::TimedOut { limit_ms: 2000 }, "{}", ran.stderr);
+        assert_eq!(ran.text(), "begun\ntold\nwaited 0", "{}", ran.stderr);
+    };
+    check(&case().run());
+    if let Some(case) = case().first_in_namespace() {
+        check(&case.run());
+    }
+}
+
+#[test]
 fn a_program_cannot_pass_its_own_end_off_as_a_cancellation() {
     let code = "import os, time\nassert os.getppid() == 1\nfor s in (15, 2, 1, 9):\n    try: os.kill(1, s)\n    except PermissionError: pass\ntime.sleep(0.3)\nraise SystemExit(5)";
     let Some(case) = Case::new(code).first_in_namespace() else {
@@ -207,4 +226,11 @@ fn a_program_opens_only_what_it_needs() {
     }
     let refused = "PermissionError ".repeat(4);
     assert_eq!(ran.text(), format!("{refused}opened opened"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_program_under_another_user_opens_its_standard_streams_by_their_names() {
+    let code = "for name, text in (('stdout', 'one'), ('stderr', 'two')):\n    open(f'/dev/{name}', 'w').write(text)";
+    let Some(ran) = run_as_nobody(code) else { return };
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("one", "two"));
 }

@@ -31,6 +31,39 @@ fn a_gigabyte_is_cut_at_the_limit_in_constant_memory() {
 }
 
 #[test]
+fn of_too_much_output_the_traceback_at_its_end_stays() {
+    let code =
+        "import sys\nprint('first', file=sys.stderr)\nfor _ in range(24): sys.stderr.write('x' * (1 << 20))\n1 / 0";
+    let ran = Case::new(code).run();
+    assert_eq!(*ran.end(), End::Exited { code: 1 });
+    assert_eq!(ran.stderr.len(), 16 << 20);
+    assert!(ran.stderr.starts_with("first\nxxx"));
+    assert!(
+        ran.stderr.ends_with("ZeroDivisionError: division by zero\n"),
+        "{}",
+        &ran.stderr[ran.stderr.len() - 200..]
+    );
+    let left_out = ran
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("[the middle of 2516"))
+        .count();
+    assert_eq!(left_out, 1);
+    assert!(ran.warnings().contains("standard error was cut"), "{}", ran.warnings());
+}
+
+#[test]
+fn the_end_of_the_output_of_a_killed_program_stays() {
+    let code = "import sys, time\nsys.stdout.write('x' * (1 << 20))\nprint('last')\ntime.sleep(1000)";
+    let ran = Case::new(code)
+        .limits(|limits| (limits.output_bytes, limits.time_ms, limits.grace_ms) = (64 << 10, 2000, 0))
+        .run();
+    assert_eq!(*ran.end(), End::TimedOut { limit_ms: 2000 });
+    assert_eq!(ran.stdout.len(), 64 << 10);
+    assert!(ran.text().ends_with("xlast"), "{}", ran.stderr);
+}
+
+#[test]
 fn bytes_that_are_not_text_pass_through() {
     let ran = Case::new("import sys; sys.stdout.buffer.write(bytes(range(256)))").run();
     assert_eq!(ran.stdout, (0..=255).collect::<Vec<u8>>());
@@ -48,6 +81,67 @@ fn output_arrives_while_the_program_runs() {
     );
     assert_eq!(&first, b"first\n");
     assert_eq!(running.finish().text(), "last");
+}
+
+/// What four processes print at the same time to one pipe.
+const FOUR_PRINT: &str = "\
+import os, sys
+for name in range(4):
+    if os.fork() == 0:
+        for line in range(3000): print(f'process {name} line {line} end')
+        sys.exit()
+for _ in range(4): os.wait()
+";
+
+/// Lines that are not as one process wrote them.
+fn torn(output: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(output);
+    let is_whole = |line: &&str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        matches!(words[..], ["process", _, "line", number, "end"] if number.parse::<u32>().is_ok())
+    };
+    text.lines().count() - text.lines().filter(is_whole).count()
+}
+
+#[test]
+fn lines_of_several_processes_are_torn_no_more_often_than_outside() {
+    let ran = Case::new(FOUR_PRINT).run();
+    let outside = std::process::Command::new(run_harness::interpreter())
+        .args(["-c", FOUR_PRINT])
+        .env_remove("PYTHONUNBUFFERED")
+        .output()
+        .unwrap();
+    assert_eq!(ran.text().lines().count(), 12_000, "{}", ran.stderr);
+    let (inside, outside) = (torn(&ran.stdout), torn(&outside.stdout));
+    assert!(inside <= outside, "{inside} lines are torn, {outside} outside");
+    // The same of programs that the task starts.
+    let code = format!("import subprocess, sys\nsubprocess.run([sys.executable, '-c', {FOUR_PRINT:?}], check=True)");
+    let ran = Case::new(&code).run();
+    assert_eq!(ran.text().lines().count(), 12_000, "{}", ran.stderr);
+    assert!(
+        torn(&ran.stdout) <= outside,
+        "{} lines of a child are torn",
+        torn(&ran.stdout)
+    );
+}
+
+#[test]
+fn lines_of_a_child_arrive_while_it_runs_and_stay_if_it_is_killed() {
+    let child =
+        "import os, sys, time; print('first'); print('error', file=sys.stderr); time.sleep(3); os.kill(os.getpid(), 9)";
+    let case = Case::new(&format!(
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child:?}])\nprint('last')"
+    ));
+    let mut running = case.start();
+    let mut first = [0; 6];
+    running.child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert!(
+        running.child.try_wait().unwrap().is_none(),
+        "the child is still running"
+    );
+    assert_eq!(&first, b"first\n");
+    let ran = running.finish();
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("last", "error\n"));
 }
 
 #[test]

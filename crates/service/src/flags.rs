@@ -28,7 +28,8 @@ usage: hybrid-cache-service --driver-config FILE [flag]...    serve tasks that r
   --retain-size SIZE     keep at most SIZE of output and database, such as 20GiB [default: a tenth of the volume]
   --retain-saved HOURS   delete tasks that no client has run after HOURS [default: 24]
   --trace-size SIZE      record at most SIZE of requests for `cargo xtask size`; 0 records none [default: 64MiB]
-  --timeout SECONDS      kill a task's program after SECONDS [default: 600]
+  --output-size SIZE     keep at most SIZE of a task's standard output, and of its standard error [default: 16MiB]
+  --timeout SECONDS      end a task's program after SECONDS, with SIGTERM and 5 s later SIGKILL [default: 600]
   --grace SECONDS        give tasks that end with this process SECONDS at shutdown [default: 10]; tasks on a cluster go on";
 
 /// What to do.
@@ -95,6 +96,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
             Arg::Long("retain-size") => settings.retain_bytes = Some(parse_size(&parser.value()?.string()?)?),
             Arg::Long("retain-saved") => settings.retain_saved_hours = number(&mut parser, 1, 876_000)?,
             Arg::Long("trace-size") => serve.trace_bytes = parse_size(&parser.value()?.string()?)?,
+            Arg::Long("output-size") => settings.output_bytes = parse_size(&parser.value()?.string()?)?,
             Arg::Long("timeout") => settings.timeout_s = number(&mut parser, 1, 604_800)?,
             Arg::Long("grace") => serve.grace = Duration::from_secs(number(&mut parser, 0, 3600)?),
             _ => return Err(argument.unexpected()),
@@ -125,13 +127,15 @@ mod tests {
     fn every_documented_flag_is_accepted() {
         let line = "--driver-config /d --kubeconfig /k --listen 0.0.0.0:80 --token-file /t --host a --host b \
                     --data-dir /x --max-running 1 --max-queued 2 --retain-days 3 --retain-tasks 4 --retain-size 1GiB \
-                    --retain-saved 6 --trace-size 2MiB --timeout 5 --grace 0";
+                    --retain-saved 6 --trace-size 2MiB --output-size 3MiB --timeout 5 \
+                    --grace 0";
         let Command::Serve(serve) = parsed(line).unwrap() else {
             panic!("it serves");
         };
         assert_eq!(serve.reach, Reach::Kubeconfig("/k".into()));
         assert_eq!(serve.names, ["a", "b"]);
         assert_eq!((serve.settings.running, serve.settings.timeout_s), (1, 5));
+        assert_eq!(serve.settings.output_bytes, 3 << 20);
         assert_eq!(
             (serve.settings.retain_bytes, serve.trace_bytes),
             (Some(1 << 30), 2 << 20)

@@ -2,7 +2,8 @@
 
 use crate::environment;
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use hybrid_cache_model::trust;
+use std::path::PathBuf;
 
 /// Where distributions keep them: Debian, Fedora, openSUSE, Alpine and macOS.
 const USUAL: [&str; 4] = [
@@ -11,52 +12,50 @@ const USUAL: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+/// The variables of requests and curl that name a further file, or a folder.
+pub const OTHERS: [&str; 2] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 /// The most that a ConfigMap holds.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The file that `SSL_CERT_FILE` names, else the distribution's own.
+/// The file of the distribution itself; `None` if no usual place has one.
+pub fn usual() -> Option<PathBuf> {
+    USUAL.iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+/// The file that `SSL_CERT_FILE` names, else the distribution's own, with those that requests and curl are told of.
 ///
 /// # Errors
 /// There is none, or it holds no certificate.
 pub fn bundle() -> Result<String> {
-    let named = environment::raw("SSL_CERT_FILE").map(PathBuf::from);
-    let usual = USUAL.iter().map(PathBuf::from).find(|path| path.is_file());
-    let path = named.or(usual).ok_or_else(|| {
+    let first = environment::raw("SSL_CERT_FILE").map(PathBuf::from).or_else(usual);
+    let mut paths = vec![first.ok_or_else(|| {
         Error::prerequisite(
             "no file with trusted certificates was found on this machine\nhint: install ca-certificates, or name the \
              file in SSL_CERT_FILE",
         )
-    })?;
-    read(&path)
+    })?];
+    let others = OTHERS.into_iter().filter_map(environment::raw).map(PathBuf::from);
+    paths.extend(others.filter(|path| path.is_file()));
+    read(&paths)
 }
 
-fn read(path: &Path) -> Result<String> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| Error::prerequisite(format!("{name}: {error}")))?;
-    let bundle = certificates_alone(&text);
+fn read(paths: &[PathBuf]) -> Result<String> {
+    let mut texts = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path);
+        texts.push(text.map_err(|error| Error::prerequisite(format!("{}: {error}", path.display())))?);
+    }
+    let bundle = trust::bundle(texts.iter().map(String::as_str));
     if bundle.is_empty() || bundle.len() >= MAX_BYTES {
+        let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         return Err(Error::prerequisite(format!(
-            "{name}: {} bytes of certificates; a ConfigMap takes between one certificate and {MAX_BYTES} bytes\nhint: \
+            "{}: {} bytes of certificates; a ConfigMap takes between one certificate and {MAX_BYTES} bytes\nhint: \
              name another file in SSL_CERT_FILE",
+            names.join(", "),
             bundle.len()
         )));
     }
     Ok(bundle)
-}
-
-/// Without the comments between the certificates, which make a file of some distributions twice as long.
-fn certificates_alone(text: &str) -> String {
-    let mut inside = false;
-    let mut bundle = String::new();
-    for line in text.lines().map(str::trim_end) {
-        inside |= line.starts_with("-----BEGIN ") && line.contains("CERTIFICATE");
-        if inside {
-            bundle.push_str(line);
-            bundle.push('\n');
-        }
-        inside &= !line.starts_with("-----END ");
-    }
-    bundle
 }
 
 #[cfg(test)]
@@ -64,17 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_certificates_are_passed_on() {
-        let one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let key = "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END PRIVATE KEY-----\n";
-        let text = format!("# a comment\n{one}{key}Name: x\n{one}");
-        assert_eq!(certificates_alone(&text), format!("{one}{one}"));
-    }
-
-    #[test]
     fn a_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = read(file.path()).unwrap_err();
+        let error = read(&[file.path().to_owned()]).unwrap_err();
         assert_eq!(error.class(), crate::error::ErrorClass::Prerequisite);
     }
 }

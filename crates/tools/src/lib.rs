@@ -30,7 +30,7 @@ mod random;
 pub mod requirements_file;
 mod saved_source;
 mod sources;
-pub mod task_file;
+mod task_network;
 pub mod test_watch;
 #[cfg(test)]
 mod tests;
@@ -48,5 +48,6 @@ pub use progress::{Progress, Silent, Steps};
 pub use provision::{network, provision};
 pub use python::PythonInterpreter;
 pub use random::random_token;
+pub use task_network::{TaskNetwork, leads_to_loopback};
 pub use tool::{NixProvider, NixTool, Origin, PackageSource, ProviderChoice, SourceChoice, Tool, ToolChoice, Tools};
 pub use tool_error::ToolError;

@@ -17,6 +17,7 @@ use crate::programs::Built;
 use crate::progress::Progress;
 use crate::provision::provision;
 use crate::python::PythonInterpreter;
+use crate::task_network::TaskNetwork;
 use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
 use crate::{environment, facts, failed, machine_facts, programs, saved_source};
 
@@ -31,6 +32,8 @@ pub struct MachineOptions {
     pub network: Network,
     /// Keep what comes from the package index to the tenant, whatever its address says.
     pub private_index: bool,
+    /// Refuse packages without a wheel instead of building them.
+    pub no_builds: bool,
     /// Most bytes of recorded requests; 0 if none are to be recorded.
     pub trace_bytes: u64,
     /// Bounds on each task.
@@ -108,12 +111,14 @@ impl FoundTools {
             tool_folders: tool_folders(checkout, tools),
             max_age_s: DEFAULT_MAX_AGE_S,
             task_variables: Vec::new(),
+            certificates: Vec::new(),
             network: Network::Isolated,
             pasta: tools.pasta.as_ref().map(|pasta| pasta.command.clone()),
             network_idle_s: DEFAULT_NETWORK_IDLE_S,
             budget_bytes: 0,
             budget_inodes: 0,
             trace_bytes: 0,
+            no_builds: false,
         };
         Ok(FoundTools {
             config,
@@ -141,13 +146,19 @@ impl FoundTools {
             None if options.choice == ToolChoice::default() => saved_source::recall(&root),
             None => None,
         };
+        let reaches_loopback = options.network == Network::Shared;
+        let tasks = TaskNetwork::on_machine(&self.config.python_tools.variables, reaches_loopback);
+        tasks.warnings.iter().for_each(|warning| progress.line(warning));
         let config = LocalConfig {
             root,
+            task_variables: tasks.variables,
+            certificates: tasks.certificates,
             runner: runner.program,
             index_scope: index_scope(self.is_index_private || options.private_index),
             system,
             network: options.network,
             trace_bytes: options.trace_bytes,
+            no_builds: options.no_builds,
             ..self.config
         };
         let mut notes = runner.notes;
@@ -264,6 +275,7 @@ fn interpreter(found: &PythonInterpreter) -> Interpreter {
         platform: found.platform.clone(),
         libc: found.libc.clone(),
         binary_hash: found.blake3.clone(),
+        start: found.start.clone(),
     }
 }
 

@@ -75,6 +75,7 @@ fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSetting
         system_variables,
         mirrors: mirror.into_iter().collect(),
         index_scope: index_scope(index.is_private),
+        no_builds: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use hybrid_cache_launcher::{RUNNER_TARGET, STATIC_FLAGS, host_target, release_build};
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
@@ -121,29 +122,11 @@ fn program(checkout: &Checkout, package: &str, name: &str) -> Result<Built> {
         .quiet()
         .read()
         .context("asking rustc for its target")?;
-    let target = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc -vV names no host")?;
-    let folder = checkout.path("target/runner");
+    let target = host_target(&version).context("rustc -vV names no host")?;
     let cargo = environment::raw("CARGO").unwrap_or_else(|| "cargo".into());
-    // An explicit target keeps the flag away from build scripts and procedural macros.
-    let build = || {
-        cmd!(
-            shell,
-            "{cargo} build --quiet --release --locked --package {package} --bin {name}"
-        )
-        .arg("--target")
-        .arg(target)
-        .arg("--target-dir")
-        .arg(&folder)
-    };
+    let build = || cmd!(shell, "{cargo}").args(release_build(checkout.root(), target, package, name));
     let mut notes = Vec::new();
-    let linked = build()
-        .quiet()
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .ignore_stderr()
-        .run();
+    let linked = build().quiet().env("RUSTFLAGS", STATIC_FLAGS).ignore_stderr().run();
     if linked.is_err() {
         build()
             .quiet()
@@ -154,7 +137,7 @@ fn program(checkout: &Checkout, package: &str, name: &str) -> Result<Built> {
             "the {name} is linked dynamically: this machine has no static C library"
         ));
     }
-    let program = folder.join(target).join("release").join(name);
+    let program = checkout.path(RUNNER_TARGET).join(target).join("release").join(name);
     if !program.is_file() {
         return Err(failed!("cargo built no {}", program.display()));
     }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use hybrid_cache_model::python_start::{COMPILE, SITECUSTOMIZE};
 use serde::{Deserialize, Serialize};
 
 use crate::environment;
@@ -37,6 +38,9 @@ pub struct PythonInterpreter {
     /// Digest of the executable's bytes.
     #[serde(default)]
     pub blake3: String,
+    /// Its bytecode of what tasks run at their start, in Base64.
+    #[serde(default)]
+    pub start: String,
 }
 
 const PROBE: &str = "
@@ -77,7 +81,7 @@ pub fn find() -> Result<PythonInterpreter, ToolError> {
             found.implementation, found.version
         )));
     }
-    found.blake3 = digest(&found.path)?;
+    found.complete()?;
     Ok(found)
 }
 
@@ -104,8 +108,8 @@ fn select(default: &PythonInterpreter, mut found: Vec<PythonInterpreter>) -> Vec
 fn ask(program: &Path) -> Option<PythonInterpreter> {
     let text = process::output(Command::new(program).args(["-I", "-c", PROBE]), Duration::from_secs(20)).ok()?;
     let mut found: PythonInterpreter = serde_json::from_str(&text).ok()?;
-    found.blake3 = digest(&found.path).ok()?;
-    Some(found)
+    // What will not do need not compile anything.
+    (found.will_do() && found.complete().is_ok()).then_some(found)
 }
 
 /// Real files that may be interpreters, each once.
@@ -162,6 +166,17 @@ impl PythonInterpreter {
         (number(0), number(1))
     }
 
+    /// Adds what it does not say of itself.
+    fn complete(&mut self) -> Result<(), ToolError> {
+        self.blake3 = digest(&self.path)?;
+        let mut compile = Command::new(&self.path);
+        compile.args(["-I", "-c", COMPILE, SITECUSTOMIZE]);
+        self.start = process::output(&mut compile, Duration::from_secs(20))?
+            .trim()
+            .to_owned();
+        Ok(())
+    }
+
     /// True if tasks are supported on it.
     fn will_do(&self) -> bool {
         self.implementation == "cpython" && self.minor() >= OLDEST
@@ -188,6 +203,7 @@ mod tests {
             platform: "linux-x86_64".to_owned(),
             libc: String::new(),
             blake3: String::new(),
+            start: String::new(),
         }
     }
 

@@ -7,18 +7,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::requirement::{self, Include, IncludeKind, MAX_TEXT_BYTES};
-use hybrid_cache_model::{End, Outcome, TaskSpec};
+use hybrid_cache_model::{End, Outcome};
 
 use crate::{Error, Result};
 
 /// Most files that one file brings in.
 const MAX_FILES: usize = 64;
 
-/// Sets a task's requirements and constraints to the texts of the files and of those that they name.
+/// Reads requirements and constraints from the files and from those that they name.
 ///
 /// # Errors
-/// See [`read`].
-pub fn fill(spec: &mut TaskSpec, requirements: Option<&Path>, constraints: &[PathBuf]) -> Result<()> {
+/// A file cannot be read, lies outside the first one's folder, or has lines that a task may not have; all of them together
+/// are larger than a task may send.
+pub fn read_all(requirements: Option<&Path>, constraints: &[PathBuf]) -> Result<Texts> {
     let mut texts = Texts::default();
     if let Some(file) = requirements {
         read(file, IncludeKind::Requirements, &mut texts)?;
@@ -26,9 +27,7 @@ pub fn fill(spec: &mut TaskSpec, requirements: Option<&Path>, constraints: &[Pat
     for file in constraints {
         read(file, IncludeKind::Constraints, &mut texts)?;
     }
-    spec.requirements_file = texts.requirements;
-    spec.constraints = texts.constraints;
-    Ok(())
+    Ok(texts)
 }
 
 /// Writes a task's Python packages to a requirements file with hashes, which can be submitted again.
@@ -49,19 +48,17 @@ pub fn write_lock(file: &Path, outcome: &Outcome) -> Result<()> {
     std::fs::write(file, lock).map_err(|error| Error::input(format!("{}: {error}", file.display())))
 }
 
-/// What was read so far.
+/// The texts of files.
 #[derive(Debug, Default)]
-struct Texts {
-    requirements: String,
-    constraints: String,
+pub struct Texts {
+    /// As one requirements file.
+    pub requirements: String,
+    /// As one constraints file.
+    pub constraints: String,
 }
 
 /// Adds the text of a file and of those that it names, as one requirements file and one constraints file. UTF-8 and
 /// UTF-16 are read.
-///
-/// # Errors
-/// A file cannot be read, lies outside the first one's folder, or has lines that a task may not have; all of them together
-/// are larger than a task may send.
 fn read(file: &Path, kind: IncludeKind, texts: &mut Texts) -> Result<()> {
     let text = decoded(file)?;
     // A pipe has no real path, and names no other file.
@@ -258,16 +255,15 @@ mod tests {
             let file = requirement::parse_file("/r", text).unwrap();
             file.requirements.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let mut spec = TaskSpec::new("1");
         let own = [folder.path().join("own.txt")];
-        fill(&mut spec, Some(&folder.path().join("r.txt")), &own).unwrap();
-        assert_eq!(names(&spec.requirements_file), ["six", "idna"]);
-        assert_eq!(names(&spec.constraints), ["six<2", "idna", "idna<4"]);
+        let texts = read_all(Some(&folder.path().join("r.txt")), &own).unwrap();
+        assert_eq!(names(&texts.requirements), ["six", "idna"]);
+        assert_eq!(names(&texts.constraints), ["six<2", "idna", "idna<4"]);
         write("c.txt", "six<2\n\n-e .\n");
         let told = told(&folder.path().join("r.txt"));
         assert!(told.contains("c.txt: /constraints line 3: `-e` is an option"), "{told}");
         write("own.txt", "-c ../other.txt\n");
-        let told = fill(&mut spec, None, &own).unwrap_err().to_string();
+        let told = read_all(None, &own).unwrap_err().to_string();
         assert!(told.contains("own.txt line 1: `../other.txt` "), "{told}");
     }
 

@@ -54,6 +54,7 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
         network: _,
         no_network: _,
         private_index,
+        no_builds,
         no_trace: _,
         bounds,
     } = &flags.local;
@@ -87,9 +88,13 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
             None => say("--name", flags.cluster.name.clone().into()),
         }
     }
-    if *private_index {
-        words.push("--private-index".into());
-    }
+    let switches = [(private_index, "--private-index"), (no_builds, "--no-builds")];
+    words.extend(
+        switches
+            .iter()
+            .filter(|(is_set, _)| **is_set)
+            .map(|(_, flag)| flag.into()),
+    );
     words
 }
 
@@ -103,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_service_is_told_what_the_bench_was_told() {
-        let typed = "xtask bench --load 5 --driver kube --context here --namespace there --network none --private-index \
+        let typed = "xtask bench --load 5 --driver kube --context here --namespace there --network none --private-index --no-builds \
                      --memory 1MiB --cache-dir /caches --package-source debnix";
         let Command::Bench(bench) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
             panic!("this is bench");
@@ -123,7 +128,7 @@ mod tests {
         assert_eq!(serve.local.network(), NetworkName::None);
         assert_eq!(serve.local.choice.package_source, SourceName::Debnix);
         assert_eq!(serve.local.bounds.memory, Some(1 << 20));
-        assert!(serve.local.private_index && serve.local.no_trace && serve.with_parent);
+        assert!(serve.local.private_index && serve.local.no_builds && serve.local.no_trace && serve.with_parent);
         assert_eq!(serve.data_dir.as_deref(), Some(Path::new("/folder/data")));
         assert_eq!(serve.token_file.as_deref(), Some(Path::new("/token")));
     }

@@ -9,6 +9,9 @@ pub struct Bounds {
     /// Let a task's /tmp, its working folder included, hold at most SIZE [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size, global = true)]
     pub tmp_size: Option<u64>,
+    /// Keep at most SIZE of a task's standard output, and of its standard error, also on a cluster [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size, global = true)]
+    pub output_size: Option<u64>,
     /// Let a task's /dev/shm hold at most SIZE [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size, global = true)]
     pub shm_size: Option<u64>,
@@ -29,6 +32,7 @@ impl Bounds {
         let default = Limits::default();
         Limits {
             tmp_bytes: self.tmp_size.unwrap_or(default.tmp_bytes),
+            output_bytes: self.output_size.unwrap_or(default.output_bytes),
             shm_bytes: self.shm_size.unwrap_or(default.shm_bytes),
             memory_bytes: self.memory.unwrap_or(default.memory_bytes),
             processes: self.max_processes.unwrap_or(default.processes),

@@ -49,10 +49,8 @@ impl Local {
                 NetworkName::None => Network::None,
             },
             private_index: self.private_index,
-            trace_bytes: match self.no_trace {
-                true => 0,
-                false => hybrid_cache_driver::trace::DEFAULT_MAX_BYTES,
-            },
+            no_builds: self.no_builds,
+            trace_bytes: hybrid_cache_driver::trace::DEFAULT_MAX_BYTES * u64::from(!self.no_trace),
             limits: self.bounds.limits(),
         }
     }

@@ -92,6 +92,9 @@ pub struct Local {
     /// Keep packages from the index to the tenant; on by default if its address has credentials
     #[arg(long, global = true)]
     pub private_index: bool,
+    /// Refuse packages without a wheel, instead of building them in a sandbox of their own
+    #[arg(long, global = true)]
+    pub no_builds: bool,
     /// Do not record the requests of tasks for `size`; what is recorded holds neither code nor output
     #[arg(long, global = true)]
     pub no_trace: bool,

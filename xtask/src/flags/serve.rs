@@ -43,7 +43,7 @@ pub struct Serve {
     /// Delete saved tasks that were never run after HOURS hours
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=876_000))]
     pub retain_saved: u64,
-    /// Kill a task's program after SECONDS seconds
+    /// Tell a task's program to end (SIGTERM) after SECONDS seconds; 5 s later it is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
     /// On Ctrl-C, give tasks that need this process SECONDS to finish

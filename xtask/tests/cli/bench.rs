@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::program::{PATIENCE, ended, no_tools, wait, xtask};
+use super::program::{ended, no_tools, wait, wait_until, xtask};
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -107,15 +106,13 @@ fn interrupted_it_keeps_what_was_measured_and_says_so() {
         return;
     }
     let bench = Bench::new();
-    let child = bench
+    let mut child = bench
         .command(&["--first-runs", "1", "--cached-runs", "100000"])
         .spawn()
         .unwrap();
-    let began = Instant::now();
-    while lines(&bench.path("run/samples.jsonl")) < 5 {
-        assert!(began.elapsed() < PATIENCE, "no samples come");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(&mut child, "five samples", || {
+        lines(&bench.path("run/samples.jsonl")) >= 5
+    });
     kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
     let done = wait(child);
     done.with(130, &["interrupted: ", "samples are kept"]);

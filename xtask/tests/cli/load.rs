@@ -1,12 +1,12 @@
 //! `bench --load`: what it refuses, a run on a service of its own, and one whose service dies.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::program::{PATIENCE, ended, no_tools, wait, xtask};
+use crate::program::{ended, no_tools, wait, wait_until, xtask};
 use crate::via::Stand;
 
 const SCENARIO: &str = "\
@@ -104,12 +104,10 @@ fn a_service_that_dies_under_load_ends_the_run_with_what_was_measured() {
         return;
     }
     let stand = Stand::new();
-    let bench = stand.bench(SCENARIO, "out", &["--load", "2", "--load-seconds", "3600"]);
-    let began = Instant::now();
-    while !stand.tasks().contains("\"exitCode\":0") {
-        assert!(began.elapsed() < PATIENCE, "no task ends");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let mut bench = stand.bench(SCENARIO, "out", &["--load", "2", "--load-seconds", "3600"]);
+    wait_until(&mut bench, "the end of a task", || {
+        stand.tasks().contains("\"exitCode\":0")
+    });
     // The looks of the client come once a second.
     std::thread::sleep(Duration::from_secs(3));
     kill_process(Pid::from_child(&stand.service), Signal::KILL).unwrap();

@@ -82,6 +82,18 @@ pub fn no_nix(test: &str) -> bool {
     missing
 }
 
+/// Waits until `has_come` is true, and kills the child if it never is.
+pub fn wait_until(child: &mut Child, what: &str, has_come: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !has_come() {
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("{what} did not come");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Waits for the end of a child, and kills it where there is none.
 pub fn wait(mut child: Child) -> Ended {
     let began = Instant::now();

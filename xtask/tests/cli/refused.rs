@@ -13,10 +13,17 @@ fn a_task_file_is_read_strictly() {
     let task = |text: &str| ended_with_input(&["run", "-"], text.as_bytes());
     refused(
         &task(r#"{"pythonCode": "1", "usecache": true}"#),
-        &["-: unknown field `usecache`", "useCache"],
+        &["-: /usecache: unknown field `usecache`", "useCache"],
     );
-    refused(&task(r#"{"dependencies": "numpy"}"#), &["missing field `pythonCode`"]);
-    refused(&task("{\n  \"pythonCode\": 1\n}"), &["line 2"]);
+    refused(
+        &task(r#"{"dependencies": "numpy"}"#),
+        &["-: /pythonCode: the field is missing"],
+    );
+    refused(
+        &task("{\n  \"pythonCode\": 1\n}"),
+        &["-: /pythonCode: a string is expected, not a number"],
+    );
+    refused(&task("{\n  \"pythonCode\": print(1)\n}"), &["-:2:17: "]);
     refused(&task(""), &["-: "]);
     refused(
         &task(r#"{"pythonCode": " "}"#),

@@ -89,7 +89,7 @@ fn a_task_that_fails_is_exit_code_5_and_says_how() {
         .with(5, &["exit code 3"]);
     caches
         .run(&["--python", "import os; os.abort()"])
-        .with(5, &["killed by signal 6"]);
+        .with(5, &["killed by SIGABRT (signal 6)"]);
     let slow = ["--timeout", "1", "--python", "import time; time.sleep(600)"];
     caches.run(&slow).with(5, &["killed after its time limit of 1000 ms"]);
     let unknown = caches.run(&["--python", "1", "--dep", "hybrid-cache-has-no-such-package"]);
@@ -100,6 +100,99 @@ fn a_task_that_fails_is_exit_code_5_and_says_how() {
     caches
         .run(&["--python", "1", "--dep", "idna==3.6", "--dep", "idna==3.7"])
         .with(5, &["idna==3.6", "idna==3.7"]);
+}
+
+#[test]
+fn a_program_in_a_file_runs_with_the_packages_that_it_names() {
+    if no_tools("a_program_in_a_file_runs_with_the_packages_that_it_names") {
+        return;
+    }
+    let caches = Caches::new();
+    let script = caches.0.path().join("task.py");
+    let code = "\u{feff}# /// script\n# dependencies = ['idna']\n# ///\nimport idna, six; print(idna.__name__, six.__name__)\n";
+    std::fs::write(&script, code).unwrap();
+    let ran = caches.run(&[script.to_str().unwrap(), "--dep", "six"]);
+    ran.with(0, &["python: built"]);
+    assert_eq!(ran.stdout, "idna six\n");
+    std::fs::write(&script, "# /// script\n# requires-python = '<3'\n# ///\nprint(1)\n").unwrap();
+    let refused = caches.run(&[script.to_str().unwrap()]);
+    refused.with(5, &["requires Python <3", "`requires-python`"]);
+}
+
+#[test]
+fn a_program_gets_variables_input_and_arguments_from_the_command_line() {
+    if no_tools("a_program_gets_variables_input_and_arguments_from_the_command_line") {
+        return;
+    }
+    let caches = Caches::new();
+    let code = "import os, sys; print(sys.argv[1:], os.environ['OPEN'], os.environ['TOKEN'], sys.stdin.read())";
+    let input = caches.0.path().join("input.txt");
+    std::fs::write(&input, "typed").unwrap();
+    let options = [
+        "--env",
+        "OPEN=a=b",
+        "--secret-env",
+        "TOKEN",
+        "--stdin",
+        input.to_str().unwrap(),
+        "--label",
+        "team=blue",
+    ];
+    let mut command = caches.command(&options);
+    command
+        .args(["--python", code, "--", "-v", "--python"])
+        .env("TOKEN", "hush");
+    let ran: Ended = command.output().unwrap().into();
+    ran.with(0, &["exit code 0"]);
+    assert_eq!(ran.stdout, "['-v', '--python'] a=b hush typed\n");
+    assert!(!ran.stderr.contains("hush"), "{}", ran.stderr);
+    let task = serde_json::json!({"pythonCode": "import sys, time; print(sys.argv[1:]); time.sleep(600)", "timeoutSeconds": 1,
+                                  "args": ["old"]});
+    let cache_dir = caches.0.path().to_str().unwrap();
+    let words = ["run", "-", "--cache-dir", cache_dir, "--", "new"];
+    let slow = ended_with_input(&words, task.to_string().as_bytes());
+    slow.with(5, &["killed after its time limit of 1000 ms"]);
+    assert_eq!(slow.stdout, "['new']\n");
+}
+
+#[test]
+fn wrong_options_of_a_program_are_named() {
+    for (options, words) in [
+        (&["--env", "A"][..], &["--env", "NAME=VALUE is expected"][..]),
+        (
+            &["--env", "PATH=x", "--label", "a b="],
+            &["2 errors", "/env: `PATH`", "/labels: `a b`"],
+        ),
+        (
+            &["--secret-env", "HYBRID_CACHE_NO_SUCH"],
+            &["--secret-env HYBRID_CACHE_NO_SUCH: the variable is not set"],
+        ),
+        (&["--stdin", "no/such/file"], &["no/such/file: "]),
+    ] {
+        let mut arguments = vec!["run", "--python", "1"];
+        arguments.extend(options);
+        ended_with_input(&arguments, b"").with(2, words);
+    }
+}
+
+#[test]
+fn a_refused_task_names_place_and_remedy_and_is_json_if_asked() {
+    let list = br#"{"pythonCode": "1", "dependencies": ["idna"]}"#;
+    let refused = ended_with_input(&["run", "-"], list);
+    refused.with(
+        2,
+        &["-: /dependencies: a string is expected", r#""dependencies": "idna""#],
+    );
+    let marked = b"\xef\xbb\xbf{\"pythonCode\": \"1\", \"dependencies\": \"--pre\"}";
+    let refused = ended_with_input(&["run", "-", "--json"], marked);
+    refused.with(2, &["/dependencies: `--pre`"]);
+    let outcome: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(
+        (&outcome["end"], &outcome["failure"]["kind"]),
+        (&"failed".into(), &"invalid_task".into())
+    );
+    let both = ended_with_input(&["run", "-", "--dep", "idna"], br#"{"pythonCode": "1"}"#);
+    both.with(2, &["a task file names its packages itself", "--dep"]);
 }
 
 #[test]

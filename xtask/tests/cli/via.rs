@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::program::{ended, no_tools, wait, xtask};
+use crate::program::{ended, no_tools, wait, wait_until, xtask};
 use crate::serve::{ask, listening};
 
 const SCENARIO: &str = "\
@@ -170,14 +170,10 @@ fn a_service_that_ends_in_the_middle_leaves_what_was_measured() {
         return;
     }
     let stand = Stand::new();
-    let bench = stand.bench(SCENARIO, "out", &["--no-peers", "--cached-runs", "100000"]);
+    let mut bench = stand.bench(SCENARIO, "out", &["--no-peers", "--cached-runs", "100000"]);
     let out = stand.path("out");
     let samples = || std::fs::read_to_string(format!("{out}/samples.jsonl")).unwrap_or_default();
-    let began = std::time::Instant::now();
-    while samples().lines().count() < 3 {
-        assert!(began.elapsed() < crate::program::PATIENCE, "no samples come");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_until(&mut bench, "three samples", || samples().lines().count() >= 3);
     kill_process(Pid::from_child(&stand.service), Signal::KILL).unwrap();
     wait(bench).with(4, &["does not answer", "samples were taken before"]);
     let report = stand.report("out");
@@ -195,12 +191,10 @@ fn interrupted_it_cancels_and_deletes_the_task_under_way() {
         .replace("import idna; print('works')", "import time; time.sleep(300)")
         .replace("name: small", "name: endless");
     let stand = Stand::new();
-    let bench = stand.bench(&endless, "out", &["--no-peers"]);
-    let began = std::time::Instant::now();
-    while !stand.tasks().contains("\"state\":\"running\"") {
-        assert!(began.elapsed() < crate::program::PATIENCE, "it never ran");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let mut bench = stand.bench(&endless, "out", &["--no-peers"]);
+    wait_until(&mut bench, "a running task", || {
+        stand.tasks().contains("\"state\":\"running\"")
+    });
     kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
     wait(bench).with(130, &["interrupted: 0 samples are kept"]);
     stand.end();

@@ -34,6 +34,11 @@ pub const ROWS: &[Row] = &[
     .needs(&[Need::Nix]),
     local("cargo xtask cache warm --dep numpy --system gcc", "hit").needs(&[Need::Nix]),
     local(r#"echo '{"pythonCode": "print(1)"}' | cargo xtask run -"#, "exit code 0"),
+    local("cargo xtask run docs/examples/script.py --dep six", "exit code 0"),
+    local(
+        r#"echo typed | cargo xtask run --env CITY=Ulm --stdin - --python 'import os, sys; print(sys.argv[1:], os.environ["CITY"], sys.stdin.read())' -- -v"#,
+        "['-v'] Ulm typed",
+    ),
     local("cargo xtask run --dep six --python 'import six'", "python: "),
     local(
         "cargo xtask run --python 'print(1)' --dep '--index-url=http://example.invalid'",

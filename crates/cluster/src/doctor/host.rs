@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::system::suggest;
-use hybrid_cache_tools::{Checkout, environment, process};
+use hybrid_cache_tools::{Checkout, environment, leads_to_loopback, process};
 use rustix::fs::Access;
 
 use crate::doctor::facts::{Disk, Host, Name};
@@ -91,12 +91,7 @@ fn loopback_proxy(read: impl Fn(&str) -> Option<String>) -> Option<String> {
     ];
     names.into_iter().find_map(|name| {
         let value = read(name)?;
-        let host = value.rsplit_once("//").map_or(value.as_str(), |(_, rest)| rest);
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        let local = ["127.", "localhost", "[::1]"]
-            .iter()
-            .any(|start| host.starts_with(start));
-        local.then(|| name.to_owned())
+        leads_to_loopback(&value).then(|| name.to_owned())
     })
 }
 

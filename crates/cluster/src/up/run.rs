@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use hybrid_cache_driver::kube::KubeConfig;
 use hybrid_cache_image::task_image as image;
-use hybrid_cache_tools::{Checkout, Error, Progress, Result, Steps, network_settings};
+use hybrid_cache_model::pod::NetworkSettings;
+use hybrid_cache_tools::{Checkout, Error, Progress, Result, Steps, TaskNetwork, network_settings};
 
 use crate::kind_cluster::KindCluster;
 use crate::options::UpOptions;
@@ -28,10 +29,17 @@ pub async fn up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pro
     }
 }
 
+/// Says what tasks do not get of this machine's settings of the network.
+fn warn(network: &NetworkSettings, progress: &dyn Progress) {
+    let warnings = TaskNetwork::in_pods(network).warnings;
+    warnings.iter().for_each(|warning| progress.line(warning));
+}
+
 /// Brings up a cluster that exists already: it pulls the image itself and provides the volumes.
 async fn other_up(checkout: &Checkout, options: &UpOptions, steps: &Steps<'_>) -> Result<UpReport> {
     let (api, mut config) = tokio::try_join!(connection::api(&options.cluster), connection::config(checkout))?;
     config.namespace.clone_from(&api.namespace);
+    warn(&config.network, steps.progress());
     let version = api.version().await;
     let version = version.map_err(|error| Error::prerequisite(format!("{error:#}")))?;
     let cluster = Planned::new(
@@ -66,6 +74,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     };
     let observed = KindCluster::observe(checkout, &options.cluster.name, steps);
     let (mut cluster, network) = tokio::try_join!(observed, network_settings(checkout))?;
+    warn(&network, progress.as_ref());
     let volumes = cluster.volumes(options.volumes_dir.as_ref())?;
     let todo = cluster
         .plan(&volumes, options.node_image.as_deref(), options.recreate)

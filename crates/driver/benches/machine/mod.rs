@@ -163,7 +163,7 @@ impl Direct {
             .env("HOME", self.scratch.path())
             .env("TMPDIR", self.scratch.path());
         command.env("LANG", "C.UTF-8").env("VIRTUAL_ENV", &self.folder);
-        for name in ["PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"] {
+        for name in ["PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"] {
             command.env(name, "1");
         }
         for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {

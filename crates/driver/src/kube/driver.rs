@@ -229,7 +229,7 @@ impl Driver for KubeDriver {
         let submitted = SubmittedTask {
             spec: spec.clone(),
             task: self.checked(spec)?,
-            options: options.clone(),
+            options: options.for_task(spec),
             clock: Instant::now(),
         };
         let Some(id) = &options.id else {

@@ -70,8 +70,12 @@ pub struct LocalConfig {
     pub tool_folders: Vec<PathBuf>,
     /// Age in seconds after which a request is resolved again.
     pub max_age_s: u64,
-    /// Variables of user code, such as the path of the certificates.
+    /// Variables of user code, such as the address of a proxy.
     pub task_variables: Vec<(String, String)>,
+    /// Files and folders of certificates that user code trusts, which gets one copy and the variables that name it. Empty if it
+    /// is told of none.
+    #[serde(default)]
+    pub certificates: Vec<PathBuf>,
     /// Network of user code.
     pub network: Network,
     /// pasta, which [`Network::Isolated`] needs; `None` if the machine has none.
@@ -87,6 +91,9 @@ pub struct LocalConfig {
     /// Most bytes of recorded requests, in `trace/` below the cache folder; 0 records none.
     #[serde(default)]
     pub trace_bytes: u64,
+    /// True if packages without a wheel are refused instead of built.
+    #[serde(default)]
+    pub no_builds: bool,
 }
 
 impl LocalConfig {
@@ -106,7 +113,7 @@ impl LocalConfig {
         let others = self.other_interpreters.iter().map(|other| &other.interpreter);
         let offered = std::iter::once(&self.interpreter).chain(others);
         let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
-        let chosen = python_version::choose(task.python.as_ref(), &offered)?;
+        let chosen = python_version::choose(task.python.as_ref(), &task.requires_python, &offered)?;
         let Some(chosen) = chosen
             .checked_sub(1)
             .and_then(|other| self.other_interpreters.get(other))
@@ -143,6 +150,7 @@ impl LocalConfig {
             max_age_s: self.max_age_s,
             tenant: tenant.clone(),
             index_scope: self.index_scope,
+            no_builds: self.no_builds,
         }
     }
 }

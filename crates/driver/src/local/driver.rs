@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::trust;
 use hybrid_cache_model::{Outcome, Phase, TaskSpec};
 use tokio::sync::watch;
 
@@ -48,12 +49,15 @@ impl LocalDriver {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn open(config: LocalConfig) -> Result<LocalDriver, DriverError> {
+    pub fn open(mut config: LocalConfig) -> Result<LocalDriver, DriverError> {
         let folders = Folders::open(&config.root)?;
         let shared = folders.sandbox();
-        let host = HostLayout::read(&shared).map_err(DriverError::io(format!(
-            "cannot write the sandbox's files in {shared:?}"
-        )))?;
+        let cannot_write = || DriverError::io(format!("cannot write the sandbox's files in {shared:?}"));
+        let host = HostLayout::read(&shared).map_err(cannot_write())?;
+        let trusted = host.trust(&config.certificates).map_err(cannot_write())?;
+        // In front, so that a variable of the configuration wins.
+        let variables = trusted.iter().flat_map(|file| trust::certificate_variables(file));
+        config.task_variables.splice(0..0, variables);
         let (config, host) = (Arc::new(config), Arc::new(host));
         let trace = config.trace().map(|trace| {
             let contents = LocalContents {
@@ -153,7 +157,7 @@ impl Driver for LocalDriver {
             id: id.clone(),
             spec: spec.clone(),
             task,
-            options: options.clone(),
+            options: options.for_task(spec),
             log: Arc::clone(&log),
             cancel: cancelled,
             preparing: phase_sender,

@@ -6,6 +6,7 @@
 //!   volumes/system/.nix-portable/nix/    the standing system volume's store, mounted at /nix
 //!   epochs/<id>/{python,system,.owner}   the same, empty when made, for measuring first runs
 //!   bypass/<task>/{python,system,.owner} the same, for one run with `useCache: false`
+//!   builds/<task>/<n>/                  what the n-th build for one task has left: a wheel, an answer
 //!   network/<n>/{lock,holder}            one network of tasks each; see `local/network`
 //!   sandbox/{bin,etc}                    what every sandbox sees of the machine's basic tools and users
 //!   trace/trace-<n>.jsonl                what tasks asked for, for `cargo xtask size`; see `trace`
@@ -13,7 +14,7 @@
 //! ```
 //! The folder is for its owner alone. What is mounted where user code runs is open to the user that runs it (`layout`).
 //! All of it is on one file system, so that a fresh epoch measures what the standing volumes would cost. A folder below
-//! `epochs` or `bypass` belongs to the process that created it, and is deleted once that process is gone.
+//! `epochs`, `bypass` or `builds` belongs to the process that created it, and is deleted once that process is gone.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +46,7 @@ impl Folders {
         };
         folders.standing().create()?;
         close(root);
-        for parent in ["epochs", "bypass"] {
+        for parent in ["epochs", "bypass", "builds"] {
             owned_folders::sweep(&root.join(parent));
         }
         Ok(folders)
@@ -103,6 +104,25 @@ impl Folders {
     /// Something in them cannot be deleted.
     pub fn delete_bypass(&self, task: &str) -> Result<(), DriverError> {
         self.delete_owned(&self.bypass_folder(task))
+    }
+
+    /// Creates the folder for the files of a task's builds.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn create_builds(&self, task: &str) -> Result<PathBuf, DriverError> {
+        let folder = self.root.join("builds").join(task);
+        let failed = DriverError::io(format!("cannot create the folder {folder:?}"));
+        self.owned.create(&folder).map_err(failed)?;
+        Ok(folder)
+    }
+
+    /// Deletes the files of a task's builds.
+    ///
+    /// # Errors
+    /// Something in the folder cannot be deleted.
+    pub fn delete_builds(&self, task: &str) -> Result<(), DriverError> {
+        self.delete_owned(&self.root.join("builds").join(task))
     }
 
     fn create_owned(&self, folder: &Path) -> Result<VolumePair, DriverError> {

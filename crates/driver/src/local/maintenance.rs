@@ -67,10 +67,10 @@ impl LocalDriver {
         let other = self.config.for_task(&task)?;
         let config = other.as_ref().unwrap_or(&self.config);
         let needs = Needs::from(&task);
-        let request = requests::prepare_request(config, spec, options, needs, Keep::Publish);
+        let request = requests::prepare_request(config, spec, options, needs, Keep::Publish, None);
         let volumes = self.folders.standing();
         layout::ensure(&volumes, &options.tenant, needs)?;
-        let command = sandbox::prepare_command(config, &self.host, &volumes, needs);
+        let command = sandbox::prepare_command(config, &self.host, &volumes, needs, None);
         let mut preparation = PrepareProcess::start(&command, &request).await?;
         preparation.release();
         let mut prepared = None;
@@ -78,7 +78,7 @@ impl LocalDriver {
             match preparation.next().await {
                 Some(PrepareEvent::Ready { cache, .. }) => prepared = Some(cache),
                 Some(PrepareEvent::Failed { failure, .. }) => return Err(failure),
-                Some(PrepareEvent::Phase { .. }) => {}
+                Some(PrepareEvent::Phase { .. } | PrepareEvent::Build { .. }) => {}
                 Some(PrepareEvent::Published { .. }) | None => break,
             }
         }

@@ -5,12 +5,13 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
-use hybrid_cache_model::{Failure, FailureKind, Timeline};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use hybrid_cache_model::protocol::{BuildReport, Limits, PrepareEvent, PrepareRequest, RunReport};
+use hybrid_cache_model::{End, Failure, FailureKind, Timeline};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
@@ -23,14 +24,16 @@ use crate::time::micros;
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// Bytes of the end of standard error that explain a runner which ended without a report.
 const TAIL_BYTES: usize = 16 << 10;
-/// How long after the task's time limit the runner may take to end by itself.
+/// How long after the task's time limit and grace the runner may take to end by itself.
 const RUNNER_GRACE: Duration = Duration::from_secs(30);
+/// How long after the task's grace the runner may take to end a cancelled task.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
-/// How a sandboxed `runner run` ended, and how long it took.
+/// How a sandboxed `runner run` or `runner build` ended, and how long it took.
 #[derive(Debug)]
-pub struct SandboxRun {
+pub struct SandboxRun<R> {
     /// What the runner reported; a failure if it could not.
-    pub report: Result<RunReport, Failure>,
+    pub report: Result<R, Failure>,
     /// Microseconds from the start to the exit, as this process saw them.
     pub outer_us: u64,
     /// True if it was killed because someone cancelled the task.
@@ -39,18 +42,39 @@ pub struct SandboxRun {
     pub ended: bool,
 }
 
-/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`. While the sandbox starts,
+/// What a runner reports about a program.
+pub trait SandboxReport: DeserializeOwned {
+    /// True if the program was run. A runner that is cancelled before that may fail or miss.
+    fn has_run(&self) -> bool;
+}
+
+impl SandboxReport for RunReport {
+    fn has_run(&self) -> bool {
+        matches!(self, RunReport::Finished { end, .. } if !matches!(end, End::Failed { .. }))
+    }
+}
+
+impl SandboxReport for BuildReport {
+    /// Nobody needs the wheels of a cancelled task.
+    fn has_run(&self) -> bool {
+        false
+    }
+}
+
+/// Runs `runner run`, or `runner build`, in the sandbox that `command` describes, its output going to `log`. While the sandbox starts,
 /// `entrance` creates the control group that the program enters.
-pub async fn run(
+pub async fn run<R: SandboxReport>(
     command: &[OsString],
-    request: &RunRequest,
+    request: &impl serde::Serialize,
+    limits: &Limits,
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
-) -> SandboxRun {
+) -> SandboxRun<R> {
     let started = Instant::now();
     let mut ended = false;
-    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel, &mut ended).await {
+    let inner = run_inner(command, request, limits, entrance, log, cancel, &mut ended);
+    let (report, cancelled) = match inner.await {
         Ok(Some(report)) => (Ok(report), false),
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
@@ -63,40 +87,57 @@ pub async fn run(
     }
 }
 
-async fn run_inner(
+async fn run_inner<R: SandboxReport>(
     command: &[OsString],
-    request: &RunRequest,
+    request: &impl serde::Serialize,
+    limits: &Limits,
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
     all_ended: &mut bool,
-) -> Result<Option<RunReport>, Failure> {
+) -> Result<Option<R>, Failure> {
     let (ours, theirs) = socket_pair().map_err(|error| spawn_failure(command, &error))?;
     let mut child = spawn(command, Stdio::from(OwnedFd::from(theirs)))?;
     if let Some(entrance) = entrance() {
         send_descriptor(&ours, entrance.as_fd()).await?;
     }
-    let (reports, requests) = ours.into_split();
+    let socket = ours.as_fd().try_clone_to_owned();
+    let socket = socket.map_err(|error| spawn_failure(command, &error))?;
+    let (reports, mut requests) = ours.into_split();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
         // Sending runs concurrently, because a sandbox that hangs before it reads accepts no more than the socket holds.
-        let sent = send(Some(requests), request);
+        let sent = send(Some(&mut requests), request);
         tokio::join!(sent, stdout, stderr, child.wait(), read_report(reports))
     };
-    let deadline = Duration::from_millis(request.limits.time_ms) + RUNNER_GRACE;
+    tokio::pin!(work);
+    let grace = Duration::from_millis(limits.grace_ms);
+    let deadline = Duration::from_millis(limits.time_ms) + grace + RUNNER_GRACE;
     let (sent, _, said, status, report) = tokio::select! {
-        ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
+        ended = tokio::time::timeout(deadline, &mut work) => ended.map_err(|_| {
             let message = format!("the runner did not end within {} s after the task's time limit", RUNNER_GRACE.as_secs());
             Failure::new(FailureKind::Deadline, message)
         })?,
-        () = cancelled(cancel) => return Ok(None),
+        () = cancelled(cancel) => {
+            // The runner takes this hang-up as a cancellation. It may have ended meanwhile.
+            let _ = rustix::net::shutdown(&socket, Shutdown::Write);
+            let Ok((_, _, _, status, report)) = tokio::time::timeout(grace + CANCEL_GRACE, work).await else {
+                return Ok(None);
+            };
+            *all_ended = has_waited(&status);
+            return Ok(report.filter(R::has_run));
+        }
     };
     sent?;
-    // bubblewrap waits for the first process of its PID namespace, which ends last. A bubblewrap that was killed has not
-    // waited for any process.
-    *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
+    *all_ended = has_waited(&status);
     report.map(Some).ok_or_else(|| no_report(&said, status))
+}
+
+/// True if no process of the sandbox is left: bubblewrap waits for the first process of its PID namespace, which ends
+/// last. A bubblewrap that was killed has not waited for any process.
+fn has_waited(status: &std::io::Result<ExitStatus>) -> bool {
+    status.as_ref().is_ok_and(|status| status.code().is_some())
 }
 
 /// One socket, the runner's standard input, carries the request in and the report out. A separate descriptor for the report
@@ -129,7 +170,7 @@ async fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Res
     }
 }
 
-async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {
+async fn read_report<R: DeserializeOwned>(source: impl AsyncRead + Unpin) -> Option<R> {
     let mut text = Vec::new();
     // A sandbox that ends before it reads the request resets the connection; what arrived before that is kept.
     let _ = source.take(MAX_TEXT_BYTES).read_to_end(&mut text).await;
@@ -140,7 +181,7 @@ async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {
 ///
 /// # Errors
 /// It could not be started, did not end in time, or did not answer.
-pub async fn ask<T: serde::de::DeserializeOwned>(
+pub async fn ask<T: DeserializeOwned>(
     command: &[OsString],
     request: &impl serde::Serialize,
     limit: Duration,
@@ -213,7 +254,7 @@ async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogW
 }
 
 /// Explains why a runner ended without a report, from the standard error of its sandbox.
-fn no_report(stderr: &[u8], status: std::io::Result<std::process::ExitStatus>) -> Failure {
+fn no_report(stderr: &[u8], status: std::io::Result<ExitStatus>) -> Failure {
     let said = String::from_utf8_lossy(stderr);
     let said = said
         .lines()
@@ -340,6 +381,15 @@ impl PrepareProcess {
     fn late(&self) -> Failure {
         let message = format!("preparing took longer than {} s", self.limit.as_secs());
         Failure::new(FailureKind::Deadline, message)
+    }
+
+    /// Answers an order of the preparation.
+    ///
+    /// # Errors
+    /// The preparation does not read it.
+    pub async fn answer(&mut self, report: &BuildReport) -> Result<(), Failure> {
+        let sent = tokio::time::timeout(RUNNER_GRACE, send(self.hold.as_mut(), report)).await;
+        sent.unwrap_or_else(|_| Err(self.late()))
     }
 
     /// Releases the leases: the task has its own, or needs none.

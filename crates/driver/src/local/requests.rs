@@ -1,11 +1,15 @@
 //! The requests to the runner, made of a task and the driver's configuration.
 
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
-use hybrid_cache_model::protocol::{Environments, Identity, Keep, PrepareRequest, RunRequest};
+use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Resolved};
+use hybrid_cache_model::protocol::{
+    BuildOrder, BuildRequest, BuildSettings, Environments, Identity, Keep, Limits, PrepareRequest, RunRequest,
+};
 use hybrid_cache_model::{TaskSpec, Tenant};
 
-use crate::local::config::LocalConfig;
-use crate::local::mounts::{BASE_PATH, SCRATCH};
+use crate::local::config::{LocalConfig, Network};
+use crate::local::mounts::{BASE_PATH, BUILD_OUT_MOUNT, BUILDS_MOUNT, SCRATCH};
+use crate::local::sandbox::build_tools;
 use crate::needs::Needs;
 use crate::{Epoch, SubmitOptions};
 
@@ -19,7 +23,7 @@ pub fn run_request(
     accept_stale: bool,
 ) -> RunRequest {
     RunRequest {
-        task: spec.clone(),
+        task: spec.for_program(),
         context: config.context(&options.tenant),
         environments,
         accept_stale,
@@ -29,19 +33,72 @@ pub fn run_request(
         base_path: BASE_PATH.to_owned(),
         require_landlock: options.tenant != Tenant::default(),
         variables: config.task_variables.clone(),
+        readable: Vec::new(),
     }
 }
 
-/// The request for `runner prepare`.
+/// Bytes that `/tmp` of a build may hold: source distributions, what they are built in, and uv's cache.
+const BUILD_TMP_BYTES: u64 = 4 << 30;
+/// Bytes of output of a build's program that are read; it should print nothing.
+const BUILD_OUTPUT_BYTES: u64 = 64 << 10;
+
+/// The bounds of a build: those of a task, with room to build.
+pub fn build_limits(options: &SubmitOptions, order: &BuildOrder) -> Limits {
+    Limits {
+        time_ms: order.time_ms,
+        output_bytes: BUILD_OUTPUT_BYTES,
+        tmp_bytes: options.limits.tmp_bytes.max(BUILD_TMP_BYTES),
+        ..options.limits.clone()
+    }
+}
+
+/// The request for `runner build`. Of the task it has the system packages alone.
+pub fn build_request(
+    config: &LocalConfig,
+    spec: &TaskSpec,
+    options: &SubmitOptions,
+    identity: Option<Identity>,
+    order: &BuildOrder,
+) -> BuildRequest {
+    let program = TaskSpec {
+        system_dependencies: spec.system_dependencies.clone(),
+        use_cache: spec.use_cache,
+        ..TaskSpec::new(order.code.clone())
+    };
+    let environments = Environments::Prepared {
+        python: None,
+        system: order.system.clone(),
+        cache: CacheReport {
+            python: CacheStatus::NotAsked,
+            system: CacheStatus::NotAsked,
+        },
+        resolved: Resolved::default(),
+    };
+    let readable = build_tools(config)
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    BuildRequest {
+        run: RunRequest {
+            limits: build_limits(options, order),
+            readable,
+            ..run_request(config, &program, options, identity, environments, false)
+        },
+        out: BUILD_OUT_MOUNT.to_owned(),
+    }
+}
+
+/// The request for `runner prepare`. `network` is that of builds; `None` if nothing is built.
 pub fn prepare_request(
     config: &LocalConfig,
     spec: &TaskSpec,
     options: &SubmitOptions,
     needs: Needs,
     keep: Keep,
+    network: Option<Network>,
 ) -> PrepareRequest {
     PrepareRequest {
-        task: spec.clone(),
+        task: spec.for_preparation(),
         context: config.context(&options.tenant),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),
@@ -58,5 +115,9 @@ pub fn prepare_request(
             .collect(),
         budgets: Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes)),
         describe: config.trace_bytes > 0 && options.epoch == Epoch::Standing,
+        builds: network.map(|network| BuildSettings {
+            folder: BUILDS_MOUNT.to_owned(),
+            network: format!("{network:?}").to_lowercase(),
+        }),
     }
 }

@@ -44,6 +44,40 @@ async fn a_task_that_ignores_sigterm_is_cancelled_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_task_cleans_up_and_its_last_output_is_kept() {
+    let Some(bench) = bench::cluster("a_cancelled_task_cleans_up").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let code = "import time\ntry: print('up'); time.sleep(100)\nfinally: print('cleaned up')";
+    let ticket = driver.submit(&TaskSpec::new(code), &options()).await.unwrap();
+    running_pod(&bench, &driver, &ticket).await;
+    driver.cancel(&ticket).await.unwrap();
+    let ran = wait(&driver, &ticket).await;
+    assert_eq!(ran.outcome.end, End::Cancelled);
+    assert_eq!(ran.stdout, "up\ncleaned up\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_being_prepared_is_cancelled_at_once() {
+    let Some(bench) = bench::cluster("a_task_that_is_being_prepared").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    // It has many files, so preparing it takes longer than this test.
+    let mut task = spec("print(1)", "plotly==5.24.1", "");
+    task.use_cache = false;
+    let ticket = driver.submit(&task, &options()).await.unwrap();
+    let mut preparing = driver.preparing(&ticket).unwrap();
+    within(preparing.wait_for(Option::is_some)).await.unwrap();
+    let asked = Instant::now();
+    driver.cancel(&ticket).await.unwrap();
+    assert_eq!(wait(&driver, &ticket).await.outcome.end, End::Cancelled);
+    // Without a reaction of both containers the pod's grace passes first.
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_without_a_node_is_cancelled_at_once() {
     let Some(bench) = bench::cluster("a_task_without_a_place").await else {
         return;

@@ -14,6 +14,7 @@ mod quota;
 mod refusals;
 mod report;
 mod restart;
+mod scripts;
 mod tasks;
 mod trace;
 mod warm;

@@ -78,13 +78,49 @@ async fn a_time_limit_ends_the_program_and_keeps_what_it_printed() {
     let bench = marked(config, "limit");
     let code = "import time; print('begun')\nwhile True:\n    try: time.sleep(60)\n    except BaseException: pass";
     let began = Instant::now();
-    let ran = bench.run_with(&TaskSpec::new(code), &within(700)).await;
+    let mut options = within(700);
+    options.limits.grace_ms = 1000;
+    let ran = bench.run_with(&TaskSpec::new(code), &options).await;
     assert_eq!(
         (ran.outcome.end, ran.stdout.as_str()),
         (End::TimedOut { limit_ms: 700 }, "begun\n")
     );
     assert!(began.elapsed() < Duration::from_secs(10));
     until("the program is gone", || alive(&bench) == 0).await;
+    let code = "import time\ntry: time.sleep(60)\nfinally: print('cleaned up')";
+    let ran = bench.run_with(&TaskSpec::new(code), &within(2000)).await;
+    assert_eq!(
+        (ran.outcome.end, ran.stdout.as_str()),
+        (End::TimedOut { limit_ms: 2000 }, "cleaned up\n")
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_program_cleans_up_unless_it_takes_too_long() {
+    let Some(config) = machine("a_cancelled_program_cleans_up_unless_it_takes_too_long") else {
+        return;
+    };
+    let bench = marked(config, "told");
+    let code = "import time\ntry: print('begun'); time.sleep(600)\nfinally: print('cleaned up')";
+    let ticket = bench.submit(&TaskSpec::new(code)).await;
+    bench.until_printed(&ticket, "begun").await;
+    bench.driver.cancel(&ticket).await.unwrap();
+    let ran = bench.finish(&ticket).await;
+    assert_eq!(
+        (ran.outcome.end, ran.stdout.as_str()),
+        (End::Cancelled, "begun\ncleaned up\n")
+    );
+    let code = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('begun')\ntime.sleep(600)";
+    let mut options = within(60_000);
+    options.limits.grace_ms = 500;
+    let ticket = bench.driver.submit(&TaskSpec::new(code), &options).await.unwrap();
+    bench.until_printed(&ticket, "begun").await;
+    let asked = Instant::now();
+    bench.driver.cancel(&ticket).await.unwrap();
+    let ran = bench.finish(&ticket).await;
+    assert_eq!((ran.outcome.end, ran.stdout.as_str()), (End::Cancelled, "begun\n"));
+    assert!(asked.elapsed() >= Duration::from_millis(500) && asked.elapsed() < Duration::from_secs(10));
+    until("the task's processes are gone", || alive(&bench) == 0).await;
 }
 
 #[tokio::test]
@@ -101,8 +137,7 @@ async fn cancelling_ends_all_of_the_task() {
     until("the task and its three children run", || alive(&bench) == 4).await;
     bench.driver.cancel(&ticket).await.unwrap();
     let ran = bench.finish(&ticket).await;
-    // An unbuffered `print` writes its text and the end of the line one after the other.
-    assert_eq!((ran.outcome.end, ran.stdout.trim_end()), (End::Cancelled, "begun"));
+    assert_eq!((ran.outcome.end, ran.stdout.as_str()), (End::Cancelled, "begun\n"));
     until("the task's processes are gone", || alive(&bench) == 0).await;
     // Once more does no harm, and what is forgotten is unknown.
     bench.driver.cancel(&ticket).await.unwrap();

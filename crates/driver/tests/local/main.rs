@@ -7,6 +7,7 @@
 
 mod access;
 mod bench;
+mod builds;
 mod confinement;
 mod crash;
 mod ends;
@@ -14,10 +15,13 @@ mod full;
 mod network;
 mod offline;
 mod output;
+mod programs;
+mod public_files;
 mod pythons;
 mod race;
 mod roles;
 mod sandbox;
+mod scripts;
 mod share;
 mod tasks;
 mod trace;

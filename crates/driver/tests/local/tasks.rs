@@ -318,3 +318,39 @@ async fn a_cancelled_bypass_leaves_nothing_behind_either() {
         assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
     }
 }
+
+/// Everything that a program gets beside its packages, first and cached: none of it belongs to the environment.
+#[tokio::test]
+async fn arguments_variables_input_and_a_time_limit_reach_the_program() {
+    let test = "arguments_variables_input_and_a_time_limit_reach_the_program";
+    let Some(config) = machine(test) else { return };
+    let bench = Bench::empty(config);
+    let code = "import os, sys, idna\nprint(sys.argv[1:], os.environ['OPEN'], os.environ['TOKEN'], sys.stdin.read())";
+    let mut spec = python("idna", code);
+    for (number, word) in ["one", "two"].into_iter().enumerate() {
+        spec.args = vec![word.to_owned(), "--flag".to_owned()];
+        spec.stdin = format!("typed {word}");
+        spec.env.insert("OPEN".to_owned(), word.to_owned());
+        spec.secret_env.insert("TOKEN", format!("hush {word}"));
+        spec.labels.insert("team".to_owned(), word.to_owned());
+        let ran = bench.run(&spec).await;
+        assert_eq!(
+            ran.stdout,
+            format!("['{word}', '--flag'] {word} hush {word} typed {word}\n"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(
+            ran.outcome.cache.python == CacheStatus::Hit,
+            number == 1,
+            "{:?}",
+            ran.outcome
+        );
+        let told = format!("{:?} {}", ran.outcome, serde_json::to_string(&ran.outcome).unwrap());
+        assert!(!told.contains("hush"), "{told}");
+    }
+    let mut slow = TaskSpec::new("import time; time.sleep(600)");
+    slow.timeout_seconds = Some(1);
+    let ran = bench.run(&slow).await;
+    assert_eq!(ran.outcome.end, hybrid_cache_model::End::TimedOut { limit_ms: 1000 });
+}

@@ -189,6 +189,7 @@ impl Root {
             platform: probed.platform,
             libc: probed.libc,
             binary_hash: blake3::hash(binary).to_hex().to_string(),
+            start: String::new(),
         };
         Ok(Root { interpreter, packages })
     }

@@ -207,6 +207,9 @@ fn texts_of_other_programs_are_named_once() {
             1,
             "pip list",
         ),
+        ("numpy\npip install six\n", 2, "is a command"),
+        ("!pip install -q six==1.16 \\\n  idna", 1, "is a command"),
+        ("$ python -m pip install six", 1, "is a command"),
     ] {
         let errors = refused(text);
         assert_eq!((errors.total(), errors.first().line), (1, Some(line)), "{errors}");

@@ -52,6 +52,11 @@ pub(super) fn line(text: &str) -> Option<Refusal> {
             "keep one side of the conflict and delete its marks",
         ));
     }
+    if is_command(text) {
+        let message = format!("{} is a command", quote(text));
+        let hint = "write only the packages that it installs, one a line";
+        return Some(Refusal::new(message, hint));
+    }
     if is_conda_pin(text) {
         let message = format!("{} is a line of `conda list --export`", quote(text));
         let hint =
@@ -59,6 +64,19 @@ pub(super) fn line(text: &str) -> Option<Refusal> {
         return Some(Refusal::new(message, hint));
     }
     None
+}
+
+/// `pip install …`, as a terminal or a notebook takes it.
+fn is_command(text: &str) -> bool {
+    let words: Vec<&str> = text
+        .trim_start_matches(['$', '!', '%', ' '])
+        .split_whitespace()
+        .collect();
+    let words = match words.as_slice() {
+        ["uv", rest @ ..] | ["python" | "python3" | "py", "-m", rest @ ..] => rest,
+        words => words,
+    };
+    matches!(words, ["pip" | "pip3" | "conda", "install", ..])
 }
 
 /// `name=version=build`.

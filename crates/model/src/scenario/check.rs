@@ -38,6 +38,13 @@ pub(super) fn check(scenario: &Scenario, stem: &str) -> Result<(), FieldError> {
         ));
     }
     scenario.request.check().map_err(|errors| request_error(&errors))?;
+    if !scenario.request.secret_env.is_empty() {
+        return Err(FieldError::new(
+            "/request/secretEnv",
+            "a scenario has no secrets: every report shows its request",
+            "use `env`",
+        ));
+    }
     check_output(&scenario.expect.stdout)?;
     check_claim("first", scenario.expect.first)?;
     check_claim("cached", scenario.expect.cached)

@@ -2,7 +2,7 @@
 
 /// Friendly name, in lower case, and the attributes it stands for. Names that are the same on both sides stand here
 /// where people write them with capitals.
-pub(super) const ALIASES: [(&str, &[&str]); 50] = [
+pub(super) const ALIASES: [(&str, &[&str]); 57] = [
     ("make", &["gnumake"]),
     ("gmake", &["gnumake"]),
     ("gcc", &["gcc"]),
@@ -35,6 +35,11 @@ pub(super) const ALIASES: [(&str, &[&str]); 50] = [
     ("dig", &["dnsutils"]),
     ("sqlite3", &["sqlite"]),
     ("java", &["jdk"]),
+    ("javac", &["jdk"]),
+    ("r", &["R"]),
+    ("dot", &["graphviz"]),
+    ("ffprobe", &["ffmpeg"]),
+    ("convert", &["imagemagick"]),
     ("7z", &["p7zip"]),
     ("7zip", &["p7zip"]),
     ("p7zip-full", &["p7zip"]),
@@ -53,6 +58,8 @@ pub(super) const ALIASES: [(&str, &[&str]); 50] = [
     ("zip", &["zip"]),
     ("unzip", &["unzip"]),
     ("jq", &["jq"]),
+    ("zlib1g-dev", &["zlib"]),
+    ("zlib-devel", &["zlib"]),
 ];
 
 /// The attributes that a name stands for, if it is known by another name.

@@ -18,6 +18,7 @@ pub(super) fn phase_class(phase: Option<Phase>) -> &'static str {
         Some(Phase::LockWait) => "p-lock",
         Some(Phase::PythonVenv) => "p-venv",
         Some(Phase::PythonInstall) => "p-install",
+        Some(Phase::PythonBuild) => "p-build",
         Some(Phase::PythonVerify) => "p-verify",
         Some(Phase::PythonBytecode) => "p-bytecode",
         Some(Phase::PythonPublish) => "p-pypublish",

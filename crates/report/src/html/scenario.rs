@@ -48,12 +48,21 @@ pub(super) fn section(index: usize, record: &RunRecord, scenario: &ScenarioSumma
 }
 
 fn request(request: &TaskSpec) -> Markup {
+    let env: Vec<_> = request
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let (args, env) = (request.args.join(" "), env.join("\n"));
     let lists = [
         ("Python packages", request.dependencies.trim()),
         ("requirements file", request.requirements_file.trim()),
         ("constraints", request.constraints.trim()),
         ("Python version", request.python_version.trim()),
         ("System packages", request.system_dependencies.trim()),
+        ("Arguments", args.as_str()),
+        ("Variables", env.as_str()),
+        ("Standard input", request.stdin.trim()),
     ];
     html! {
         div class="request" {

@@ -4,7 +4,7 @@
 //! first. The two processes have different clocks, so their timelines are aligned at the moment of the handover.
 
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, Span, Timeline};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
+use crate::run::kernel::Signals;
 use crate::store::IoContext;
 use crate::store::files;
 
@@ -54,7 +55,7 @@ impl Handover {
                 resolved: resolved.clone(),
             }),
             PrepareEvent::Failed { failure, .. } => Err(failure.clone()),
-            PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => {
+            PrepareEvent::Phase { .. } | PrepareEvent::Build { .. } | PrepareEvent::Published { .. } => {
                 let message = "the preparing container handed over an event that is not a result";
                 Err(Failure::new(FailureKind::Internal, message))
             }
@@ -89,7 +90,7 @@ impl LeaseWatch {
         let left = LEASE_MARGIN.saturating_sub(self.since.elapsed()).min(limit);
         match &self.watch {
             // Ignore a failure: the task checks its own leases.
-            Some(watch) => drop(until_changed(watch, left)),
+            Some(watch) => drop(until_changed(Some(watch), None, left)),
             // Without a watch the opening cannot be noticed.
             None => std::thread::sleep(left),
         }
@@ -115,11 +116,11 @@ pub fn hand_over(folder: &Path, event: &PrepareEvent) -> Result<(), Failure> {
     files::write_atomic(&folder.join(READY), &text)
 }
 
-/// Waits for the preparing container's result.
+/// Waits for the preparing container's result. `None` if `signals` tell the runner to stop before it comes.
 ///
 /// # Errors
 /// It does not come within `prepare_ms` and a margin, or the folder cannot be read.
-pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handover, Failure> {
+pub fn wait(folder: &Path, prepare_ms: u64, signals: Option<&Signals>) -> Result<Option<Handover>, Failure> {
     let limit = Duration::from_millis(prepare_ms).saturating_add(DEADLINE_MARGIN);
     // Watch before the first check, so that no change is missed.
     let watch = watched(folder, WatchFlags::MOVED_TO);
@@ -127,7 +128,7 @@ pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handover, Failure> {
     let file = folder.join(READY);
     loop {
         match std::fs::read(&file) {
-            Ok(text) => return read(&text),
+            Ok(text) => return read(&text).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).io_context("read", &file),
         }
@@ -135,9 +136,10 @@ pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handover, Failure> {
             let message = format!("the preparing container has not answered within {} s", limit.as_secs());
             return Err(Failure::new(FailureKind::Deadline, message).hint("see its log: kubectl logs -c prepare"));
         };
-        match &watch {
-            Some(watch) => until_changed(watch, left).io_context("watch", folder)?,
-            None => std::thread::sleep(left.min(POLL_INTERVAL)),
+        let left = if watch.is_some() { left } else { left.min(POLL_INTERVAL) };
+        until_changed(watch.as_ref(), signals, left).io_context("watch", folder)?;
+        if signals.is_some_and(|signals| signals.take().stop) {
+            return Ok(None);
         }
     }
 }
@@ -158,18 +160,23 @@ fn read(text: &[u8]) -> Result<Handover, Failure> {
     })?;
     let timeline = match &event {
         PrepareEvent::Ready { timeline, .. } | PrepareEvent::Failed { timeline, .. } => timeline.clone(),
-        PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => Timeline::default(),
+        PrepareEvent::Phase { .. } | PrepareEvent::Build { .. } | PrepareEvent::Published { .. } => Timeline::default(),
     };
     Ok(Handover { event, timeline })
 }
 
-/// Waits for an event of the watch, at most for `limit`.
-fn until_changed(watch: &OwnedFd, limit: Duration) -> std::io::Result<()> {
+/// Waits for an event of the watch or a signal, at most for `limit`.
+fn until_changed(watch: Option<&OwnedFd>, signals: Option<&Signals>, limit: Duration) -> std::io::Result<()> {
     let timeout = Timespec::try_from(limit).ok();
-    match rustix::event::poll(&mut [PollFd::new(watch, PollFlags::IN)], timeout.as_ref()) {
+    let descriptors = watch.map(AsFd::as_fd).into_iter().chain(signals.map(AsFd::as_fd));
+    let mut polled: Vec<_> = descriptors
+        .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+        .collect();
+    match rustix::event::poll(&mut polled, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
+    let Some(watch) = watch else { return Ok(()) };
     // Drain the events; the caller checks the state itself.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     let mut notes = inotify::Reader::new(watch, &mut buffer);
@@ -233,6 +240,7 @@ pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::kernel;
     use hybrid_cache_model::{CacheReport, CacheStatus, Resolved};
 
     fn ready(timeline: Timeline) -> PrepareEvent {
@@ -308,7 +316,8 @@ mod tests {
                     std::thread::sleep(Duration::from_millis(50));
                     hand_over(dir.path(), &ready(Timeline::default())).unwrap();
                 });
-                wait(dir.path(), 20_000).unwrap().environments("/p").unwrap();
+                let handed = wait(dir.path(), 20_000, None).unwrap().unwrap();
+                handed.environments("/p").unwrap();
             });
             let began = Instant::now();
             leases.wait(Duration::from_millis(100));
@@ -323,7 +332,7 @@ mod tests {
     fn a_handover_before_the_wait_is_found() {
         let dir = tempfile::tempdir().unwrap();
         hand_over(dir.path(), &ready(Timeline::default())).unwrap();
-        let handed = wait(dir.path(), 1).unwrap();
+        let handed = wait(dir.path(), 1, None).unwrap().unwrap();
         let Environments::Prepared { python, .. } = handed.environments("/cache/python").unwrap() else {
             panic!("{handed:?}");
         };
@@ -334,11 +343,28 @@ mod tests {
     fn a_waiting_container_wakes_at_the_handover() {
         let dir = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| wait(dir.path(), 20_000));
+            let waiting = scope.spawn(|| wait(dir.path(), 20_000, None));
             std::thread::sleep(Duration::from_millis(50));
             hand_over(dir.path(), &ready(Timeline::default())).unwrap();
-            assert!(waiting.join().unwrap().is_ok());
+            assert!(waiting.join().unwrap().unwrap().is_some());
         });
+    }
+
+    #[test]
+    fn a_waiting_container_that_is_told_to_stop_waits_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        // In a thread of its own, because the signal stays blocked in it.
+        let waited = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let signals = Signals::watch().unwrap();
+                kernel::tell_this_thread();
+                wait(dir.path(), 20_000, Some(&signals)).unwrap()
+            });
+            waiting.join().unwrap()
+        });
+        assert!(waited.is_none());
+        assert!(began.elapsed() < Duration::from_secs(15));
     }
 
     #[test]
@@ -364,7 +390,8 @@ mod tests {
             timeline: Timeline::default(),
         };
         hand_over(dir.path(), &event).unwrap();
-        assert_eq!(wait(dir.path(), 1).unwrap().environments("/x").unwrap_err(), failure);
+        let handed = wait(dir.path(), 1, None).unwrap().unwrap();
+        assert_eq!(handed.environments("/x").unwrap_err(), failure);
     }
 
     #[test]

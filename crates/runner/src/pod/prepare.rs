@@ -13,9 +13,11 @@ use super::requests::{prepare_request, read_for_task};
 use super::termination::leave_message;
 use crate::clock::{Recorder, lock};
 use crate::prepare;
+use crate::run::kernel;
 
 /// Prepares what the task of this pod needs, hands it over, and returns the result of publishing.
 pub fn prepare(recorder: &Recorder) -> PrepareReport {
+    kernel::end_on_sigterm();
     let folder = Path::new(HANDOVER_FOLDER);
     let (image, request) = match read_for_task() {
         Ok(both) => both,
@@ -30,7 +32,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
     let last = Mutex::new(None);
     let ready_us = Mutex::new(None);
     let emit = |event: &PrepareEvent| {
-        if matches!(event, PrepareEvent::Phase { .. }) {
+        if matches!(event, PrepareEvent::Phase { .. } | PrepareEvent::Build { .. }) {
             return;
         }
         if let PrepareEvent::Published {
@@ -46,6 +48,8 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
         if ready_us.is_none() && matches!(event, PrepareEvent::Ready { .. } | PrepareEvent::Failed { .. }) {
             told = handover::hand_over(folder, event);
             if told.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
+                // A pod that is deleted from now on leaves time to publish.
+                kernel::reset_sigterm();
                 // If this container is killed later, the message tells the driver that the task can go on. Without the
                 // message the driver gives the task up, which is safe.
                 let _ = leave_message(Path::new(TERMINATION_FILE), &mut PrepareReport::HandedOver);
@@ -66,7 +70,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             leases.wait(limit);
         }
     };
-    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased);
+    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased, None);
     let ready_us = lock(&ready_us).unwrap_or_default();
     let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
         failure: Failure::new(FailureKind::Internal, "the preparation ended without an event"),
@@ -90,7 +94,7 @@ fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {
             ),
             timeline,
         },
-        PrepareEvent::Phase { .. } => PrepareReport::Failed {
+        PrepareEvent::Phase { .. } | PrepareEvent::Build { .. } => PrepareReport::Failed {
             failure: Failure::new(FailureKind::Internal, "the preparation ended in the middle"),
             timeline: Timeline::default(),
         },

@@ -10,7 +10,7 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::{
     EnvironmentContext, Environments, PackageSource, PrepareRequest, PythonTools, RunRequest, SystemTools,
 };
-use hybrid_cache_model::{Failure, FailureKind, PythonVersion, TaskErrors, TaskSpec, Tenant, python_version};
+use hybrid_cache_model::{Failure, FailureKind, TaskErrors, TaskSpec, Tenant, python_version};
 use serde::de::DeserializeOwned;
 
 use crate::store::IoContext;
@@ -43,10 +43,11 @@ pub fn read_for_task() -> Result<(ImageRecord, PodRequest), Failure> {
 
 /// The image with the interpreter that the task asks for as its own.
 pub fn for_task(mut image: ImageRecord, task: &TaskSpec) -> Result<ImageRecord, Failure> {
-    let wanted = PythonVersion::read(&task.python_version).map_err(TaskErrors::from)?;
+    let task = task.check()?;
     let offered = std::iter::once(&image.interpreter).chain(&image.other_interpreters);
     let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
-    let chosen = python_version::choose(wanted.as_ref(), &offered).map_err(TaskErrors::from)?;
+    let chosen = python_version::choose(task.python.as_ref(), &task.requires_python, &offered);
+    let chosen = chosen.map_err(TaskErrors::from)?;
     if let Some(other) = chosen
         .checked_sub(1)
         .and_then(|other| image.other_interpreters.get_mut(other))
@@ -77,6 +78,7 @@ fn context(image: &ImageRecord, request: &PodRequest) -> EnvironmentContext {
         max_age_s: request.max_age_s,
         tenant: request.tenant.clone(),
         index_scope: request.network.index_scope,
+        no_builds: request.network.no_builds,
     }
 }
 
@@ -101,6 +103,7 @@ pub fn run_request(image: &ImageRecord, request: &PodRequest, environments: Envi
         base_path: image.base_path.clone(),
         require_landlock: request.tenant != Tenant::default(),
         variables: request.variables.clone(),
+        readable: Vec::new(),
     }
 }
 
@@ -119,6 +122,7 @@ pub fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequ
             .map(|other| other.version.clone())
             .collect(),
         describe: request.describe,
+        builds: None,
     }
 }
 
@@ -154,6 +158,7 @@ mod tests {
             platform: String::new(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         }
     }
 

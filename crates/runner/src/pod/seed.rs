@@ -86,6 +86,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
             max_age_s: request.max_age_s,
             tenant: Tenant::default(),
             index_scope: request.network.index_scope,
+            no_builds: request.network.no_builds,
         },
         keep: Keep::Publish,
         python_tools: Some(python_tools(image, &request.network)),
@@ -94,6 +95,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
         other_pythons: Vec::new(),
         budgets: Budgets::default(),
         describe: false,
+        builds: None,
     };
     let last = Mutex::new(None);
     let emit = |event: &PrepareEvent| {

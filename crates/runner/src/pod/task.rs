@@ -8,7 +8,8 @@ use hybrid_cache_model::protocol::{Environments, RunReport};
 use super::handover;
 use super::requests::{read_for_task, run_request};
 use crate::clock::Recorder;
-use crate::run;
+use crate::run::kernel::Signals;
+use crate::run::{self, FromDriver};
 
 /// Runs the task of this pod and returns its report.
 pub fn run(recorder: &Recorder) -> RunReport {
@@ -17,10 +18,16 @@ pub fn run(recorder: &Recorder) -> RunReport {
         Err(failure) => return run::failed(failure, recorder),
     };
     match request.environments {
-        PodEnvironments::Lookup => run::run(&run_request(&image, &request, Environments::Lookup), None, recorder),
+        PodEnvironments::Lookup => {
+            let request = run_request(&image, &request, Environments::Lookup);
+            run::run(&request, FromDriver::default(), recorder)
+        }
         PodEnvironments::HandedOver => {
-            let handed = match handover::wait(Path::new(HANDOVER_FOLDER), request.prepare_ms) {
-                Ok(handed) => handed,
+            // Without the signals, the first process of a PID namespace cannot be told to end.
+            let signals = Signals::watch().ok();
+            let handed = match handover::wait(Path::new(HANDOVER_FOLDER), request.prepare_ms, signals.as_ref()) {
+                Ok(Some(handed)) => handed,
+                Ok(None) => return run::cancelled(recorder),
                 Err(failure) => return run::failed(failure, recorder),
             };
             let told_us = recorder.now_us();
@@ -29,7 +36,7 @@ pub fn run(recorder: &Recorder) -> RunReport {
                 Ok(environments) => {
                     let request = run_request(&image, &request, environments);
                     let on_leased = || handover::leased(Path::new(HANDOVER_FOLDER));
-                    run::run_leased(&request, None, recorder, &on_leased)
+                    run::run_leased(&request, FromDriver::default(), recorder, &on_leased)
                 }
                 Err(failure) => run::failed(failure, recorder),
             };

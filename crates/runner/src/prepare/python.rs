@@ -3,17 +3,21 @@
 use std::cell::OnceCell;
 use std::time::{Duration, SystemTime};
 
-use hybrid_cache_model::protocol::Keep;
+use hybrid_cache_model::protocol::{Keep, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey};
 
+use super::builds::{self, Built};
 use super::context::{FREE_PARTS, PrepareJob};
 use crate::maintenance;
 use crate::python::build::{self, Build, BuildRequest};
 use crate::python::environment;
 use crate::python::lookup::{Leased, Lookup};
-use crate::python::{PythonVolume, heal, publish};
+use crate::python::no_wheel::{self, Asked};
+use crate::python::uv::{BuiltWheel, Uv};
+use crate::python::{PythonVolume, heal, publish, uv_errors};
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Mode};
+use crate::store::stage::Stage;
 use crate::store::{build_failure, files};
 
 /// The result of the Python side.
@@ -34,6 +38,8 @@ pub struct Made {
     pub key: RequestKey,
     lock: Option<Lock>,
     warnings: Vec<String>,
+    /// The wheels that were built for it.
+    built: Option<Built>,
     /// True if the request had an environment that was too old.
     pub expired: bool,
 }
@@ -69,8 +75,16 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         }
         lock
     });
-    let request = build_request(job, &volume, &key, tools);
-    let build = making_room(&request, &mut warnings, || build::make(&request));
+    let mut built = None;
+    let build = wheels_only(job, &volume, &key, tools, &mut warnings);
+    let build = match build {
+        Err(failure) if failure.kind == FailureKind::NoWheel => {
+            let said = failure.message.clone();
+            let build = with_builds(job, &volume, &key, tools, &mut warnings, failure, &mut built);
+            build.map_err(|failure| explained(job, &volume, tools, failure, &said))
+        }
+        other => other.map_err(no_wheel::unknown),
+    };
     if let (Err(failure), true) = (&build, lock.is_some()) {
         build_failure::note(&volume.build_lock(&key), failure);
     }
@@ -80,15 +94,90 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         key,
         lock,
         warnings,
+        built,
         expired,
     })))
+}
+
+fn wheels_only(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    key: &RequestKey,
+    tools: &PythonTools,
+    warnings: &mut Vec<String>,
+) -> Result<Build, Failure> {
+    let request = build_request(job, volume, key, tools, &[]);
+    making_room(&request, warnings, || build::make(&request))
+}
+
+/// Builds what has no wheel, and then makes the environment. `no_wheel` is what uv said without builds.
+fn with_builds(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    key: &RequestKey,
+    tools: &PythonTools,
+    warnings: &mut Vec<String>,
+    no_wheel: Failure,
+    kept: &mut Option<Built>,
+) -> Result<Build, Failure> {
+    let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
+        return Err(uv_errors::not_built(
+            no_wheel,
+            &job.request.context.interpreter,
+            job.request.context.no_builds,
+        ));
+    };
+    let made = job.phases.run(Phase::PythonBuild, Lane::Python, || {
+        builds::build(job, volume, tools, settings, builder)
+    })?;
+    let Some(built) = made else {
+        return Err(no_wheel);
+    };
+    let volume = builds::volume_of_tenant(volume);
+    let request = build_request(job, &volume, key, tools, &built.wheels);
+    let build = making_room(&request, warnings, || build::make(&request));
+    if build.is_err() {
+        builds::forget(&built, &volume);
+    }
+    *kept = Some(built);
+    build
+}
+
+/// A failure for lack of a wheel, with what else could be asked for. `said` is what uv said without builds.
+fn explained(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    tools: &PythonTools,
+    failure: Failure,
+    said: &str,
+) -> Failure {
+    let folder = Stage::create(&volume.staging()).and_then(|stage| {
+        let work = stage.path().join("work");
+        files::ensure_folder(&work)?;
+        Ok((stage, work))
+    });
+    let Ok((stage, work)) = folder else { return failure };
+    let uv = Uv {
+        tools,
+        cache: &volume.uv_cache(),
+        work: &work,
+        deadline: &job.deadline,
+    };
+    let asked = Asked {
+        task: &job.task,
+        interpreter: &job.request.context.interpreter,
+        other_pythons: &job.request.other_pythons,
+        folder: stage.path(),
+    };
+    no_wheel::explain(failure, said, &uv, &asked)
 }
 
 fn build_request<'a>(
     job: &'a PrepareJob<'a>,
     volume: &'a PythonVolume,
     key: &'a RequestKey,
-    tools: &'a hybrid_cache_model::protocol::PythonTools,
+    tools: &'a PythonTools,
+    built: &'a [BuiltWheel],
 ) -> BuildRequest<'a> {
     let interpreter = &job.request.context.interpreter;
     BuildRequest {
@@ -96,10 +185,10 @@ fn build_request<'a>(
         key,
         task: &job.task,
         interpreter,
-        other_pythons: &job.request.other_pythons,
         tools,
         deadline: &job.deadline,
         phases: job.phases,
+        built,
     }
 }
 
@@ -212,7 +301,14 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
             context.volumes.python
         )];
     };
-    let request = build_request(job, &volume, &made.key, tools);
+    let volume = match &made.built {
+        Some(built) => {
+            builds::keep(built, &volume);
+            builds::volume_of_tenant(&volume)
+        }
+        None => volume,
+    };
+    let request = build_request(job, &volume, &made.key, tools, &[]);
     match making_room(&request, &mut warnings, || publish::publish(&made.build, &request)) {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),

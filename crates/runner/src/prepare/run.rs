@@ -17,7 +17,7 @@ use hybrid_cache_model::contents::Prepared;
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, Resolved};
 
-use super::context::{self, PrepareJob};
+use super::context::{self, Builder, PrepareJob};
 use super::python::{self, PythonPrepared};
 use super::system;
 use crate::clock::Recorder;
@@ -56,9 +56,10 @@ pub fn run_until_leased(
     recorder: &Recorder,
     emit: Emit<'_>,
     until_leased: &(dyn Fn(Duration) + Sync),
+    builder: Option<Builder<'_>>,
 ) {
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
-    let leases = prepare(request, recorder, emit, &system::prepare);
+    let leases = prepare(request, recorder, emit, &system::prepare, builder);
     if !leases.is_empty() && Protection::LeaseRequired.is_on() {
         until_leased(deadline.saturating_duration_since(Instant::now()));
     }
@@ -66,11 +67,28 @@ pub fn run_until_leased(
 
 /// Prepares with the given system side; every outcome goes to `emit`.
 pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) {
-    drop(prepare(request, recorder, emit, system));
+    drop(prepare(request, recorder, emit, system, None));
+}
+
+/// Prepares with the given system side and a builder of packages that have no wheel.
+pub fn run_building(
+    request: &PrepareRequest,
+    recorder: &Recorder,
+    emit: Emit<'_>,
+    system: SystemSide<'_>,
+    builder: Builder<'_>,
+) {
+    drop(prepare(request, recorder, emit, system, Some(builder)));
 }
 
 /// Prepares and publishes. Returns the leases on what the task uses.
-fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) -> Vec<Lock> {
+fn prepare(
+    request: &PrepareRequest,
+    recorder: &Recorder,
+    emit: Emit<'_>,
+    system: SystemSide<'_>,
+    builder: Option<Builder<'_>>,
+) -> Vec<Lock> {
     let announce = |phase: Phase, lane: Lane| emit(&PrepareEvent::Phase { phase, lane });
     let phases = Phases {
         recorder,
@@ -82,7 +100,7 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
             timeline: recorder.timeline(),
         })
     };
-    let job = match context::job(request, &phases) {
+    let job = match context::job(request, &phases, builder) {
         Ok(job) => job,
         Err(failure) => {
             failed(failure);
@@ -162,7 +180,11 @@ fn both(
     std::thread::scope(|scope| {
         let python_sender = sender.clone();
         scope.spawn(move || python_sender.send(Side::Python(python::prepare(job))));
-        scope.spawn(move || sender.send(Side::System(system_side(job, system))));
+        scope.spawn(move || {
+            let made = system_side(job, system);
+            job.system.set(made.as_ref().ok().map(|made| made.paths.clone()));
+            sender.send(Side::System(made))
+        });
         let (mut python, mut systems, mut first) = (None, None, None);
         for side in receiver {
             match side {

@@ -8,7 +8,8 @@ use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 use pep440_rs::Version;
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement as Parsed, VerbatimUrl, VersionOrUrl};
 
-use super::record::Installed;
+use super::record::{Distribution, Installed};
+use super::uv::BuiltWheel;
 
 /// Checks every requirement. Extras are not checked, because they only add requirements of the package itself.
 ///
@@ -50,6 +51,32 @@ pub fn all_there(
         if Protection::InstalledCheck.is_on() && !allowed {
             let message = format!("{requirement} was requested, but {} is installed", distribution.pin());
             return Err(missing(message));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a wheel that was built holds the package and the version that it was built for.
+///
+/// # Errors
+/// Something else is installed.
+pub fn built_as_named(built: &[BuiltWheel], installed: &Installed) -> Result<(), Failure> {
+    for wheel in built {
+        let is_it = |version: &str| match (Version::from_str(version), Version::from_str(&wheel.version)) {
+            (Ok(found), Ok(wanted)) => found == wanted,
+            _ => false,
+        };
+        let mut found = installed.distributions.iter().filter(|one| one.name == wheel.name);
+        let says = |one: &Distribution| {
+            let metadata = installed.metadata(one);
+            metadata.is_some_and(|(name, version)| name == wheel.name && is_it(&version))
+        };
+        if !found.any(|one| is_it(&one.version) && says(one)) {
+            let message = format!(
+                "{}=={} was built from its source distribution, but its wheel holds something else",
+                wheel.name, wheel.version
+            );
+            return Err(Failure::new(FailureKind::NoWheel, message).hint("try another version of the package"));
         }
     }
     Ok(())
@@ -101,6 +128,7 @@ mod tests {
             platform: "linux-x86_64".into(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         }
     }
 

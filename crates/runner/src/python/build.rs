@@ -10,11 +10,10 @@ use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
 
 use super::environment::{Packages, VENV, write_lock};
 use super::hashes::Unhashed;
-use super::no_wheel::{self, Asked};
 use super::record::{Checked, Installed};
-use super::uv::Uv;
+use super::uv::{BuiltWheel, Uv};
 use super::venv::{Home, OwnFiles};
-use super::{PythonVolume, asked, scripts};
+use super::{PythonVolume, asked, scripts, uv_cache, uv_errors};
 use crate::child::Deadline;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{IoContext, files};
@@ -46,14 +45,14 @@ pub struct BuildRequest<'a> {
     pub task: &'a Task,
     /// The interpreter.
     pub interpreter: &'a Interpreter,
-    /// The versions of the other interpreters on offer.
-    pub other_pythons: &'a [String],
     /// How to run uv.
     pub tools: &'a PythonTools,
     /// When to give up.
     pub deadline: &'a Deadline,
     /// Runs one phase as a span of the timeline.
     pub phases: &'a Phases<'a>,
+    /// Wheels that were built for the task.
+    pub built: &'a [BuiltWheel],
 }
 
 /// Announces phases and records their durations.
@@ -159,15 +158,13 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        let installed = uv.install(&venv, request.task, &list, request.interpreter);
-        installed.map_err(|failure| {
-            let asked = Asked {
-                task: request.task,
-                interpreter: request.interpreter,
-                other_pythons: request.other_pythons,
-                folder: stage.path(),
-            };
-            no_wheel::explain(failure, &uv, &asked)
+        let install = || uv.install(&venv, request.task, &list, request.interpreter, request.built);
+        install().or_else(|failure| {
+            if !uv_errors::is_unreadable_note(&failure) {
+                return Err(failure);
+            }
+            uv_cache::forget_local(&cache)?;
+            install()
         })
     })?;
     let (installed, checked, hashes) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
@@ -201,6 +198,7 @@ fn verify(
     own.check(installed)?;
     let checked = installed.check(since)?;
     asked::all_there(&request.task.requirements, installed, request.interpreter)?;
+    asked::built_as_named(request.built, installed)?;
     scripts::rewrite(installed)?;
     installed.normalise()?;
     Ok(checked)

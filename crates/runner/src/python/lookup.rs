@@ -174,6 +174,7 @@ mod tests {
             platform: String::new(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         };
         let context = EnvironmentContext {
             volumes: Volumes {
@@ -186,6 +187,7 @@ mod tests {
             max_age_s: 1,
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
+            no_builds: false,
         };
         RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &context))
     }

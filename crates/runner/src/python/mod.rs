@@ -23,7 +23,8 @@
 //!       .lease                   shared lock: a task runs from here; mtime: last known use
 //!     staging/<name>/            one running preparation (see `store::stage`)
 //!     healed                     one line for each damaged environment that a preparation rebuilt
-//!     uv/, bytecode/             as above, for packages of the tenant's private index
+//!     uv/, bytecode/             as above, for packages of the tenant's private index and environments with built wheels
+//!     uv/built-wheels/<key>/     a wheel that was built from a source distribution (see `prepare::builds`)
 //! ```
 //!
 //! A task has only `tenants/<tenant>` and `bytecode` mounted, read-only. It cannot see other tenants' preparations or

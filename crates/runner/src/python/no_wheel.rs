@@ -7,7 +7,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::requirement::replacement;
 use hybrid_cache_model::{Failure, FailureKind, Task};
 
-use super::uv::Uv;
+use super::uv::{Uv, selection};
 use crate::store::{IoContext, files};
 
 /// Most other interpreters that are asked about.
@@ -25,19 +25,22 @@ pub struct Asked<'a> {
     pub folder: &'a Path,
 }
 
-/// A better message and hint, if the failure is about a package without a wheel or an unknown one.
-pub fn explain(failure: Failure, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
-    match failure.kind {
-        FailureKind::UnknownPackage => unknown(failure),
-        FailureKind::Unsatisfiable => match lacking(&failure.message) {
-            Some(name) => without_wheel(failure, &name, uv, asked),
-            None => failure,
-        },
-        _ => failure,
+/// `failure` with a better hint, if `said`, uv's words without builds, name a package without a wheel.
+pub fn explain(failure: Failure, said: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
+    if failure.kind != FailureKind::NoWheel {
+        return failure;
     }
+    let Some(name) = lacking(said) else { return failure };
+    let mut parts = alternatives(&name, uv, asked);
+    parts.extend(failure.hint.clone());
+    failure.hint(parts.join("; "))
 }
 
-fn unknown(failure: Failure) -> Failure {
+/// `failure` with the usual name of a package that the index does not know.
+pub fn unknown(failure: Failure) -> Failure {
+    if failure.kind != FailureKind::UnknownPackage {
+        return failure;
+    }
     let name = failure.message.split(" was not found in the ").next();
     let name = name.and_then(|before| before.rsplit([' ', '\n']).next());
     match name.and_then(instead) {
@@ -65,7 +68,8 @@ fn lacking(message: &str) -> Option<String> {
     quoted.filter(is_name).map(str::to_owned)
 }
 
-fn without_wheel(failure: Failure, name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
+/// What could be asked for instead of a package without a wheel.
+fn alternatives(name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Vec<String> {
     let version = &asked.interpreter.version;
     let wanted = asked.task.requirements.iter().find(|one| one.name() == name);
     let wanted = wanted.map_or(name, |one| one.as_str());
@@ -96,15 +100,7 @@ fn without_wheel(failure: Failure, name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -
         (None, []) => {}
         (None, without) => parts.push(format!("`{wanted}` has none for Python {} either", without.join(", "))),
     }
-    if parts.is_empty() {
-        parts.push("only packages with a wheel for this platform can be installed; try another version".to_owned());
-    }
-    let platform = asked.interpreter.platform.as_str();
-    let message = format!(
-        "{wanted} has no wheel for CPython {version} on {platform}: {}",
-        failure.message
-    );
-    Failure::new(failure.kind, message).hint(parts.join("; "))
+    parts
 }
 
 /// The newest version of one requirement that has a wheel, as `name==version`; `None` if there is none. `python` is the
@@ -122,7 +118,12 @@ fn newest(uv: &Uv<'_>, requirement: &str, python: Option<&str>, asked: &Asked<'_
         .arg(&asked.interpreter.path)
         .arg("--output-file")
         .arg(&answer);
-    uv.choices(&mut command, asked.task, asked.interpreter);
+    command.args(selection(
+        asked.task.options.pre_releases,
+        asked.interpreter,
+        &uv.tools.variables,
+    ));
+    command.arg("--no-build");
     if let Some(version) = python {
         command.args(["--python-version", version]);
     }
@@ -131,7 +132,7 @@ fn newest(uv: &Uv<'_>, requirement: &str, python: Option<&str>, asked: &Asked<'_
     files::delete(&answer)?;
     match uv.run(&mut command, "uv pip compile") {
         Ok(()) => {}
-        Err(failure) if failure.kind == FailureKind::Unsatisfiable => return Ok(None),
+        Err(failure) if matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::NoWheel) => return Ok(None),
         Err(failure) => return Err(failure),
     }
     let text = std::fs::read_to_string(&answer).io_context("read", &answer)?;

@@ -211,6 +211,7 @@ mod tests {
             platform: String::new(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         }
     }
 

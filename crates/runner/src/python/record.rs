@@ -120,6 +120,19 @@ impl Installed {
         self.distributions.iter().map(Distribution::pin).collect()
     }
 
+    /// The name in normal form and the version that a distribution's METADATA claims; `None` if it has no such claims.
+    pub fn metadata(&self, distribution: &Distribution) -> Option<(String, String)> {
+        let path = self.venv.join(&self.site).join(&distribution.folder).join("METADATA");
+        let text = String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned();
+        let head = text.lines().take_while(|line| !line.trim().is_empty());
+        let field = |name: &str| {
+            let mut values = head.clone().filter_map(|line| line.split_once(':'));
+            let value = values.find(|(found, _)| found.eq_ignore_ascii_case(name))?.1;
+            Some(value.trim().to_owned())
+        };
+        Some((normal_name(&field("Name")?), field("Version")?))
+    }
+
     /// The distribution that lists `path`, relative to the environment.
     pub fn owner(&self, path: &str) -> Option<&Distribution> {
         let lists = |one: &&Distribution| one.entries.iter().any(|entry| entry.path == path);

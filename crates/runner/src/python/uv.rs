@@ -1,6 +1,7 @@
 //! Runs uv with a cleared environment and without user text in its arguments.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hybrid_cache_model::key::INDEX_STRATEGY;
@@ -35,6 +36,21 @@ const ALLOWED: [&str; 10] = [
 ];
 /// The glibc minor versions that uv accepts as a platform, ascending.
 const GLIBC_MINORS: [u32; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
+
+/// A wheel that was built for a task, in a folder of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltWheel {
+    /// The package's name in normal form.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `sha256:…` of the source distribution.
+    pub source: String,
+    /// `sha256:…` of the wheel.
+    pub hash: String,
+    /// The folder.
+    pub folder: PathBuf,
+}
 
 /// uv as one preparation uses it.
 pub struct Uv<'a> {
@@ -77,10 +93,11 @@ impl Uv<'_> {
         task: &Task,
         list: &Path,
         interpreter: &Interpreter,
+        built: &[BuiltWheel],
     ) -> Result<(), Failure> {
         self.check_variables()?;
         task.options.check_indexes(&self.tools.variables)?;
-        std::fs::write(list, lines(&task.requirements, &task.options)).io_context("write", list)?;
+        std::fs::write(list, requirements_text(task, built)).io_context("write", list)?;
         let mut command = self.command("pip");
         command
             .arg("install")
@@ -88,16 +105,24 @@ impl Uv<'_> {
             .arg(environment.join("bin/python"))
             .arg("--requirements")
             .arg(list);
-        self.choices(&mut command, task, interpreter);
+        command.args(selection(task.options.pre_releases, interpreter, &self.tools.variables));
         if !task.constraints.is_empty() {
             let limits = list.with_file_name("constraints.txt");
-            std::fs::write(&limits, lines(&task.constraints, &task.options)).io_context("write", &limits)?;
+            std::fs::write(&limits, constraints_text(task)).io_context("write", &limits)?;
             command.arg("--constraints").arg(limits);
         }
         command.arg(match task.options.require_hashes {
             true => "--require-hashes",
             false => "--verify-hashes",
         });
+        if !built.is_empty() {
+            // The option replaces the variable, whose folders stay in use.
+            let of_operator = find_links(&self.tools.variables).into_iter().map(OsString::from);
+            for folder in of_operator.chain(built.iter().map(|one| one.folder.clone().into_os_string())) {
+                command.arg("--find-links").arg(folder);
+            }
+        }
+        self.forbid_builds(&mut command);
         self.run(&mut command, "uv pip install")
     }
 
@@ -108,34 +133,33 @@ impl Uv<'_> {
     /// uv failed; the message contains uv's explanation.
     pub fn list_files(&self, pins: &Path, listing: &Path, task: &Task, by: &Interpreter) -> Result<(), Failure> {
         let mut command = self.command("pip");
-        command.args([
-            "compile",
-            "--offline",
-            "--no-deps",
-            "--format",
-            "pylock.toml",
-            "--quiet",
-        ]);
-        command.arg("--python").arg(&by.path).arg("--output-file").arg(listing);
-        self.choices(&mut command, task, by);
+        command.args(["compile", "--offline", "--no-deps", "--quiet"]);
+        command.args(["--format", "pylock.toml", "--python", &by.path]);
+        command.arg("--output-file").arg(listing);
+        command.args(selection(task.options.pre_releases, by, &self.tools.variables));
+        self.forbid_builds(&mut command);
         command.arg(pins);
         self.run(&mut command, "uv pip compile")
     }
 
-    /// Options that decide which packages are chosen and override the variables: see docs/cache-keys.md.
-    pub(super) fn choices(&self, command: &mut Command, task: &Task, interpreter: &Interpreter) {
-        command.args(["--index-strategy", INDEX_STRATEGY]);
-        let pre_releases = match task.options.pre_releases {
-            true => "allow",
-            false => "if-necessary-or-explicit",
-        };
-        command.args(["--prerelease", pre_releases, "--resolution", "highest"]);
-        if let Some(platform) = platform(interpreter) {
-            command.args(["--python-platform", &platform]);
-        }
+    fn forbid_builds(&self, command: &mut Command) {
         if !self.tools.allow_source_builds && Protection::WheelsOnly.is_on() {
             command.arg("--no-build");
         }
+    }
+
+    /// Pins `requirements`, one a line in `list`, and what they need, with hashes, into `lock`. Uses only wheels.
+    ///
+    /// # Errors
+    /// uv failed, for example because something has no wheel.
+    pub fn pin(&self, list: &Path, lock: &Path, interpreter: &Interpreter) -> Result<(), Failure> {
+        self.check_variables()?;
+        let mut command = self.command("pip");
+        command.arg("compile").arg(list).arg("--output-file").arg(lock);
+        command.args(["--python", &interpreter.path, "--no-build", "--generate-hashes"]);
+        command.args(["--no-header", "--no-annotate"]);
+        command.args(selection(false, interpreter, &self.tools.variables));
+        self.run(&mut command, "uv pip compile")
     }
 
     /// Removes from uv's cache what nothing refers to. Never `--ci`, which drops every pre-built wheel.
@@ -209,18 +233,62 @@ impl Uv<'_> {
     }
 }
 
-/// Requirements or constraints, each with its hashes, as uv reads them: one a line, in normal form.
-fn lines(requirements: &[Requirement], options: &PythonOptions) -> String {
+/// The requirements, each with its hashes, as uv reads them: one a line, in normal form. A wheel that was built from a
+/// source distribution with one of the hashes adds its own.
+pub fn requirements_text(task: &Task, built: &[BuiltWheel]) -> String {
+    lines(&task.requirements, &task.options, built)
+}
+
+/// The constraints in the same form.
+pub fn constraints_text(task: &Task) -> String {
+    lines(&task.constraints, &task.options, &[])
+}
+
+fn lines(requirements: &[Requirement], options: &PythonOptions, built: &[BuiltWheel]) -> String {
     let mut text = String::new();
     for requirement in requirements {
         text.push_str(requirement.as_str());
-        for hash in options.hashes_of(requirement.as_str()) {
+        let hashes: Vec<&str> = options.hashes_of(requirement.as_str()).collect();
+        let own = built
+            .iter()
+            .filter(|one| one.name == requirement.name() && hashes.contains(&one.source.as_str()));
+        for hash in hashes.iter().copied().chain(own.map(|one| one.hash.as_str())) {
             text.push_str(" --hash=");
             text.push_str(hash);
         }
         text.push('\n');
     }
     text
+}
+
+/// The options that decide which packages are chosen. They override the variables: see docs/cache-keys.md.
+pub fn selection(pre_releases: bool, interpreter: &Interpreter, variables: &[(String, String)]) -> Vec<String> {
+    let pre_releases = match pre_releases {
+        true => "allow",
+        false => "if-necessary-or-explicit",
+    };
+    let mut options = vec!["--index-strategy", INDEX_STRATEGY, "--prerelease", pre_releases];
+    options.extend(["--resolution", "highest"]);
+    let platform = platform(interpreter);
+    if let Some(platform) = &platform {
+        options.extend(["--python-platform", platform]);
+    }
+    // uv 0.13.9 knows the option, but no variable of that name.
+    let is_set = |value: &str| !["", "0", "false"].contains(&value.to_ascii_lowercase().as_str());
+    if variables
+        .iter()
+        .any(|(name, value)| name == "UV_NO_INDEX" && is_set(value))
+    {
+        options.push("--no-index");
+    }
+    options.into_iter().map(str::to_owned).collect()
+}
+
+/// The folders and addresses of UV_FIND_LINKS.
+fn find_links(variables: &[(String, String)]) -> Vec<&str> {
+    let found = variables.iter().find(|(name, _)| name == "UV_FIND_LINKS");
+    let links = found.iter().flat_map(|(_, links)| links.split(','));
+    links.map(str::trim).filter(|link| !link.is_empty()).collect()
 }
 
 /// uv's name for the interpreter's platform. It fixes the C library of wheels, and keeps the running kernel out of
@@ -257,6 +325,7 @@ mod tests {
                 platform: platform.into(),
                 libc: libc.into(),
                 binary_hash: String::new(),
+                start: String::new(),
             };
             super::platform(&interpreter)
         };

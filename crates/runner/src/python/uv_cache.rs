@@ -63,7 +63,8 @@ pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(buckets)
 }
 
-/// The folders of a uv cache that hold copies of indexes. They only grow, and uv downloads again what is removed.
+/// The folders of a uv cache that hold copies of indexes, and wheels that were built. They only grow, and what is removed
+/// is downloaded or built again.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -71,9 +72,41 @@ pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut buckets = entries(cache)?;
     buckets.retain(|bucket| {
         let name = bucket.file_name().unwrap_or_default().to_string_lossy();
-        ["simple-", "flat-index-"].iter().any(|start| name.starts_with(start))
+        ["simple-", "flat-index-", "built-wheels"]
+            .iter()
+            .any(|start| name.starts_with(start))
     });
     Ok(buckets)
+}
+
+/// The folders of a uv cache that hold links to unpacked packages, with uv's notes beside them.
+fn notes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut folders = entries(cache)?;
+    folders.retain(|bucket| {
+        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
+        ["wheels-", "sdists-"].iter().any(|start| name.starts_with(start))
+    });
+    Ok(folders)
+}
+
+/// Removes uv's notes about packages that came from a folder. uv fails for a note that a power cut left unfinished, and
+/// unpacks the package again if there is none; it writes other notes again by itself.
+///
+/// # Errors
+/// The cache cannot be read or written.
+pub fn forget_local(cache: &Path) -> Result<(), Failure> {
+    let mut folders = notes(cache)?;
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder)? {
+            let Ok(found) = path.symlink_metadata() else { continue };
+            if found.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rev") {
+                files::delete(&path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes the links to removed wheels from a uv cache, with the files beside them. Without this, uv would fail for a
@@ -82,11 +115,7 @@ pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// # Errors
 /// The cache cannot be read or written. The caller holds uv's lock exclusively.
 pub fn forget_gone(cache: &Path) -> Result<(), Failure> {
-    let mut folders = entries(cache)?;
-    folders.retain(|bucket| {
-        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
-        ["wheels-", "sdists-"].iter().any(|start| name.starts_with(start))
-    });
+    let mut folders = notes(cache)?;
     while let Some(folder) = folders.pop() {
         let inside = entries(&folder)?;
         for path in &inside {

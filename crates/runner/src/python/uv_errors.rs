@@ -3,6 +3,7 @@
 //! uv has one exit code for all problems with the requirements and another for everything else, so the text decides.
 //! The patterns are from uv 0.13.9; unknown text becomes [`FailureKind::Tool`] with uv's whole explanation.
 
+use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use crate::child::ProgramExit;
@@ -42,7 +43,30 @@ const HASHES: [&str; 4] = [
     "In `--require-hashes` mode",
     "In `--verify-hashes` mode",
 ];
+/// What uv says once the code of a package is involved.
+const BUILDING: [&str; 5] = [
+    "Failed to build",
+    "Failed to download and build",
+    "Build backend",
+    "has an invalid package format",
+    "has inconsistent metadata",
+];
+const NO_COMPILER: [&str; 8] = [
+    "command 'gcc' failed",
+    "command 'cc' failed",
+    "command 'g++' failed",
+    "gcc: not found",
+    "cc: not found",
+    "unable to find a compiler",
+    "No CMAKE_C_COMPILER could be found",
+    "No such file or directory: 'gcc'",
+];
 const NOT_WRITABLE: [&str; 3] = ["Read-only file system", "Permission denied", "os error 13"];
+
+/// True if uv could not read a note in its cache, as after a power cut.
+pub fn is_unreadable_note(failure: &Failure) -> bool {
+    failure.message.contains("Failed to deserialize cache entry")
+}
 
 /// The failure for an unsuccessful exit of uv.
 pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
@@ -91,14 +115,89 @@ fn unsatisfiable(words: &str) -> Failure {
     if words.contains("was not found in the package registry") || words.contains("was not found in the provided") {
         return unknown_package(words);
     }
+    if words.contains("usable wheels") || words.contains("--no-build") || words.contains("no wheels with a matching") {
+        return no_wheel(words);
+    }
     let failure = Failure::new(
         FailureKind::Unsatisfiable,
         format!("the requirements cannot be met: {words}"),
     );
-    if words.contains("usable wheels") || words.contains("--no-build") || words.contains("no wheels with a matching") {
-        return failure.hint("only packages with a wheel for this platform can be installed; try another version");
-    }
     failure.hint("correct the requested versions, or allow more of them")
+}
+
+fn no_wheel(words: &str) -> Failure {
+    let message = format!("a package has no wheel: {words}");
+    Failure::new(FailureKind::NoWheel, message).hint("try another version of the package")
+}
+
+/// `failure` with the interpreter that no wheel fits, and why nothing was built.
+pub fn not_built(failure: Failure, interpreter: &Interpreter, no_builds: bool) -> Failure {
+    let message = format!("{} (no wheel for {})", failure.message, described(interpreter));
+    let hint = match no_builds {
+        true => "packages without a wheel are not built here (`--no-builds`); try another version, or another Python",
+        false => {
+            "packages without a wheel are built for tasks of the local driver only; try another version, or another Python"
+        }
+    };
+    Failure::new(failure.kind, message).hint(hint)
+}
+
+fn described(interpreter: &Interpreter) -> String {
+    let libc = match interpreter.libc.as_str() {
+        "" => String::new(),
+        libc => format!(", {libc}"),
+    };
+    format!(
+        "{} {} on {}{libc}",
+        interpreter.implementation, interpreter.version, interpreter.platform
+    )
+}
+
+/// The failure of uv in the sandbox that may run code of packages; `step` is what it did there. `said` may be a
+/// stranger's text.
+pub fn of_build(step: &str, said: &str, without_login: bool, interpreter: &Interpreter) -> Failure {
+    let words = words(said);
+    let has = |patterns: &[&str]| patterns.iter().any(|pattern| words.contains(pattern));
+    if has(&["was not found in the package registry", "was not found in the provided"]) && !has(&BUILDING) {
+        return unknown_package(&words);
+    }
+    if has(&["No solution found"]) && !has(&BUILDING) {
+        let message = format!("the requirements cannot be met: {words}");
+        return Failure::new(FailureKind::Unsatisfiable, message)
+            .hint("correct the requested versions, or allow more of them");
+    }
+    if has(&["Hash mismatch for"]) {
+        let message = format!("a source distribution does not have the hash that the index gives: {words}");
+        return Failure::new(FailureKind::Unsatisfiable, message).hint("run the task again; check the index");
+    }
+    let message = format!(
+        "a package without a wheel for {} could not be built ({step}): {words}",
+        described(interpreter)
+    );
+    let is_offline = has(&UNREACHABLE) && !has(&BUILDING);
+    let kind = if is_offline {
+        FailureKind::Offline
+    } else {
+        FailureKind::NoWheel
+    };
+    let failure = Failure::new(kind, message);
+    if has(&UNREACHABLE) {
+        let hint = match without_login {
+            true => {
+                "the sandbox that builds gets no user name and no password of an index or proxy, because code of packages runs in it"
+            }
+            false => "the sandbox that builds has the network of tasks; it must reach the package index",
+        };
+        return failure.hint(hint);
+    }
+    if has(&NO_COMPILER) {
+        return failure
+            .hint("name the build tools among the system packages, such as gcc, gnumake, cmake or pkg-config");
+    }
+    if has(&["Python.h"]) {
+        return failure.hint("the interpreter has no header files here; ask for a version of the package with a wheel");
+    }
+    failure.hint("try a version of the package that has a wheel")
 }
 
 fn unknown_package(words: &str) -> Failure {
@@ -158,7 +257,7 @@ mod tests {
             ),
             (
                 format!("{none}all versions of pycairo have no usable wheels and you"),
-                FailureKind::Unsatisfiable,
+                FailureKind::NoWheel,
             ),
             (format!("{fetch}  cause: dns error\n"), FailureKind::Offline),
             (
@@ -174,6 +273,59 @@ mod tests {
         ] {
             assert_eq!(kind(&text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_failed_build_has_the_kind_and_the_next_step_of_its_cause() {
+        let interpreter = Interpreter {
+            path: "/usr/bin/python3".into(),
+            implementation: "cpython".into(),
+            version: "3.11.7".into(),
+            abi: "cpython-311".into(),
+            platform: "linux-x86_64".into(),
+            libc: "glibc 2.36".into(),
+            binary_hash: String::new(),
+            start: String::new(),
+        };
+        let none = "error: No solution found when resolving dependencies\n  cause: Because ";
+        let build = "error: Failed to build `x==1.0`\n  cause: ";
+        for (said, kind, word) in [
+            (
+                format!("{none}nosuch was not found in the package registry"),
+                FailureKind::UnknownPackage,
+                "name",
+            ),
+            (
+                format!("{none}you require a<1 and a>=1"),
+                FailureKind::Unsatisfiable,
+                "versions",
+            ),
+            (
+                format!("{none}x==1.0 has inconsistent metadata"),
+                FailureKind::NoWheel,
+                "has a wheel",
+            ),
+            (
+                format!("{build}error: command 'gcc' failed: No such file"),
+                FailureKind::NoWheel,
+                "gcc",
+            ),
+            (format!("{build}dns error"), FailureKind::NoWheel, "network of tasks"),
+            (
+                "error: Failed to fetch: x\n  cause: dns error".into(),
+                FailureKind::Offline,
+                "network of tasks",
+            ),
+        ] {
+            let failure = of_build("resolving", &said, false, &interpreter);
+            assert_eq!(failure.kind, kind, "{said}");
+            assert!(failure.hint.as_deref().unwrap_or_default().contains(word), "{failure}");
+        }
+        let failure = of_build("resolving", "dns error", true, &interpreter).to_string();
+        assert!(
+            failure.contains("no password") && failure.contains("cpython 3.11.7 on linux-x86_64, glibc 2.36"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -182,6 +182,7 @@ mod tests {
             platform: String::new(),
             libc: String::new(),
             binary_hash: String::new(),
+            start: String::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Kills and reaps every process that the user's program leaves behind, so that none outlives a run.
+//! Signals and reaps every process that the user's program leaves behind, so that none outlives a run.
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,21 @@ pub fn adopt_orphans() -> rustix::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
+/// Tells the user's program and everything it started to end, with SIGTERM.
+pub fn tell_all() {
+    if kernel::is_first_process() {
+        return kernel::signal_namespace(Signal::TERM);
+    }
+    for pid in living_descendants() {
+        // It may have ended since it was listed.
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+    }
+}
+
 /// Kills the user's program and everything it started. Does not reap them.
 pub fn kill_all() {
     if kernel::is_first_process() {
-        kernel::kill_namespace();
+        kernel::signal_namespace(Signal::KILL);
     } else {
         kill_descendants();
     }

@@ -101,14 +101,42 @@ pub fn is_first_process() -> bool {
     rustix::process::getpid().is_init()
 }
 
-/// Kills every other process of this PID namespace atomically, so that none can escape by forking.
+/// Sends a signal to every other process of this PID namespace atomically, so that none can escape by forking.
 ///
-/// Only for its first process; elsewhere it would kill processes outside the task.
+/// Only for its first process; elsewhere it would reach processes outside the task.
 #[expect(unsafe_code, reason = "rustix has no way to say pid -1")]
-pub fn kill_namespace() {
+pub fn signal_namespace(signal: Signal) {
     assert!(is_first_process(), "kill(-1) outside a PID namespace of our own");
-    // SAFETY: no memory is involved. An error means that no process is left to kill.
-    unsafe { libc::kill(-1, libc::SIGKILL) };
+    // SAFETY: no memory is involved. An error means that no process is left to signal.
+    unsafe { libc::kill(-1, signal.as_raw()) };
+}
+
+/// Makes SIGTERM end this process, which as the first one of a PID namespace would otherwise ignore it. The kernel then
+/// kills the others.
+#[expect(unsafe_code, reason = "neither std nor rustix sets signal handlers")]
+pub fn end_on_sigterm() {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: async-signal-safe, and nothing of this process is used afterwards.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    let handler = end as extern "C" fn(libc::c_int);
+    // SAFETY: the handler is a function of the right type that lives as long as the program.
+    unsafe { libc::signal(libc::SIGTERM, handler as libc::sighandler_t) };
+}
+
+/// Sends SIGTERM to the calling thread, which must have blocked it.
+#[cfg(test)]
+#[expect(unsafe_code, reason = "rustix sends signals to whole processes only")]
+pub fn tell_this_thread() {
+    // SAFETY: no memory is involved.
+    unsafe { libc::raise(libc::SIGTERM) };
+}
+
+/// Undoes [`end_on_sigterm`]: the first process of a PID namespace ignores SIGTERM again.
+#[expect(unsafe_code, reason = "neither std nor rustix sets signal handlers")]
+pub fn reset_sigterm() {
+    // SAFETY: no function of this process is involved.
+    unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
 }
 
 /// Takes over a descriptor that the runner was started with.

@@ -2,6 +2,7 @@
 //!
 //! A warm run takes two hashes, two lookups, two shared locks and one fork.
 
+mod build_tools;
 mod confine;
 mod descendants;
 mod environment;
@@ -9,18 +10,22 @@ mod find_environments;
 pub(crate) mod kernel;
 
 mod memory;
+mod pip_hint;
 mod program;
 mod report;
+mod standard_input;
 mod stream;
 mod supervise;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::str::FromStr;
 
 use hybrid_cache_model::contents::UsedKeys;
-use hybrid_cache_model::protocol::{RunReport, RunRequest};
+use hybrid_cache_model::protocol::{Interpreter, RunReport, RunRequest};
 use hybrid_cache_model::{
     CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, Protection, PythonRequest, RequestKey, SystemKey, Task,
 };
+use pep440_rs::Version;
 use rustix::process::DumpableBehavior;
 
 pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
@@ -34,21 +39,28 @@ use supervise::Supervised;
 /// The signal that the kernel sends when memory runs out.
 const SIGKILL: i32 = 9;
 
+/// What the driver gave the runner beside the request.
+#[derive(Debug, Default)]
+pub struct FromDriver {
+    /// The file of a control group that bounds the program's memory; a process enters by writing 0 to it.
+    pub memory_group: Option<OwnedFd>,
+    /// A socket whose hang-up cancels the task.
+    pub socket: Option<BorrowedFd<'static>>,
+}
+
 /// Runs one request and returns its report. Failures are part of the report.
-///
-/// `memory_group` is the file of a control group that bounds the program's memory; a process enters by writing 0 to it.
-pub fn run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recorder) -> RunReport {
-    run_leased(request, memory_group, recorder, &|| {})
+pub fn run(request: &RunRequest, from_driver: FromDriver, recorder: &Recorder) -> RunReport {
+    run_leased(request, from_driver, recorder, &|| {})
 }
 
 /// Like [`run`], but calls `on_leased` once the run has its leases, before the program starts.
 pub fn run_leased(
     request: &RunRequest,
-    memory_group: Option<OwnedFd>,
+    from_driver: FromDriver,
     recorder: &Recorder,
     on_leased: &dyn Fn(),
 ) -> RunReport {
-    match try_run(request, memory_group, recorder, on_leased) {
+    match try_run(request, from_driver, recorder, on_leased) {
         Ok(report) => report,
         Err(failure) => failed(failure, recorder),
     }
@@ -56,16 +68,25 @@ pub fn run_leased(
 
 /// The report of a run that failed before its program started.
 pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
-    finished(Ready::default(), UsedKeys::default(), not_run(failure), recorder)
+    let end = End::Failed { failure };
+    finished(Ready::default(), UsedKeys::default(), not_run(end), recorder)
+}
+
+/// The report of a run that was cancelled before its program started.
+pub fn cancelled(recorder: &Recorder) -> RunReport {
+    let supervised = not_run(End::Cancelled);
+    finished(Ready::default(), UsedKeys::default(), supervised, recorder)
 }
 
 fn try_run(
     request: &RunRequest,
-    memory_group: Option<OwnedFd>,
+    from_driver: FromDriver,
     recorder: &Recorder,
     on_leased: &dyn Fn(),
 ) -> Result<RunReport, Failure> {
+    let FromDriver { memory_group, socket } = from_driver;
     let task = request.task.check()?;
+    check_python(&task, &request.context.interpreter)?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
             FailureKind::Sandbox,
@@ -90,10 +111,11 @@ fn try_run(
         Ok((started, warnings)) => {
             ready.warnings.extend(warnings);
             let watch = memory::Watch::start();
-            let supervised = supervise::supervise(started, &request.limits, &signals, recorder);
+            let supervised = supervise::supervise(started, &request.limits, &signals, socket, recorder);
             let supervised = supervised.unwrap_or_else(|error| {
                 let message = format!("the output of the user's program cannot be read: {error}");
-                not_run(Failure::new(FailureKind::Sandbox, message))
+                let failure = Failure::new(FailureKind::Sandbox, message);
+                not_run(End::Failed { failure })
             });
             // With a memory group, the driver knows the cause and names the limit.
             if !bounded && supervised.end == (End::Signaled { signal: SIGKILL }) {
@@ -101,7 +123,7 @@ fn try_run(
             }
             supervised
         }
-        Err(failure) => not_run(failure),
+        Err(failure) => not_run(End::Failed { failure }),
     };
     let keys = used_keys(request, &task, &ready);
     Ok(finished(ready, keys, supervised, recorder))
@@ -124,6 +146,20 @@ fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
     }
 }
 
+/// Checks that the interpreter is one that the program accepts.
+fn check_python(task: &Task, interpreter: &Interpreter) -> Result<(), Failure> {
+    let accepted = &task.requires_python;
+    // A version that cannot be read is the interpreter's fault, not the program's.
+    if Version::from_str(&interpreter.version).map_or(true, |version| accepted.contains(&version)) {
+        return Ok(());
+    }
+    let message = format!(
+        "the program requires Python {accepted}, and tasks run with {} here",
+        interpreter.version
+    );
+    Err(Failure::new(FailureKind::Unsatisfiable, message).hint("change `requires-python` in its `# /// script` block"))
+}
+
 /// Protects the runner from user code, and makes the runner the parent of orphans.
 fn guard_ourselves() -> std::io::Result<Signals> {
     // Other processes of the same user must not trace this process or open its descriptors through /proc.
@@ -136,10 +172,10 @@ fn guard_ourselves() -> std::io::Result<Signals> {
     Signals::watch()
 }
 
-fn not_run(failure: Failure) -> Supervised {
+fn not_run(end: End) -> Supervised {
     let nothing = Output::default();
     Supervised {
-        end: End::Failed { failure },
+        end,
         stdout: nothing,
         stderr: nothing,
         warnings: Vec::new(),

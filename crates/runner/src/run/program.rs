@@ -5,15 +5,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use hybrid_cache_model::protocol::{Identity, RunRequest};
-use hybrid_cache_model::{Failure, FailureKind};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hybrid_cache_model::protocol::{Identity, Interpreter, RunRequest};
+use hybrid_cache_model::python_start::SITECUSTOMIZE;
+use hybrid_cache_model::{Failure, FailureKind, coding};
 use rustix::process::Pid;
 
+use super::build_tools;
 use super::confine;
 use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
+use super::standard_input;
 use super::supervise::Started;
 
 /// The scratch folder of one run:
@@ -22,12 +27,15 @@ use super::supervise::Started;
 /// <scratch>/work/main.py   the program; the folder is its working directory and first on its import path
 /// <scratch>/home           HOME
 /// <scratch>/tmp            TMPDIR
+/// <scratch>/site           what every Python of the task imports at its start
 /// <scratch>/venv           an empty virtual environment, if the task requests no packages
+/// <scratch>/system.cmake   settings for CMake, if the task requests system packages
 /// ```
 struct Scratch {
     work: PathBuf,
     home: PathBuf,
     tmp: PathBuf,
+    site: PathBuf,
     venv: PathBuf,
     program: PathBuf,
 }
@@ -38,6 +46,7 @@ impl Scratch {
         Scratch {
             home: root.join("home"),
             tmp: root.join("tmp"),
+            site: root.join("site"),
             venv: root.join("venv"),
             program: work.join("main.py"),
             work,
@@ -59,37 +68,69 @@ impl Scratch {
         )
     }
 
-    /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter.
-    fn lay_out(&self, root: &Path, code: &str, owner: Option<Identity>, bare: Option<&Path>) -> Result<(), Failure> {
-        let fail = |path: &Path, error: io::Error| {
-            let kind = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
-                _ => FailureKind::Sandbox,
-            };
-            Failure::new(
-                kind,
-                format!("cannot prepare the scratch folder {}: {error}", path.display()),
-            )
-            .hint("it must be writable for the runner and private to this run")
-        };
-        for folder in [root, &self.work, &self.home, &self.tmp] {
+    /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter. `system` says
+    /// whether the task requests system packages.
+    fn lay_out(
+        &self,
+        root: &Path,
+        code: &str,
+        owner: Option<Identity>,
+        interpreter: &Interpreter,
+        bare: Option<&Path>,
+        system: bool,
+    ) -> Result<(), Failure> {
+        let fail = |path: &Path, error: io::Error| not_laid_out(path, &error);
+        for folder in [root, &self.work, &self.home, &self.tmp, &self.site] {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(folder, error)),
                 _ => {}
             }
         }
-        fs::write(&self.program, code).map_err(|error| fail(&self.program, error))?;
+        let customize = self.site.join("sitecustomize.py");
+        fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
+        if let Ok(bytecode) = BASE64_STANDARD.decode(&interpreter.start) {
+            // A Python without usable bytecode compiles the source.
+            let _ = write_bytecode(&self.site, &interpreter.abi, &bytecode);
+        }
+        fs::write(&self.program, coding::as_utf8(code).as_bytes()).map_err(|error| fail(&self.program, error))?;
+        let toolchain = system.then(|| build_tools::toolchain(root));
+        if let Some(file) = &toolchain {
+            build_tools::write_toolchain(root).map_err(|error| fail(file, error))?;
+        }
         if let Some(interpreter) = bare {
             self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
         }
         let Some(owner) = owner else { return Ok(()) };
         // Change the owner last: root without capabilities could not enter the folder afterwards.
         fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
-        for path in [&self.program, &self.work, &self.home, &self.tmp, root] {
+        let paths = [&self.program, &customize, &self.work, &self.home, &self.tmp, &self.site];
+        for path in paths.into_iter().chain(&toolchain).map(PathBuf::as_path).chain([root]) {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
         }
         Ok(())
     }
+}
+
+fn not_laid_out(path: &Path, error: &io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
+        _ => FailureKind::Sandbox,
+    };
+    Failure::new(
+        kind,
+        format!("cannot prepare the scratch folder {}: {error}", path.display()),
+    )
+    .hint("it must be writable for the runner and private to this run")
+}
+
+/// Writes the bytecode of `sitecustomize.py` where an interpreter with this tag looks for it.
+fn write_bytecode(site: &Path, tag: &str, bytecode: &[u8]) -> io::Result<()> {
+    if bytecode.is_empty() {
+        return Ok(());
+    }
+    let folder = site.join("__pycache__");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join(format!("sitecustomize.{tag}.pyc")), bytecode)
 }
 
 /// Starts the program in the control group of `memory_group`. Also returns warnings about its confinement.
@@ -105,15 +146,24 @@ pub fn start(
     let scratch = Scratch::new(root);
     let base = Path::new(&request.context.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
-    scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
+    let system = !environment.system.is_empty();
+    let interpreter = &request.context.interpreter;
+    scratch.lay_out(
+        root,
+        &request.task.python_code,
+        request.identity,
+        interpreter,
+        bare,
+        system,
+    )?;
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
     let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
-    command.arg(&scratch.program);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg(&scratch.program).args(&request.task.args);
+    let (stdout, its_stdout) = pipe(request.identity)?;
+    let (stderr, its_stderr) = pipe(request.identity)?;
+    command.stdin(standard_input::of(&request.task.stdin)?);
+    command.stdout(its_stdout).stderr(its_stderr);
     command.env_clear().envs(variables(request, environment, &scratch));
     let confinement = confine::prepare(request, environment)?;
     let setup = ChildSetup {
@@ -126,27 +176,35 @@ pub fn start(
         filter: confinement.filter,
     };
     kernel::on_exec(&mut command, setup);
-    let mut child = command
+    let child = command
         .spawn()
         .map_err(|error| not_started(base, request.identity, &error))?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    match (pid, child.stdout.take(), child.stderr.take()) {
-        (Some(pid), Some(stdout), Some(stderr)) => {
-            let started = Started {
-                pid,
-                stdout: OwnedFd::from(stdout),
-                stderr: OwnedFd::from(stderr),
-            };
-            Ok((started, confinement.warnings))
-        }
-        _ => Err(Failure::new(
-            FailureKind::Internal,
-            "the user's program started without its pipes",
-        )),
-    }
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        let message = "the user's program started without a process id";
+        return Err(Failure::new(FailureKind::Internal, message));
+    };
+    Ok((Started { pid, stdout, stderr }, confinement.warnings))
 }
 
-/// All environment variables of the program.
+/// A pipe of the user that runs the program. Otherwise the program could not open `/dev/stdout`, which leads to it.
+fn pipe(owner: Option<Identity>) -> Result<(OwnedFd, OwnedFd), Failure> {
+    let make = || -> io::Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = io::pipe()?;
+        if let Some(Identity { uid, gid }) = owner {
+            // Both ends are one file.
+            std::os::unix::fs::fchown(&write, Some(uid), Some(gid))?;
+        }
+        Ok((read.into(), write.into()))
+    };
+    make().map_err(|error| {
+        Failure::new(
+            FailureKind::Sandbox,
+            format!("cannot make a pipe for the program's output: {error}"),
+        )
+    })
+}
+
+/// All environment variables of the program. The task's come last and win: its check refuses the few that it may not set.
 fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let threads = request.limits.threads.to_string();
@@ -158,8 +216,7 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
         ("PYTHONNOUSERSITE", "1".to_owned()),
         // Prepared environments contain bytecode, and the program's folder is deleted.
         ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-        // Output is followed live, and the lines before a kill matter most.
-        ("PYTHONUNBUFFERED", "1".to_owned()),
+        ("PYTHONPATH", text(&scratch.site)),
         // Otherwise OpenBLAS starts a thread for each core of the machine, which costs 55 ms of CPU time.
         ("OPENBLAS_NUM_THREADS", threads.clone()),
         ("OMP_NUM_THREADS", threads.clone()),
@@ -170,7 +227,22 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     if let Some(venv) = environment.venv() {
         variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
-    variables.extend(request.variables.iter().cloned());
+    variables.extend(build_tools::variables(&environment.system, Path::new(&request.scratch)));
+    let pair = |(name, value): &'_ (String, String)| (name.clone(), value.clone());
+    let own = request
+        .task
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let secret = request.task.secret_env.iter();
+    let secret = secret.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (name, value) in request.variables.iter().map(pair).chain(own).chain(secret) {
+        let value = match name.as_str() {
+            "PYTHONPATH" => format!("{}:{value}", scratch.site.display()),
+            _ => value,
+        };
+        variables.push((name, value));
+    }
     variables
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::protocol::RunReport;
 use rustix::io::FdFlags;
+use serde::Serialize;
 
 use super::kernel;
 
@@ -87,6 +88,21 @@ impl Destination {
         opened.map(Destination::File).map_err(fail)
     }
 
+    /// Writes a message of another kind, whole.
+    ///
+    /// # Errors
+    /// It cannot be written, or its reader has ended.
+    pub fn write_whole(self, message: &impl Serialize) -> Result<(), ReportError> {
+        let written = json(message).and_then(|text| match self {
+            Destination::Descriptor(mut file) | Destination::File(mut file) => file.write_all(&text),
+            Destination::StandardError => io::stderr().write_all(&text),
+        });
+        written.map_err(|error| ReportError {
+            target: "its reader".to_owned(),
+            error,
+        })
+    }
+
     /// Writes the report.
     ///
     /// # Errors
@@ -115,7 +131,7 @@ impl Destination {
     }
 }
 
-fn json(report: &RunReport) -> io::Result<Vec<u8>> {
+fn json(report: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(report)?;
     text.push(b'\n');
     Ok(text)

@@ -1,5 +1,7 @@
-//! Passes one output stream of the user's program on, up to a limit and without delay.
+//! Passes one output stream of the user's program on, up to a limit: its beginning without delay, and its end once it has
+//! ended, because what a program prints last often says why it failed.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hybrid_cache_model::{Output, Protection};
@@ -10,6 +12,12 @@ use rustix::io::Errno;
 const BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that a writable pipe or socket takes without blocking (`PIPE_BUF`).
 const WRITE_BYTES: usize = 4096;
+/// Most bytes of a stream's end that are held back; half of a smaller limit.
+const MAX_TAIL_BYTES: u64 = 1 << 20;
+/// A smaller limit has no room for an end and the line before it.
+const MIN_LIMIT_WITH_TAIL: u64 = 1 << 10;
+/// Bytes of the end of a stream that are remembered.
+const RECENT_BYTES: usize = 8 << 10;
 
 /// A pipe from the user's program and its destination.
 pub struct OutputStream {
@@ -18,9 +26,45 @@ pub struct OutputStream {
     buffer: Box<[u8]>,
     /// The part of the buffer that is read and not yet passed on.
     pending: std::ops::Range<usize>,
-    /// How many bytes may still be passed on.
+    /// Most bytes that may be passed on in all.
+    limit_bytes: u64,
+    /// How many bytes of the beginning may still be passed on.
     allowance: u64,
+    tail: Tail,
     counted: Output,
+    /// The end of what the program wrote, passed on or not.
+    recent: Vec<u8>,
+}
+
+/// The last bytes behind the beginning, which are passed on once the stream has ended.
+struct Tail {
+    bytes: VecDeque<u8>,
+    max_bytes: usize,
+    /// True if some were left out in front of these.
+    cut: bool,
+}
+
+impl Tail {
+    fn append(&mut self, bytes: &[u8]) {
+        let fresh = &bytes[bytes.len().saturating_sub(self.max_bytes)..];
+        let too_many = (self.bytes.len() + fresh.len()).saturating_sub(self.max_bytes);
+        self.cut |= too_many > 0 || fresh.len() < bytes.len();
+        self.bytes.drain(..too_many);
+        self.bytes.extend(fresh);
+    }
+
+    /// What to pass on: all of it, or a line that says what is missing and then as much of the end as there is room for.
+    fn take(&mut self, written_bytes: u64, limit_bytes: u64) -> Vec<u8> {
+        let mut end = std::mem::take(&mut self.bytes);
+        if !self.cut || self.max_bytes == 0 {
+            return end.into();
+        }
+        let line = format!("\n[the middle of {written_bytes} bytes is left out: the limit is {limit_bytes}]\n");
+        end.drain(..line.len());
+        let mut text = line.into_bytes();
+        text.extend(end);
+        text
+    }
 }
 
 /// The bytes go.
@@ -32,23 +76,36 @@ enum Sink {
 }
 
 impl OutputStream {
-    /// Passes at most `limit_bytes` from `source` to `sink`.
+    /// Passes at most `limit_bytes` from `source` to `sink`; of more, the beginning and the end.
     ///
     /// # Errors
     /// The source cannot be made non-blocking.
     pub fn new(source: OwnedFd, sink: BorrowedFd<'static>, limit_bytes: u64) -> rustix::io::Result<OutputStream> {
         rustix::io::ioctl_fionbio(&source, true)?;
+        let limit_bytes = if Protection::OutputLimit.is_on() {
+            limit_bytes
+        } else {
+            u64::MAX
+        };
+        let tail_bytes = if limit_bytes < MIN_LIMIT_WITH_TAIL {
+            0
+        } else {
+            MAX_TAIL_BYTES.min(limit_bytes / 2)
+        };
         Ok(OutputStream {
             source: Some(source),
             sink: Sink::Open(sink),
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             pending: 0..0,
-            allowance: if Protection::OutputLimit.is_on() {
-                limit_bytes
-            } else {
-                u64::MAX
+            limit_bytes,
+            allowance: limit_bytes - tail_bytes,
+            tail: Tail {
+                bytes: VecDeque::new(),
+                max_bytes: usize::try_from(tail_bytes).unwrap_or_default(),
+                cut: false,
             },
             counted: Output::default(),
+            recent: Vec::new(),
         })
     }
 
@@ -91,19 +148,42 @@ impl OutputStream {
     fn fill(&mut self) -> usize {
         let Some(source) = &self.source else { return 0 };
         match rustix::io::read(source, &mut *self.buffer) {
-            Ok(0) => self.source = None,
-            Ok(got) => {
+            Ok(got) if got > 0 => {
                 self.counted.written_bytes += got as u64;
+                self.remember(got);
                 if matches!(self.sink, Sink::Open(_)) {
                     self.pending = 0..usize::try_from(self.allowance).map_or(got, |allowed| got.min(allowed));
                     self.allowance -= self.pending.len() as u64;
+                    self.tail.append(&self.buffer[self.pending.end..got]);
                 }
                 return got;
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => self.source = None,
+            Ok(_) | Err(_) => self.end(),
         }
         0
+    }
+
+    /// Remembers the end of the first `got` bytes of the buffer.
+    fn remember(&mut self, got: usize) {
+        let last = &self.buffer[got.saturating_sub(RECENT_BYTES)..got];
+        let kept = RECENT_BYTES.saturating_sub(last.len()).min(self.recent.len());
+        self.recent.drain(..self.recent.len() - kept);
+        self.recent.extend_from_slice(last);
+    }
+
+    /// The last bytes that the program wrote, at most [`RECENT_BYTES`].
+    pub fn recent(&self) -> &[u8] {
+        &self.recent
+    }
+
+    /// The source has ended: what was held back is next.
+    fn end(&mut self) {
+        self.source = None;
+        if matches!(self.sink, Sink::Open(_)) {
+            self.buffer = self.tail.take(self.counted.written_bytes, self.limit_bytes).into();
+            self.pending = 0..self.buffer.len();
+        }
     }
 
     /// Writes while the sink accepts data without blocking. Does not change the sink's flags, because the descriptor
@@ -132,6 +212,7 @@ impl OutputStream {
     fn close_sink(&mut self) {
         self.sink = Sink::Closed;
         self.pending = 0..0;
+        self.tail.bytes = VecDeque::new();
     }
 
     /// Drops what is not yet passed on; the counts show how much.
@@ -186,7 +267,39 @@ mod tests {
     }
 
     #[test]
-    fn output_beyond_the_limit_is_read_counted_and_dropped() {
+    fn of_too_much_output_the_beginning_and_the_end_are_passed_on() {
+        let bytes: Vec<u8> = (0..5000_u16).flat_map(u16::to_be_bytes).collect();
+        for limit_bytes in [1024, 5000, 9999] {
+            let (came, output) = check(&bytes, limit_bytes);
+            let half = usize::try_from(limit_bytes).unwrap() / 2;
+            let line = format!("\n[the middle of 10000 bytes is left out: the limit is {limit_bytes}]\n");
+            let (beginning, end) = came.split_at(came.len() - half);
+            assert_eq!(beginning, &bytes[..beginning.len()]);
+            let end = end.strip_prefix(line.as_bytes()).unwrap();
+            assert!(bytes.ends_with(end) && end.len() == half - line.len());
+            assert_eq!((came.len() as u64, output.passed_bytes), (limit_bytes, limit_bytes));
+        }
+    }
+
+    #[test]
+    fn a_tail_keeps_the_last_bytes_however_they_come() {
+        let bytes: Vec<u8> = (0..100).collect();
+        for size in [1, 3, 9, 10, 11, 100] {
+            let mut tail = Tail {
+                bytes: VecDeque::new(),
+                max_bytes: 10,
+                cut: false,
+            };
+            tail.append(&bytes[..10]);
+            assert!(!tail.cut);
+            bytes[10..].chunks(size).for_each(|part| tail.append(part));
+            assert!(tail.cut);
+            assert_eq!(Vec::from(tail.bytes), bytes[90..], "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn output_beyond_a_small_limit_is_read_counted_and_dropped() {
         let (came, output) = check(&[7; 10_000], 100);
         assert_eq!(came.len(), 100);
         assert_eq!(

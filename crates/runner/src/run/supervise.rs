@@ -1,7 +1,7 @@
 //! Supervises the user's program: output, exit, time limit and cancellation.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::Limits;
@@ -12,6 +12,7 @@ use rustix::process::{Pid, WaitStatus};
 
 use super::descendants;
 use super::kernel::Signals;
+use super::pip_hint;
 use super::stream::OutputStream;
 use crate::clock::Recorder;
 
@@ -47,29 +48,59 @@ pub struct Supervised {
     pub warnings: Vec<String>,
 }
 
-/// Why the runner killed the program.
+/// Why the runner ends the program.
 #[derive(Clone, Copy, Debug)]
-enum Killed {
+enum Cause {
     TimedOut,
     Cancelled,
 }
 
-/// Supervises the program until it and everything that it started has ended.
+/// How far the program's end is.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Running,
+    /// It was told to end, and has its grace.
+    Told(Cause),
+    /// Its grace is over.
+    Killed(Cause),
+}
+
+impl State {
+    /// Why the runner ends the program, if it does.
+    fn cause(self) -> Option<Cause> {
+        match self {
+            State::Running => None,
+            State::Told(cause) | State::Killed(cause) => Some(cause),
+        }
+    }
+}
+
+/// Supervises the program until it and everything that it started has ended. A hang-up of `driver` cancels it.
 ///
 /// # Errors
 /// Its pipes cannot be watched. The program is then killed.
-pub fn supervise(started: Started, limits: &Limits, signals: &Signals, recorder: &Recorder) -> io::Result<Supervised> {
+pub fn supervise(
+    started: Started,
+    limits: &Limits,
+    signals: &Signals,
+    driver: Option<BorrowedFd<'static>>,
+    recorder: &Recorder,
+) -> io::Result<Supervised> {
     let began_us = recorder.now_us();
-    let mut supervisor = Supervisor::new(started, limits, signals)?;
-    let (status, killed) = supervisor.until_the_end(Duration::from_millis(limits.time_ms));
+    let mut supervisor = Supervisor::new(started, limits, signals, driver)?;
+    let (status, cause) = supervisor.until_the_end(limits);
     recorder.record(Phase::UserCode, Lane::Runner, began_us);
     let mut warnings = Vec::new();
     recorder.span(Phase::Drain, Lane::Runner, || supervisor.clean_up(&mut warnings));
+    let end = task_end(status, cause, limits);
+    if matches!(end, End::Exited { code } if code != 0) {
+        warnings.extend(pip_hint::warning(supervisor.streams[1].recent()));
+    }
     let [stdout, stderr] = supervisor.streams.map(|stream| stream.output());
     warn_if_cut("standard output", stdout, limits, &mut warnings);
     warn_if_cut("standard error", stderr, limits, &mut warnings);
     Ok(Supervised {
-        end: task_end(status, killed, limits),
+        end,
         stdout,
         stderr,
         warnings,
@@ -80,10 +111,17 @@ struct Supervisor<'a> {
     main: Pid,
     streams: [OutputStream; 2],
     signals: &'a Signals,
+    /// The driver's socket, until the driver hangs up.
+    driver: Option<BorrowedFd<'static>>,
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(started: Started, limits: &Limits, signals: &'a Signals) -> io::Result<Supervisor<'a>> {
+    fn new(
+        started: Started,
+        limits: &Limits,
+        signals: &'a Signals,
+        driver: Option<BorrowedFd<'static>>,
+    ) -> io::Result<Supervisor<'a>> {
         let streams = || -> rustix::io::Result<[OutputStream; 2]> {
             Ok([
                 OutputStream::new(started.stdout, rustix::stdio::stdout(), limits.output_bytes)?,
@@ -95,6 +133,7 @@ impl<'a> Supervisor<'a> {
                 main: started.pid,
                 streams,
                 signals,
+                driver,
             }),
             Err(error) => {
                 descendants::end_all(started.pid, signals);
@@ -103,31 +142,37 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Waits until the main process has ended, by itself or killed.
-    fn until_the_end(&mut self, time_limit: Duration) -> (Option<WaitStatus>, Option<Killed>) {
+    /// Waits until the main process has ended, by itself, told or killed.
+    fn until_the_end(&mut self, limits: &Limits) -> (Option<WaitStatus>, Option<Cause>) {
         let mut deadline = Instant::now()
-            .checked_add(time_limit)
+            .checked_add(Duration::from_millis(limits.time_ms))
             .filter(|_| Protection::TimeLimit.is_on());
-        let mut killed = None;
+        let mut state = State::Running;
         loop {
             let received = self.wait(deadline);
             if received.child
                 && let Some(status) = descendants::reap(self.main).main
             {
-                let told = killed.is_none() && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
-                return (Some(status), if told { Some(Killed::Cancelled) } else { killed });
+                let is_running = matches!(state, State::Running);
+                let told = is_running && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
+                return (Some(status), if told { Some(Cause::Cancelled) } else { state.cause() });
             }
             let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let cause = match killed {
-                Some(_) if expired => return (None, killed),
-                Some(_) => continue,
-                None if received.stop => Killed::Cancelled,
-                None if expired => Killed::TimedOut,
-                None => continue,
+            state = match state {
+                State::Running if received.stop => State::Told(Cause::Cancelled),
+                State::Running if expired => State::Told(Cause::TimedOut),
+                State::Told(cause) if expired => State::Killed(cause),
+                State::Killed(cause) if expired => return (None, Some(cause)),
+                _ => continue,
             };
-            killed = Some(cause);
-            deadline = Instant::now().checked_add(KILL_DEADLINE);
-            descendants::kill_all();
+            let wait = if matches!(state, State::Told(_)) && limits.grace_ms > 0 {
+                descendants::tell_all();
+                Duration::from_millis(limits.grace_ms)
+            } else {
+                descendants::kill_all();
+                KILL_DEADLINE
+            };
+            deadline = Instant::now().checked_add(wait);
         }
     }
 
@@ -146,15 +191,24 @@ impl<'a> Supervisor<'a> {
     /// Waits for an event, and moves available output.
     fn wait(&mut self, deadline: Option<Instant>) -> super::kernel::ReceivedSignals {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let mut polled = Vec::with_capacity(3);
+        let mut polled = Vec::with_capacity(4);
         polled.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
         polled.extend(self.streams.iter().filter_map(OutputStream::interest));
+        polled.extend(
+            self.driver
+                .map(|driver| PollFd::from_borrowed_fd(driver, PollFlags::RDHUP)),
+        );
         match rustix::event::poll(&mut polled, left.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             // Out of kernel memory: pause instead of spinning.
             Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
-        let received = self.signals.take();
+        let hung_up = self.driver.is_some() && polled.last().is_some_and(|driver| !driver.revents().is_empty());
+        let mut received = self.signals.take();
+        if hung_up {
+            self.driver = None;
+            received.stop = true;
+        }
         self.streams.iter_mut().for_each(|stream| _ = stream.advance());
         received
     }
@@ -165,16 +219,17 @@ impl<'a> Supervisor<'a> {
             warnings.push("a process of the task could not be killed; it hangs in the kernel".to_owned());
         }
         let began = Instant::now();
-        let mut moved_at = began;
+        let (mut moved_at, mut seen) = (began, 0);
         loop {
-            let moved: usize = self.streams.iter_mut().map(OutputStream::advance).sum();
+            self.streams.iter_mut().for_each(|stream| _ = stream.advance());
+            let outputs = self.streams.iter().map(OutputStream::output);
+            let moved: u64 = outputs.map(|output| output.written_bytes + output.passed_bytes).sum();
             // Check after moving, because the end of a stream moves no bytes.
             if self.streams.iter().all(OutputStream::is_done) {
                 return;
             }
-            if moved > 0 {
-                moved_at = Instant::now();
-                continue;
+            if moved > seen {
+                (moved_at, seen) = (Instant::now(), moved);
             }
             let deadline = (moved_at + DRAIN_STALL).min(began + DRAIN_DEADLINE);
             if Instant::now() >= deadline {
@@ -200,12 +255,12 @@ fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-fn task_end(status: Option<WaitStatus>, killed: Option<Killed>, limits: &Limits) -> End {
-    match (killed, status) {
-        (Some(Killed::TimedOut), _) => End::TimedOut {
+fn task_end(status: Option<WaitStatus>, cause: Option<Cause>, limits: &Limits) -> End {
+    match (cause, status) {
+        (Some(Cause::TimedOut), _) => End::TimedOut {
             limit_ms: limits.time_ms,
         },
-        (Some(Killed::Cancelled), _) | (None, None) => End::Cancelled,
+        (Some(Cause::Cancelled), _) | (None, None) => End::Cancelled,
         (None, Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => End::Exited { code },
             (None, signal) => End::Signaled {
@@ -219,7 +274,7 @@ fn warn_if_cut(stream: &str, output: Output, limits: &Limits, warnings: &mut Vec
     if output.written_bytes > limits.output_bytes {
         let (written, limit) = (output.written_bytes, limits.output_bytes);
         warnings.push(format!(
-            "{stream} was cut: {written} bytes written, at most {limit} are passed on"
+            "{stream} was cut: {written} bytes written, at most {limit} are passed on, of its beginning and its end"
         ));
     }
 }

@@ -15,9 +15,10 @@ use super::files;
 pub const SUFFIX: &str = ".failed";
 
 /// Kinds of failure that an immediate second attempt would have too.
-const SHARED: [FailureKind; 4] = [
+const SHARED: [FailureKind; 5] = [
     FailureKind::Offline,
     FailureKind::Unsatisfiable,
+    FailureKind::NoWheel,
     FailureKind::UnknownPackage,
     FailureKind::UnknownSystemPackage,
 ];

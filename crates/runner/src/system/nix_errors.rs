@@ -102,7 +102,8 @@ fn quoted_after<'a>(stderr: &'a str, marker: &str) -> Option<&'a str> {
     name.rsplit('.').next()
 }
 
-/// Replaces Nix's suggestion by one that knows common names: `mak` becomes `gnumake`, not `cmake`.
+/// Replaces Nix's suggestion by one that knows common names: `mak` becomes `gnumake`, not `cmake`. Where the names are
+/// known and none is near, the hint lists them: Nix would guess `jq` for `jdk`.
 pub fn with_suggestion(failure: Failure, source: &PackageSource, packages: &[String]) -> Failure {
     if failure.kind != FailureKind::UnknownSystemPackage {
         return failure;
@@ -113,7 +114,22 @@ pub fn with_suggestion(failure: Failure, source: &PackageSource, packages: &[Str
         .find(|package| failure.message.contains(&format!("`{package}`")));
     match unknown.and_then(|package| system::suggest(package, known.iter().map(String::as_str))) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
-        None => failure,
+        None if known.is_empty() => failure,
+        None => failure.hint(format!(
+            "this source has {}; nixpkgs has many more: `--package-source nixpkgs`",
+            listed(known)
+        )),
+    }
+}
+
+/// Names in alphabetical order, as a sentence lists them.
+fn listed(mut names: Vec<String>) -> String {
+    names.sort();
+    names.dedup();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -214,6 +230,17 @@ mod tests {
         );
         let told = with_suggestion(unknown, &source, &["mak".to_owned()]);
         assert_eq!(told.hint.as_deref(), Some("did you mean gnumake?"));
+        let stderr = "error: attribute 'jdk' in selection path 'jdk' not found\n Did you mean jq?";
+        let told = with_suggestion(
+            failure("nix build", "exit code 1", stderr),
+            &source,
+            &["jdk".to_owned()],
+        );
+        let hint = told.hint.unwrap();
+        assert!(
+            hint.starts_with("this source has cmake, git and gnumake; nixpkgs "),
+            "{hint}"
+        );
     }
 
     #[test]

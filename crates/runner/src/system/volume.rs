@@ -219,12 +219,14 @@ mod tests {
                 platform: text("linux-x86_64"),
                 libc: String::new(),
                 binary_hash: text("0"),
+                start: String::new(),
             },
             index: text("default"),
             system_source: text("test:1"),
             max_age_s: 1,
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
+            no_builds: false,
         }
     }
 

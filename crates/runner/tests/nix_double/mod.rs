@@ -59,6 +59,7 @@ pub fn bench() -> Bench {
         platform: "x86_64-linux-gnu".to_owned(),
         libc: String::new(),
         binary_hash: String::new(),
+        start: String::new(),
     };
     let context = EnvironmentContext {
         volumes: Volumes {
@@ -71,6 +72,7 @@ pub fn bench() -> Bench {
         max_age_s: 0,
         tenant: Default::default(),
         index_scope: Default::default(),
+        no_builds: false,
     };
     let tools = SystemTools {
         provider: Provider::Nix {
@@ -94,6 +96,7 @@ pub fn bench() -> Bench {
         other_pythons: Vec::new(),
         budgets: Budgets::default(),
         describe: false,
+        builds: None,
     };
     Bench {
         dir: Arc::new(dir),

@@ -106,6 +106,7 @@ impl Bench {
                 max_age_s: 604_800,
                 tenant: Tenant::default(),
                 index_scope: IndexScope::Public,
+                no_builds: false,
             },
             keep: Keep::Publish,
             python_tools: Some(self.tools.clone()),
@@ -114,6 +115,7 @@ impl Bench {
             other_pythons: Vec::new(),
             budgets: Budgets::default(),
             describe: false,
+            builds: None,
         }
     }
 
@@ -262,5 +264,6 @@ fn interpreter() -> Option<Interpreter> {
         platform: lines.next()?,
         libc: lines.next()?,
         binary_hash: "0".repeat(64),
+        start: String::new(),
     })
 }

@@ -71,12 +71,14 @@ impl Case {
                 platform: "x86_64-linux-gnu".to_owned(),
                 libc: String::new(),
                 binary_hash: "0".repeat(64),
+                start: String::new(),
             },
             index: "default".to_owned(),
             system_source: "test:1".to_owned(),
             max_age_s: 60,
             tenant: Default::default(),
             index_scope: Default::default(),
+            no_builds: false,
         };
         let limits = Limits {
             time_ms: 30_000,
@@ -94,6 +96,7 @@ impl Case {
             base_path: "/usr/bin:/bin".to_owned(),
             require_landlock: false,
             variables: Vec::new(),
+            readable: Vec::new(),
         };
         Case {
             request,

@@ -67,7 +67,9 @@ async fn keep(inner: &Inner, source: Source, mut wait_state: watch::Receiver<Wai
     } else {
         Turn(None)
     };
-    let (outputs, id, limit) = (inner.outputs.clone(), source.id, inner.config.limits.output_bytes);
+    // A cluster that does not separate the streams delivers both as one.
+    let limit = inner.config.limits.output_bytes.saturating_mul(2);
+    let (outputs, id) = (inner.outputs.clone(), source.id);
     let opened = tokio::task::spawn_blocking(move || outputs.writer(&id, limit)).await;
     let mut writer = opened.map_err(std::io::Error::other)??;
     let (mut log, mut lost) = (source.log, WaitState::default().lost);

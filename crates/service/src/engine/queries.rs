@@ -1,6 +1,6 @@
 //! Answers questions about tasks: one task, a page of them, output, metrics and history.
 
-use hybrid_cache_api::{CacheName, EndName, ListQuery, TaskId, TaskList, TaskView};
+use hybrid_cache_api::{CacheName, EndName, ListQuery, MAX_LABEL_FILTERS, TaskId, TaskList, TaskView};
 use hybrid_cache_model::Phase;
 use tokio::sync::watch;
 
@@ -18,7 +18,7 @@ const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 200;
 
 impl Engine {
-    /// One task, with the beginning of its output.
+    /// One task, with the ends of its output.
     ///
     /// # Errors
     /// There is no such task, or it cannot be read.
@@ -43,6 +43,12 @@ impl Engine {
                 message: format!("{limit} is not between 1 and {MAX_PAGE}"),
             });
         }
+        if query.labels.len() > MAX_LABEL_FILTERS {
+            return Err(ServiceError::Parameter {
+                name: "label",
+                message: format!("at most {MAX_LABEL_FILTERS} labels are accepted"),
+            });
+        }
         let cursors = self.inner.store.cursors().clone();
         let before = query.cursor.as_deref();
         let before = before.map_or(Ok(i64::MAX), |text| cursors.read(&self.tenant, text))?;
@@ -50,6 +56,7 @@ impl Engine {
             tenant: self.tenant.clone(),
             states: query.states.clone(),
             end: query.end,
+            labels: query.labels.clone(),
             before,
             limit,
         };

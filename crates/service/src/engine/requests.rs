@@ -1,6 +1,7 @@
 //! What clients request: submit, run, cancel, delete.
 
 use hybrid_cache_api::{StateName, TaskId};
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,10 @@ use super::inner::{Closing, Inner};
 use super::intent::Intent;
 use crate::error::ServiceError;
 use crate::id::new_task_id;
+use crate::store::insert::{self, Crowd, Inserted, NewTask};
+use crate::store::secrets;
 use crate::store::writer::WriteContext;
-use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Queued};
+use crate::store::writes::{self, Cancelled, Deleted, Queued};
 
 /// Longest Idempotency-Key in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -82,7 +85,13 @@ impl Engine {
         let inner = &self.inner;
         inner.check_open()?;
         inner.check(spec)?;
-        let json = serde_json::to_string(spec).map_err(internal)?;
+        let secrets = secrets::to_json(spec).map_err(internal)?;
+        let shown = if secrets.is_some() {
+            Cow::Owned(spec.without_secrets())
+        } else {
+            Cow::Borrowed(spec)
+        };
+        let json = serde_json::to_string(&shown).map_err(internal)?;
         let idempotency = match idempotency_key {
             Some(key) => Some((check_key(key)?.to_owned(), digest(&json))),
             None => None,
@@ -92,6 +101,8 @@ impl Engine {
             tenant: self.tenant.clone(),
             id: id.clone(),
             spec: json,
+            secrets,
+            labels: spec.labels.clone(),
             idempotency,
             now_us: inner.clock.now_us(),
             open_limit: inner.config.open_tasks,
@@ -99,7 +110,7 @@ impl Engine {
         };
         let write = move |context: &mut WriteContext<'_>| {
             let _held = &held;
-            writes::insert(context, &task)
+            insert::insert(context, &task)
         };
         let inserted = inner.store.write(write).await?;
         inner.metrics.note_submit(clock.elapsed());
@@ -242,7 +253,26 @@ impl Inner {
             }
             .into());
         }
-        spec.check().map(|_| ())
+        let checked = spec.check().map(|_| ());
+        let most_s = self.config.limits.time_ms / 1000;
+        match spec.timeout_seconds {
+            Some(seconds) if seconds.saturating_mul(1000) > self.config.limits.time_ms => {
+                let above = TaskError {
+                    pointer: "/timeoutSeconds",
+                    line: None,
+                    message: format!("{seconds} s are more than the limit of this service, {most_s} s"),
+                    hint: Some(format!("give at most {most_s}, or leave the field out")),
+                };
+                Err(match checked {
+                    Ok(()) => above.into(),
+                    Err(mut errors) => {
+                        errors.push(above);
+                        errors
+                    }
+                })
+            }
+            _ => checked,
+        }
     }
 
     /// When a slot should be free, estimated from how long tasks took so far.

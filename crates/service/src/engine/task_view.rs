@@ -1,8 +1,8 @@
-//! Makes the view of a stored task: its fields, the beginning of its output, and what it waits for.
+//! Makes the view of a stored task: its fields, the ends of its output, and what it waits for.
 
 use super::inner::Inner;
 use crate::error::ServiceError;
-use crate::output::{Follow, beginning};
+use crate::output::{Follow, ShownStream, beginning, ends};
 use crate::store::rows::Stored;
 use crate::store::writes;
 use hybrid_cache_api::{OutputView, StateName, TaskId, TaskSummary, TaskView};
@@ -33,17 +33,21 @@ impl Inner {
         });
         let [stdout_bytes, stderr_bytes] = written.or(so_far).unwrap_or_default();
         let nothing_printed = stdout_bytes + stderr_bytes == 0;
-        let streams = if nothing_printed {
-            [Vec::new(), Vec::new()]
+        let reader = self.outputs.reader(id, 0, Follow::Stored);
+        let read = if nothing_printed {
+            Ok(Default::default())
+        } else if stored.outcome.is_some() {
+            ends(reader, limit).await
         } else {
-            let reader = self.outputs.reader(id, 0, Follow::Stored);
-            beginning(reader, limit).await.map_err(|error| ServiceError::Storage {
-                message: format!("the task's output cannot be read: {error}"),
-            })?
+            // Clients ask often for a task that runs.
+            beginning(reader, limit).await
         };
+        let streams: [ShownStream; 2] = read.map_err(|error| ServiceError::Storage {
+            message: format!("the task's output cannot be read: {error}"),
+        })?;
         let [stdout, stderr] = &streams;
-        let truncated = stdout_bytes > stdout.len() as u64 || stderr_bytes > stderr.len() as u64;
-        let [stdout, stderr] = streams.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let truncated = stdout_bytes > stdout.shown_bytes || stderr_bytes > stderr.shown_bytes;
+        let [stdout, stderr] = streams.map(|stream| String::from_utf8_lossy(&stream.text).into_owned());
         Ok(OutputView {
             stdout,
             stderr,

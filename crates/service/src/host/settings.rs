@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hybrid_cache_model::protocol::Limits;
+
 use crate::ServiceConfig;
 
 /// Bounds and retention of tasks.
@@ -14,6 +16,8 @@ pub struct Settings {
     pub queued: u64,
     /// Time limit of a task's program, in seconds.
     pub timeout_s: u64,
+    /// Bytes of standard output, and as many of standard error, that are kept of a task.
+    pub output_bytes: u64,
     /// Days for which ended tasks are kept.
     pub retain_days: u64,
     /// Most ended tasks of one tenant that are kept.
@@ -34,6 +38,7 @@ impl Settings {
             running: Settings::ON_CLUSTER,
             queued: 1000,
             timeout_s: 600,
+            output_bytes: Limits::default().output_bytes,
             retain_days: 30,
             retain_tasks: 100_000,
             retain_bytes: None,
@@ -46,12 +51,21 @@ impl Settings {
         let mut config = ServiceConfig::new(folder);
         config.concurrency = self.running;
         config.queue = self.queued;
-        config.limits.time_ms = self.timeout_s * 1000;
+        config.limits = self.limits(config.limits);
         config.retention.age = Duration::from_secs(self.retain_days * 24 * 3600);
         config.retention.count = self.retain_tasks;
         config.retention.bytes = self.retain_bytes;
         config.retention.saved = Duration::from_secs(self.retain_saved_hours * 3600);
         config
+    }
+
+    /// The limits of a task: `limits`, except for what is set here.
+    pub fn limits(&self, limits: Limits) -> Limits {
+        Limits {
+            time_ms: self.timeout_s * 1000,
+            output_bytes: self.output_bytes,
+            ..limits
+        }
     }
 }
 
@@ -63,6 +77,7 @@ mod tests {
     fn the_defaults_are_those_of_the_service() {
         let (ours, service) = (Settings::on_cluster().config("/x"), ServiceConfig::new("/x"));
         assert_eq!(ours.queue, service.queue);
+        assert_eq!(ours.limits, service.limits);
         assert_eq!(ours.retention.age, service.retention.age);
         assert_eq!(ours.retention.count, service.retention.count);
         assert_eq!(ours.retention.bytes, service.retention.bytes);

@@ -4,6 +4,7 @@ use hybrid_cache_api::{EndName, ListQuery, Problem, StateName, TaskId};
 use std::borrow::Cow;
 
 use hybrid_cache_driver::log::Stream;
+use hybrid_cache_model::labels;
 
 use super::rejection::{Answer, Rejection};
 use crate::error::ServiceError;
@@ -62,6 +63,7 @@ pub fn none(query: Option<&str>) -> Answer<()> {
 /// A parameter is unknown, repeated or invalid.
 pub fn list(query: Option<&str>) -> Answer<ListQuery> {
     let (mut states, mut end, mut cursor, mut limit) = (Vec::new(), None, None, None);
+    let mut labels = Vec::new();
     for (name, value) in pairs(query) {
         match name.as_ref() {
             "state" => {
@@ -83,20 +85,33 @@ pub fn list(query: Option<&str>) -> Answer<ListQuery> {
                 };
                 once(&mut end, "end", word)?;
             }
+            "label" => labels.push(label(&value)?),
             "cursor" => once(&mut cursor, "cursor", value.into_owned())?,
             "limit" => match value.parse::<u32>() {
                 Ok(number) => once(&mut limit, "limit", number)?,
                 Err(_) => return refuse("limit", "a number from 1 to 200 is expected"),
             },
-            other => return unknown(other, "state, end, cursor, limit"),
+            other => return unknown(other, "state, end, label, cursor, limit"),
         }
     }
     Ok(ListQuery {
         states,
         end,
+        labels,
         cursor,
         limit,
     })
+}
+
+fn label(text: &str) -> Answer<(String, String)> {
+    let Some((key, value)) = text.split_once('=') else {
+        return refuse("label", "a label is expected as `key=value`");
+    };
+    match labels::check_one(key, value) {
+        Ok(()) => Ok((key.to_owned(), value.to_owned())),
+        Err(refusal) => refuse("label", refusal.message)
+            .map_err(|rejection: Rejection| rejection.into_problem().hint(refusal.hint).into()),
+    }
 }
 
 /// A position in a task's output, in bytes; `None` unless the text is a number that fits the document's int64.
@@ -155,7 +170,12 @@ mod tests {
             (query.limit, query.end, query.cursor.as_deref()),
             (Some(5), Some(EndName::TimedOut), Some("c1"))
         );
+        let query = list(Some("label=team%3Dblue&label=app.io/x=")).unwrap();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(query.labels, [pair("team", "blue"), pair("app.io/x", "")]);
         for (bad, name) in [
+            ("label=team", "label"),
+            ("label=a+b%3Dc", "label"),
             ("state=asleep", "state"),
             ("state=", "state"),
             ("limit=-1", "limit"),

@@ -32,6 +32,12 @@ impl From<Problem> for Rejection {
     }
 }
 
+impl From<Box<Problem>> for Rejection {
+    fn from(problem: Box<Problem>) -> Rejection {
+        Rejection(problem)
+    }
+}
+
 /// The class of an error of the service.
 fn problem_type(error: &ServiceError) -> ProblemType {
     match error {

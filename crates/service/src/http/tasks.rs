@@ -69,7 +69,7 @@ pub async fn submit(
     query::none(query.as_deref())?;
     let key = key_of(&headers)?;
     let ReceivedBody { bytes, reservation } = body::read(&app, &headers, "application/json", body).await?;
-    let spec = body::task(&bytes)?;
+    let spec = hybrid_cache_api::parse_task(&bytes)?;
     drop(bytes);
     let submitted = engine.submit_holding(&spec, key, reservation).await?;
     let id = submitted.id;
@@ -133,7 +133,7 @@ pub async fn run(Own(engine): Own, params: Params, RawQuery(query): RawQuery) ->
 
 /// Read a task
 ///
-/// The task's state, how it ended, the beginning of its output (its log has all of it), where its time went, what the
+/// The task's state, how it ended, its output (its log has all of it), where its time went, what the
 /// caches did, and which package versions it got.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}", operation_id = "getTask", tag = "tasks",
@@ -242,6 +242,7 @@ pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
     params(
         ("state" = Option<Vec<StateName>>, Query, description = "Only tasks in these states, separated by commas.", style = Form, explode = false, max_items = 20),
         ("end" = Option<EndName>, Query, description = "Only tasks with this end."),
+        ("label" = Option<Vec<String>>, Query, description = "Only tasks with this label, `key=value`; repeat it for tasks with all of several labels.", max_items = 8, example = "team=blue"),
         ("cursor" = Option<String>, Query, description = "The `next` of the previous page."),
         ("limit" = Option<u32>, Query, description = "Most tasks of the page; 50 by default.", minimum = 1, maximum = 200),
     ),

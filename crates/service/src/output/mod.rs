@@ -1,5 +1,6 @@
 //! Tasks' output: stored in files, read and followed by any number of clients.
 
+mod ends;
 pub(crate) mod files;
 mod frame;
 pub(crate) mod live;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use hybrid_cache_driver::log::{Chunk, Stream};
 use tokio::sync::watch;
 
+pub(crate) use ends::{ShownStream, beginning, ends};
 pub use reader::{Follow, OutputChunk, OutputReader};
 
 use files::{Extent, OutputFile, OutputFiles};
@@ -111,23 +113,4 @@ impl OutputWriter {
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync()
     }
-}
-
-/// How many times the shown size is read at most, because the other stream may begin far behind.
-const READ_SHARE: usize = 4;
-
-/// The beginning of both streams, up to `limit_bytes` of each.
-pub(crate) async fn beginning(mut reader: OutputReader, limit_bytes: usize) -> io::Result<[Vec<u8>; 2]> {
-    let mut streams = [Vec::new(), Vec::new()];
-    let mut read = 0;
-    while read < limit_bytes * READ_SHARE
-        && streams.iter().any(|stream: &Vec<u8>| stream.len() < limit_bytes)
-        && let Some(chunk) = reader.next().await?
-    {
-        read += chunk.bytes.len();
-        let stream = &mut streams[usize::from(chunk.stream == Stream::Stderr)];
-        let room = limit_bytes.saturating_sub(stream.len());
-        stream.extend_from_slice(&chunk.bytes[..chunk.bytes.len().min(room)]);
-    }
-    Ok(streams)
 }

@@ -4,7 +4,9 @@ use hybrid_cache_api::{FieldErrors, Problem};
 use hybrid_cache_model::TaskSpec;
 use maud::{Markup, html};
 
+use super::fields::{area, line};
 use super::layout::{self, capital};
+use super::more_fields::MoreFields;
 use crate::id::new_task_id;
 
 const EXAMPLE: &str = "import numpy\nprint(numpy.__version__)";
@@ -14,6 +16,8 @@ const EXAMPLE: &str = "import numpy\nprint(numpy.__version__)";
 pub struct Draft {
     /// The task.
     pub spec: TaskSpec,
+    /// What was typed into the fields that are no plain text in the task.
+    pub more: MoreFields,
     /// True if it runs at once.
     pub run: bool,
     /// The form's idempotency key: sending the form twice creates one task.
@@ -25,6 +29,7 @@ impl Draft {
     pub fn empty() -> Draft {
         Draft {
             spec: TaskSpec::new(""),
+            more: MoreFields::default(),
             run: true,
             // Without a key the form still works, but sending it twice creates two tasks.
             key: new_task_id().map(|id| id.to_string()).unwrap_or_default(),
@@ -49,7 +54,7 @@ impl Draft {
                 "useCache" => draft.spec.use_cache = true,
                 "then" => draft.run = value == "run",
                 "key" => draft.key = text(),
-                _ => {}
+                other => draft.more.read(other, text(), &mut draft.spec),
             }
         }
         draft
@@ -80,6 +85,7 @@ pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
                 (area("requirementsFile", "Requirements file", &spec.requirements_file, "numpy>=1.0.0", 2, refused))
                 (line("pythonVersion", "Python version", &spec.python_version, "3.12", refused))
                 (area("constraints", "Constraints", &spec.constraints, "urllib3<2", 2, refused))
+                (draft.more.show(spec, refused))
                 label class="tick" {
                     input type="checkbox" name="useCache" value="true" checked[spec.use_cache];
                     " Use the caches"
@@ -105,35 +111,6 @@ fn further(error: &FieldErrors) -> Markup {
             @if let Some(line) = error.line { " (line " (line) ")" }
             (times) }
         @if let Some(hint) = &error.hint { p { (capital(&layout::foreign(hint))) } }
-    }
-}
-
-fn is_meant(name: &str, refused: Option<&Problem>) -> bool {
-    refused
-        .and_then(|problem| problem.pointer.as_deref())
-        .is_some_and(|pointer| pointer.strip_prefix('/') == Some(name))
-}
-
-fn area(name: &str, label: &str, text: &str, example: &str, rows: u32, refused: Option<&Problem>) -> Markup {
-    let meant = is_meant(name, refused);
-    html! {
-        label for=(name) { (label) }
-        textarea id=(name) name=(name) rows=(rows) placeholder=(example) spellcheck="false" autocapitalize="off"
-            autofocus[meant] aria-invalid=[meant.then_some("true")] aria-describedby=[meant.then_some("refused")] {
-            // The HTML parser drops one line break at the beginning.
-            "\n" (text)
-        }
-    }
-}
-
-fn line(name: &str, label: &str, text: &str, example: &str, refused: Option<&Problem>) -> Markup {
-    let meant = is_meant(name, refused);
-    html! {
-        div {
-            label for=(name) { (label) }
-            input type="text" id=(name) name=(name) value=(text) placeholder=(example) spellcheck="false" autocapitalize="off"
-                autocomplete="off" autofocus[meant] aria-invalid=[meant.then_some("true")] aria-describedby=[meant.then_some("refused")];
-        }
     }
 }
 

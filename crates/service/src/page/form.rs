@@ -28,9 +28,14 @@ pub async fn submit(
     body: Body,
 ) -> Result<Response, Rejection> {
     let ReceivedBody { bytes, reservation } = read_body(&app, &headers, MEDIA_TYPE, body).await?;
-    let draft = Draft::read(&bytes);
+    let mut draft = Draft::read(&bytes);
     drop(bytes);
     let reservation = Arc::new(reservation);
+    if let Some(mistake) = draft.more.mistake.take() {
+        let page = refused(&app, &engine, draft, mistake).await?;
+        let page = Html(hold(Bytes::from(page.into_string()), reservation));
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    }
     let key = Some(draft.key.as_str()).filter(|key| !key.is_empty());
     let submitted = match engine.submit_holding(&draft.spec, key, Arc::clone(&reservation)).await {
         Ok(submitted) => submitted,

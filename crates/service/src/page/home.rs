@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::draft::{self, Draft};
 use super::history::Figures;
 use super::layout::{self, capital};
-use super::{charts, units};
+use super::{charts, labels, units};
 use crate::engine::Engine;
 use crate::http::{App, Own, Rejection, list_query};
 use crate::metrics::MetricsSnapshot;
@@ -108,24 +108,23 @@ impl Home {
         };
         html! {
             nav class="filters" aria-label="Filter by state" {
-                a href="/" aria-current=[self.query.states.is_empty().then_some("true")] { "all" }
+                a href=(labels::address(&[], &self.query.labels, None)) aria-current=[self.query.states.is_empty().then_some("true")] { "all" }
                 @for state in StateName::ALL {
-                    a href=(format!("/?state={}", state.name())) aria-current=[(chosen == Some(state)).then_some("true")] { (state.name()) }
+                    a href=(labels::address(&[state], &self.query.labels, None)) aria-current=[(chosen == Some(state)).then_some("true")] { (state.name()) }
+                }
+            }
+            @if !self.query.labels.is_empty() {
+                p class="labels" { "with "
+                    @for (key, value) in &self.query.labels { code { (key) "=" (value) } " " }
+                    a href=(labels::address(&self.query.states, &[], None)) { "show all" }
                 }
             }
         }
     }
 
     fn rows(&self) -> Markup {
-        let older = self.page.next.as_ref().map(|next| {
-            let states: Vec<&str> = self.query.states.iter().map(|state| state.name()).collect();
-            let filter = if states.is_empty() {
-                String::new()
-            } else {
-                format!("state={}&", states.join(","))
-            };
-            format!("/?{filter}cursor={next}")
-        });
+        let next = self.page.next.as_deref();
+        let older = next.map(|next| labels::address(&self.query.states, &self.query.labels, Some(next)));
         html! {
             @if self.page.items.is_empty() {
                 p class="empty" { "No tasks here." @if self.query.states.is_empty() { " Submit the first one above." } }
@@ -160,7 +159,7 @@ pub async fn home(
 fn row(task: &TaskSummary, now_us: i64) -> Markup {
     html! {
         tr {
-            th scope="row" { a class="id" href=(format!("/tasks/{}", task.id)) { (task.id) } }
+            th scope="row" { a class="id" href=(format!("/tasks/{}", task.id)) { (task.id) } (labels::list(&task.labels)) }
             td data-label="State" {
                 (state(task))
                 @if let Some(reason) = &task.waiting_for { span class="aside" { " " (layout::foreign(first_line(reason))) } }

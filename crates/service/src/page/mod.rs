@@ -3,11 +3,14 @@
 
 mod charts;
 mod draft;
+mod fields;
 mod form;
 pub mod history;
 mod home;
+mod labels;
 pub mod layout;
 mod login;
+mod more_fields;
 mod problem;
 mod routes;
 mod task;

@@ -1,14 +1,17 @@
 //! The page of one task: its state, where its time went, its output, and its request.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Html;
 use bytes::Bytes;
 use hybrid_cache_api::{CacheStatusView, EndName, StateName, TaskView};
+use hybrid_cache_model::outcome::signal_name;
 use maud::{Markup, html};
 
 use super::layout::{self, capital};
 use super::waterfall::waterfall;
-use super::{home, units};
+use super::{home, labels, units};
 use crate::http::{App, Own, Params, Rejection, id_in};
 
 /// The page.
@@ -67,6 +70,13 @@ fn show(view: &TaskView, now_us: i64) -> Markup {
     )
 }
 
+fn signal_text(signal: i32) -> String {
+    match signal_name(signal) {
+        Some(name) => format!("{name} (signal {signal})"),
+        None => format!("signal {signal}"),
+    }
+}
+
 fn standing(view: &TaskView, now_us: i64) -> Markup {
     let task = &view.summary;
     let moment = |name: &str, at: &Option<String>| {
@@ -74,7 +84,7 @@ fn standing(view: &TaskView, now_us: i64) -> Markup {
     };
     html! {
         p { (home::state(task))
-            @if let Some(signal) = view.signal { " by signal " (signal) }
+            @if let Some(signal) = view.signal { " by " (signal_text(signal)) }
             @if let Some(limit) = view.limit_ms { " after " (units::duration(limit.saturating_mul(1000))) }
             @if let Some(reason) = &task.waiting_for { span class="aside" { " waiting: " (layout::foreign(reason)) } }
         }
@@ -141,7 +151,7 @@ fn output(view: &TaskView, under_way: bool) -> Markup {
             @if !output.stdout.is_empty() && !output.stdout.ends_with('\n') && !output.stderr.is_empty() { "\n" }
             @if !output.stderr.is_empty() { span class="stderr" { (layout::foreign(&output.stderr)) } }
         }
-        @if output.truncated && !under_way { p class="muted" { "Only the beginning of each stream is shown; open the full output for the rest." } }
+        @if output.truncated && !under_way { p class="muted" { "Of a long stream only the beginning and the end are shown; open the full output for the rest." } }
     }
 }
 
@@ -188,7 +198,18 @@ fn request(view: &TaskView) -> Markup {
                 (field("Python version", &spec.python_version))
                 (field("System tools", &spec.system_dependencies))
                 @if !spec.use_cache { div { dt { "Caches" } dd { "bypassed" } } }
+                @if let Some(seconds) = spec.timeout_seconds { div { dt { "Time limit" } dd { (seconds) " s" } } }
+                (field("Arguments", &spec.args.join("\n")))
+                (field("Variables", &pairs(&spec.env)))
+                (field("Secret variables", &spec.secret_env.names().collect::<Vec<_>>().join("\n")))
+                (field("Standard input", &spec.stdin))
             }
+            (labels::list(&spec.labels))
         }
     }
+}
+
+fn pairs(of: &BTreeMap<String, String>) -> String {
+    let lines: Vec<_> = of.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    lines.join("\n")
 }

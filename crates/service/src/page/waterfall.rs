@@ -84,7 +84,7 @@ fn colour(phase: Phase) -> &'static str {
         Phase::Lookup | Phase::Lease | Phase::LockWait => "p-lookup",
         Phase::PythonVenv | Phase::PythonVerify => "p-python-light",
         Phase::PythonInstall => "p-python",
-        Phase::PythonBytecode | Phase::PythonPublish => "p-python-dark",
+        Phase::PythonBuild | Phase::PythonBytecode | Phase::PythonPublish => "p-python-dark",
         Phase::SystemBootstrap => "p-system-light",
         Phase::SystemRealise => "p-system",
         Phase::SystemPublish => "p-system-dark",

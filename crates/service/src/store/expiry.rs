@@ -4,6 +4,7 @@ use hybrid_cache_api::TaskId;
 use hybrid_cache_model::Tenant;
 
 use super::rows;
+use super::secrets;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::writer::WriteContext;
 use crate::state::State;
@@ -88,6 +89,7 @@ pub fn expire(context: &mut WriteContext<'_>, expiry: &Expiry, batch: u32) -> Re
     }
     let seqs = expired.iter().map(|task| task.seq).collect::<Vec<_>>();
     let seqs = rows::to_json("list", &seqs)?;
+    secrets::forget_all(context.sql, &seqs)?;
     context.sql.execute(GONE, &[seqs.as_str().into()])?;
     for task in &expired {
         context.tally.remove(&task.tenant, &task.stored);

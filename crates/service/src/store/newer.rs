@@ -13,6 +13,12 @@ const KNOWN: &[&str] = &[
     "pythonVersion",
     "systemDependencies",
     "useCache",
+    "timeoutSeconds",
+    "env",
+    "secretEnv",
+    "stdin",
+    "args",
+    "labels",
 ];
 
 /// A stored task's text, and why it cannot run as it was submitted if it holds fields that this version does not know.

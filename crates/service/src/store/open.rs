@@ -17,9 +17,13 @@ const LOCK: &str = ".lock";
 const APPLICATION: i64 = 0x6862_6374;
 /// The schema steps; each raises `user_version` by one.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
-/// Additions that earlier programs can work with: a column that shows whether the addition is present, and the
-/// statement that makes it.
-const ADDITIONS: [(&str, &str); 1] = [("kept_bytes", include_str!("migrations/kept_bytes.sql"))];
+/// Additions that earlier programs can work with: a table and a column that show whether the addition is present, and
+/// the statement that makes it.
+const ADDITIONS: &[(&str, &str, &str)] = &[
+    ("task", "kept_bytes", include_str!("migrations/kept_bytes.sql")),
+    ("task_label", "key", include_str!("migrations/labels.sql")),
+    ("task_secret", "env", include_str!("migrations/secrets.sql")),
+];
 /// A database up to this size is rewritten once, so that it can return free pages. A larger one keeps its size and
 /// reuses them.
 const REWRITE_BYTES: u64 = 64 << 20;
@@ -208,9 +212,10 @@ fn migrate(writer: &Connection, found: i64) -> Result<(), SqlError> {
         let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}");
         change(writer, &format!("{sql};{marks}"))?;
     }
-    for (column, sql) in ADDITIONS {
-        const KNOWN: &str = "SELECT 1 FROM pragma_table_info('task') WHERE name = ?";
-        if writer.first(KNOWN, &[column.into()], |row| row.integer(0))?.is_none() {
+    for (table, column, sql) in ADDITIONS {
+        const KNOWN: &str = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?";
+        let known = writer.first(KNOWN, &[(*table).into(), (*column).into()], |row| row.integer(0))?;
+        if known.is_none() {
             change(writer, sql)?;
         }
     }

@@ -1,12 +1,16 @@
 //! Reads tasks: which columns, and how they become values.
 
+use std::collections::BTreeMap;
+
 use crate::clock::timestamp;
 use hybrid_cache_api::{CacheName, CacheStatusView, CacheView, EndName, StateName, TaskId, TaskList, TaskSummary};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{Outcome, TaskSpec, Tenant};
 
 use super::cursor::Cursors;
+use super::labels;
 use super::newer;
+use super::secrets;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::tally::STORED;
 use crate::state::State;
@@ -71,6 +75,7 @@ fn read_summary(row: &Row<'_>) -> Result<(i64, State, TaskSummary), SqlError> {
     let summary = TaskSummary {
         id,
         state: name,
+        labels: BTreeMap::new(),
         created_at: timestamp(row.integer(4)?),
         queued_at: row.maybe_integer(5)?.map(timestamp),
         started_at: row
@@ -89,7 +94,7 @@ fn read_summary(row: &Row<'_>) -> Result<(i64, State, TaskSummary), SqlError> {
 }
 
 fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
-    let (_, state, summary) = read_summary(row)?;
+    let (_, state, mut summary) = read_summary(row)?;
     let mut strange = Vec::new();
     if state == State::Unknown {
         let word = row.text(2)?;
@@ -99,6 +104,7 @@ fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
     }
     let (spec, unlike) = newer::spec(&row.text(15)?);
     strange.extend(unlike.clone());
+    summary.labels.clone_from(&spec.labels);
     let outcome = row.maybe_text(16)?.map(|text| newer::outcome(&text));
     let (outcome, unread) = outcome.unwrap_or_default();
     strange.extend(unread);
@@ -146,9 +152,14 @@ pub fn left_under_way(sql: &Connection) -> Result<Vec<(Stored, bool)>, SqlError>
     const LEFT: &str = concat!(
         "SELECT ",
         summary_columns!(),
-        ", spec, outcome, tenant FROM task WHERE state IN ('starting', 'running') ORDER BY queue_seq"
+        ", spec, outcome, tenant, env FROM task LEFT JOIN task_secret USING (seq) \
+         WHERE state IN ('starting', 'running') ORDER BY queue_seq"
     );
-    sql.query(LEFT, &[], |row| Ok((read_whole(row)?, row.integer(3)? != 0)))
+    sql.query(LEFT, &[], |row| {
+        let mut left = read_whole(row)?;
+        secrets::fill(&mut left.spec, row.maybe_text(18)?.as_deref());
+        Ok((left, row.integer(3)? != 0))
+    })
 }
 
 /// What to list, checked.
@@ -160,6 +171,8 @@ pub struct Filter {
     pub states: Vec<StateName>,
     /// With this end.
     pub end: Option<EndName>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
     /// Submitted before the task with this number.
     pub before: i64,
     /// At most this many.
@@ -203,7 +216,9 @@ pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Task
     // One more than requested shows whether there is a next page.
     let limit = Value::Integer(i64::from(filter.limit) + 1);
     let mut found = Vec::new();
-    if let Some(end) = filter.end {
+    if let Some((key, value)) = filter.labels.first() {
+        found = labeled(sql, filter, (key, value))?;
+    } else if let Some(end) = filter.end {
         // The end determines the state: a search for another state among tasks with this end would find nothing.
         let state = match end {
             EndName::Cancelled => "cancelled",
@@ -224,10 +239,47 @@ pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Task
     found.truncate(wanted);
     let last = found.last().filter(|_| more);
     let next = last.map(|(seq, ..)| cursors.write(&filter.tenant, *seq));
+    for (seq, _, summary) in &mut found {
+        summary.labels = labels::of(sql, *seq)?;
+    }
     Ok(TaskList {
         items: found.into_iter().map(|(.., summary)| summary).collect(),
         next,
     })
+}
+
+/// Walks the index of the first label, newest first; the other filters look at each task in it.
+pub(super) const BY_LABEL: &str = concat!(
+    "SELECT ",
+    summary_columns!(),
+    " FROM task_label CROSS JOIN task USING (seq) \
+     WHERE task_label.tenant = ?1 AND task_label.key = ?2 AND task_label.value = ?3 AND task_label.seq < ?4 \
+     AND (?5 IS NULL OR state IN (SELECT value FROM json_each(?5))) AND (?6 IS NULL OR end_kind = ?6) \
+     AND NOT EXISTS (SELECT 1 FROM json_each(?7) AS wanted WHERE NOT EXISTS (SELECT 1 FROM task_label AS other \
+     WHERE other.tenant = ?1 AND other.key = json_extract(wanted.value, '$[0]') \
+     AND other.value = json_extract(wanted.value, '$[1]') AND other.seq = task_label.seq)) \
+     ORDER BY task_label.seq DESC LIMIT ?8"
+);
+
+fn labeled(
+    sql: &Connection,
+    filter: &Filter,
+    (key, value): (&str, &str),
+) -> Result<Vec<(i64, State, TaskSummary)>, SqlError> {
+    let states = (!filter.states.is_empty()).then(|| filter.stored().collect::<Vec<_>>());
+    let states = states.map(|states| to_json("list", &states)).transpose()?;
+    let others = to_json("list", &filter.labels.iter().skip(1).collect::<Vec<_>>())?;
+    let values = [
+        filter.tenant.as_str().into(),
+        key.into(),
+        value.into(),
+        filter.before.into(),
+        states.as_deref().into(),
+        filter.end.map(EndName::name).into(),
+        others.as_str().into(),
+        Value::Integer(i64::from(filter.limit) + 1),
+    ];
+    sql.query(BY_LABEL, &values, read_summary)
 }
 
 /// Calls `each` with every stored outcome.

@@ -4,140 +4,22 @@ use hybrid_cache_api::{CacheName, EndName, StateName, TaskId};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 
+use super::insert::whole;
 use super::newer;
 use super::rows;
-use super::sqlite::{SqlError, Value};
+use super::secrets;
+use super::sqlite::SqlError;
 use super::writer::WriteContext;
 use crate::state::{Event, State};
 
-/// A task to store.
-#[derive(Clone, Debug)]
-pub struct NewTask {
-    /// Its tenant.
-    pub tenant: Tenant,
-    /// Its new id.
-    pub id: TaskId,
-    /// The task as submitted, as JSON.
-    pub spec: String,
-    /// The client's key and the digest of its body.
-    pub idempotency: Option<(String, Vec<u8>)>,
-    /// The time of the submit, for people.
-    pub now_us: i64,
-    /// Most tasks of one tenant that have not ended.
-    pub open_limit: u64,
-    /// Most bytes of all saved tasks; `None` sets no bound.
-    pub saved_limit_bytes: Option<u64>,
-}
-
-/// The result of storing a [`NewTask`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// It is stored.
-    New,
-    /// The key came before with the same body; this is its task.
-    Same(TaskId),
-    /// The key came before with another body.
-    OtherBody,
-    /// The tenant has too many open tasks.
-    TooMany(Crowd),
-    /// Saved tasks take as many bytes as they may.
-    TooLarge(Crowd),
-}
-
-/// How many tasks prevent a new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crowd {
-    /// Tasks of the tenant that have not ended.
-    pub open: u64,
-    /// Of these, tasks that no client has run.
-    pub saved: u64,
-    /// Bytes that those take.
-    pub saved_bytes: u64,
-    /// When the first of them was submitted.
-    pub oldest_us: Option<i64>,
-}
-
-const BY_KEY: &str = "SELECT id, body_digest FROM task WHERE idempotency_key = ?";
 const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
-const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
-
-/// An Idempotency-Key as it is stored: each tenant has its own keys, and those of `default` look as in the first
-/// version's databases.
-fn stored_key(tenant: &Tenant, key: &str) -> String {
-    if *tenant == Tenant::default() {
-        key.to_owned()
-    } else {
-        format!("{tenant} {key}")
-    }
-}
+const FIRST: &str = "SELECT id, spec, env FROM task LEFT JOIN task_secret USING (seq) \
+                     WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
 
 /// Writes a row unchanged: success shows that writing works.
 pub fn try_to_write(context: &mut WriteContext<'_>) -> Result<(), SqlError> {
     const SAME: &str = "UPDATE secret SET value = value WHERE name = 'cursor'";
     context.sql.execute(SAME, &[]).map(|_| ())
-}
-
-/// Stores a task.
-pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
-    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant, kept_bytes) \
-                          VALUES (?, 'saved', ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
-    let tenant = &task.tenant;
-    let idempotency = task.idempotency.as_ref();
-    let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
-    if let Some((key, digest)) = &idempotency {
-        let known = context.sql.first(BY_KEY, &[key.as_str().into()], |row| {
-            Ok((row.text(0)?, row.maybe_blob(1)?))
-        })?;
-        if let Some((id, known)) = known {
-            let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
-            let same = known.as_ref() == Some(*digest);
-            return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
-        }
-    }
-    if context.tally.for_tenant(tenant).open() >= task.open_limit {
-        return Ok(Inserted::TooMany(crowd(context, tenant)?));
-    }
-    if is_too_large(context, task) {
-        return Ok(Inserted::TooLarge(crowd(context, tenant)?));
-    }
-    let (key, digest) = match &idempotency {
-        Some((key, digest)) => (Value::Text(key), Value::Blob(digest)),
-        None => (Value::Null, Value::Null),
-    };
-    let id = task.id.as_str().into();
-    let owner = tenant.as_str().into();
-    let (spec, bytes) = (task.spec.as_str(), whole(task.spec.len() as u64));
-    let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
-    context.sql.execute(INSERT, &values)?;
-    context.tally.step(tenant, None, Some(&State::Saved));
-    context.tally.save(tenant, task.spec.len() as u64);
-    Ok(Inserted::New)
-}
-
-/// True if saved tasks leave no room for another one, and the tenant has its share.
-fn is_too_large(context: &WriteContext<'_>, task: &NewTask) -> bool {
-    let Some(limit) = task.saved_limit_bytes else {
-        return false;
-    };
-    let bytes = task.spec.len() as u64;
-    let own = context.tally.for_tenant(&task.tenant);
-    let is_over = context.tally.all().saved_bytes() + bytes > limit;
-    let has_its_share = own.saved_bytes() + bytes > context.tally.share(limit, &task.tenant);
-    is_over && has_its_share && own.saved() > 0
-}
-
-fn crowd(context: &WriteContext<'_>, tenant: &Tenant) -> Result<Crowd, SqlError> {
-    let counts = context.tally.for_tenant(tenant);
-    Ok(Crowd {
-        open: counts.open(),
-        saved: counts.saved(),
-        saved_bytes: counts.saved_bytes(),
-        oldest_us: rows::oldest_saved_us(context.sql, tenant)?,
-    })
-}
-
-fn whole(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The columns that a transition writes in addition to the state.
@@ -218,6 +100,10 @@ fn step(
         return Err(SqlError::unexpected(
             "a task's state changed between two statements of one transaction",
         ));
+    }
+    if after.name().is_final() || matches!(after, State::Running { .. }) {
+        // The driver has the task, or never will.
+        secrets::forget(context.sql, id)?;
     }
     context.tally.step(tenant, Some(&before), Some(&after));
     if let Some(bytes) = text_bytes {
@@ -304,12 +190,15 @@ pub fn claim(
         return Ok(None);
     };
     let values = [tenant.as_str().into()];
-    let first = context
-        .sql
-        .first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
-    let Some((id, spec)) = first else { return Ok(None) };
+    let first = context.sql.first(FIRST, &values, |row| {
+        Ok((row.text(0)?, row.text(1)?, row.maybe_text(2)?))
+    })?;
+    let Some((id, spec, secrets)) = first else {
+        return Ok(None);
+    };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
-    let (spec, unlike) = newer::spec(&spec);
+    let (mut spec, unlike) = newer::spec(&spec);
+    secrets::fill(&mut spec, secrets.as_deref());
     let ticket = ticket(driver, &id);
     let event = Event::Claim { ticket: ticket.clone() };
     let columns = TransitionColumns {
@@ -464,6 +353,7 @@ pub fn delete(context: &mut WriteContext<'_>, (tenant, id): TaskKey<'_>) -> Resu
         let bytes = rows::kept_bytes(context.sql, id)?;
         context.tally.unsave(tenant, bytes);
     }
+    secrets::forget(context.sql, id)?;
     context
         .sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
@@ -475,7 +365,7 @@ pub fn delete(context: &mut WriteContext<'_>, (tenant, id): TaskKey<'_>) -> Resu
 mod tests {
     use std::time::Duration;
 
-    use super::super::sqlite::{Connection, OpenMode};
+    use super::super::sqlite::{Connection, OpenMode, Value};
     use super::*;
 
     /// Submitting, running and claiming a task find their rows by an index, however many tasks are stored.
@@ -486,7 +376,14 @@ mod tests {
         drop(super::super::Store::open(&config).unwrap());
         let path = root.path().join("tasks.sqlite3");
         let sql = Connection::open(&path, OpenMode::Read, Duration::from_secs(5)).unwrap();
-        for statement in [BY_KEY, NEXT, FIRST, rows::STATE, rows::OLDEST] {
+        for statement in [
+            super::super::insert::BY_KEY,
+            NEXT,
+            FIRST,
+            rows::STATE,
+            rows::OLDEST,
+            secrets::FIND_ONE,
+        ] {
             let values = vec![Value::Null; statement.matches('?').count()];
             let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &values, |row| row.text(3));
             let plan = plan.unwrap().join("; ");
@@ -496,5 +393,12 @@ mod tests {
                 "{statement}: {plan}"
             );
         }
+        let statement = rows::BY_LABEL;
+        let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &[Value::Null; 8], |row| {
+            row.text(3)
+        });
+        let plan = plan.unwrap().join("; ");
+        let walk = "SEARCH task_label USING PRIMARY KEY (tenant=? AND key=? AND value=? AND seq<?)";
+        assert!(plan.starts_with(walk) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
 }

@@ -94,6 +94,16 @@ async fn the_client_pages_through_a_filtered_list_and_cancels() {
         }
         ids.reverse();
         assert_eq!(listed, ids);
+        let mut labeled = TaskSpec::new("print labeled");
+        labeled.labels.insert("example.org/team".to_owned(), "blue".to_owned());
+        let labeled = client.submit(&labeled, None).unwrap().id;
+        let by_label = client.list(&ListQuery {
+            labels: vec![("example.org/team".to_owned(), "blue".to_owned())],
+            ..ListQuery::default()
+        });
+        let by_label = by_label.unwrap().items;
+        assert_eq!((by_label.len(), &by_label[0].id), (1, &labeled));
+        assert_eq!(by_label[0].labels["example.org/team"], "blue");
         assert!(matches!(
             client.cancel(&held).unwrap().result,
             CancelResult::Cancelled | CancelResult::Ending

@@ -6,6 +6,7 @@ mod access;
 mod client;
 mod curl;
 mod exposition;
+mod fields;
 mod flows;
 mod followers;
 mod inputs;

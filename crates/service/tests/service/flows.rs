@@ -166,6 +166,45 @@ async fn a_key_creates_one_task_as_long_as_that_is_stored() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_outlive_a_restart_until_the_task_starts_and_belong_to_its_key() {
+    let bench = Bench::new().await;
+    let with = |value: &str| {
+        let mut spec = TaskSpec::new("exit 0");
+        spec.secret_env.insert("TOKEN", value);
+        spec
+    };
+    let id = bench.engine.submit(&with("hush"), Some("key")).await.unwrap().id;
+    let other = bench.engine.submit(&with("other"), Some("key")).await;
+    assert!(matches!(other, Err(ServiceError::IdempotencyMismatch)));
+    bench.engine.shutdown(Duration::ZERO).await;
+    let bench = bench.reopen().await;
+    bench.engine.run(&id).await.unwrap();
+    bench.reaches(&id, StateName::Ended).await;
+    let got = bench.driver.specs.lock().unwrap()[0].clone();
+    assert_eq!(got, with("hush"));
+    // Now the value is deleted, and cannot be compared any longer.
+    let again = bench.engine.submit(&with("other"), Some("key")).await.unwrap();
+    assert_eq!((again.id, again.novelty), (id.clone(), Novelty::Repeated));
+    assert_eq!(
+        bench.engine.get(&id).await.unwrap().request,
+        with("hush").without_secrets()
+    );
+    let kept = bench.engine.submit(&with("hush"), None).await.unwrap().id;
+    bench.engine.cancel(&kept).await.unwrap();
+    let path = bench.root.path().join("tasks.sqlite3");
+    let sql = hybrid_cache_service::store::sqlite::Connection::open(
+        &path,
+        hybrid_cache_service::store::sqlite::OpenMode::Read,
+        Duration::from_secs(5),
+    )
+    .unwrap();
+    let left = sql
+        .first("SELECT count(*) FROM task_secret", &[], |row| row.integer(0))
+        .unwrap();
+    assert_eq!(left, Some(0));
+}
+
 #[tokio::test]
 async fn an_invalid_task_is_refused_with_its_field_and_not_stored() {
     let bench = Bench::with(Scripted::independent(), |config| config.code_bytes = 100).await;

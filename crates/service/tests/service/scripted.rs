@@ -28,6 +28,8 @@ pub struct Scripted {
     jobs: Mutex<HashMap<String, Job>>,
     /// Ids in the order in which they were started.
     pub started: Mutex<Vec<String>>,
+    /// What was submitted, in the same order.
+    pub specs: Mutex<Vec<TaskSpec>>,
     /// While true, nothing can be submitted, and the caller does not know whether it was.
     pub down: AtomicBool,
     /// While true, nothing can be submitted, and that is certain.
@@ -59,6 +61,7 @@ impl Scripted {
             lifetime,
             jobs: Mutex::default(),
             started: Mutex::default(),
+            specs: Mutex::default(),
             down: AtomicBool::new(false),
             away: AtomicBool::new(false),
             remembers: Mutex::new(Duration::MAX),
@@ -123,6 +126,7 @@ impl Scripted {
                 work: None,
             };
             self.started.lock().unwrap().push(id.to_owned());
+            self.specs.lock().unwrap().push(spec.clone());
             let (code, running, most) = (
                 spec.python_code.clone(),
                 Arc::clone(&self.running),

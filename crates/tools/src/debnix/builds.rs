@@ -149,6 +149,7 @@ fn every_attribute_works_where_only_the_store_is_seen() {
     the_compiler_compiles(&bench);
     git_clones(&bench);
     every_tool_answers(&bench);
+    a_library_comes_with_its_headers(&bench);
     an_unknown_attribute_is_nix_own_error(&bench);
 }
 
@@ -214,6 +215,17 @@ fn every_tool_answers(bench: &Bench) {
         let text = bench.run(work.path(), &[path], command);
         assert!(text.contains(said), "{attribute}: {text}");
     }
+}
+
+fn a_library_comes_with_its_headers(bench: &Bench) {
+    let path = bench.build(&["gcc", "pkg-config", "bash", "zlib"]);
+    let work = tempfile::tempdir().unwrap();
+    let code = "#include <stdio.h>\n#include <zlib.h>\nint main(void) { return puts(zlibVersion()) < 0; }\n";
+    std::fs::write(work.path().join("z.c"), code).unwrap();
+    let described = format!("PKG_CONFIG_LIBDIR={}/lib/pkgconfig", path[3]);
+    let line =
+        format!("{described} && export PKG_CONFIG_LIBDIR && gcc z.c -o z $(pkg-config --cflags --libs zlib) && ./z");
+    assert!(bench.run(work.path(), &path, &["bash", "-c", &line]).starts_with("1."));
 }
 
 fn git_clones(bench: &Bench) {

@@ -243,7 +243,10 @@ async fn builds_from_source(ground: &AttackContext) -> Result<Verdict, TrialErro
     // A build that was tried and failed is not a refusal.
     if let End::Failed { failure } = &tried.outcome.end
         && found.is_empty()
-        && !matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::UnknownPackage)
+        && !matches!(
+            failure.kind,
+            FailureKind::NoWheel | FailureKind::Unsatisfiable | FailureKind::UnknownPackage
+        )
     {
         return Err(failure.clone().into());
     }

@@ -137,7 +137,7 @@ impl Store {
                         *met_full |= keeper::were_full(&warnings);
                     }
                 }
-                Ok(PrepareEvent::Phase { .. }) => {}
+                Ok(PrepareEvent::Phase { .. } | PrepareEvent::Build { .. }) => {}
                 Err(error) => return Err(TrialError::Other(format!("the runner said {line:?}: {error}"))),
             }
         }
@@ -212,6 +212,7 @@ impl Keeper for Store {
             other_pythons: Vec::new(),
             budgets: self.budgets,
             describe: false,
+            builds: None,
         };
         within("a preparation", PATIENCE, self.ask_for(&request)).await?
     }

@@ -29,6 +29,7 @@ pub struct CacheRequest {
     python: Vec<String>,
     constraints: Vec<String>,
     version: Option<PythonVersion>,
+    requires_python: String,
     options: PythonOptions,
     system: Vec<String>,
 }
@@ -42,6 +43,7 @@ impl CacheRequest {
             python: task.requirements.iter().map(ToString::to_string).collect(),
             constraints: task.constraints.iter().map(ToString::to_string).collect(),
             version: task.python.clone(),
+            requires_python: task.requires_python.to_string(),
             options: task.options.clone(),
             system: task.system.iter().map(ToString::to_string).collect(),
         }

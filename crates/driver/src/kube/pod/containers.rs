@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::kube::config::{KubeConfig, Resources};
 use crate::kube::pod::volumes::MountedVolume;
 
-/// Seconds between SIGTERM and SIGKILL. The runner passes the signal on and reports within one second.
-const GRACE_S: i64 = 5;
+/// Seconds between SIGTERM and SIGKILL: the program's own grace (`MAX_POD_GRACE_MS`), and time for the runner to report.
+const GRACE_S: i64 = 10;
 /// Disk that the scheduler sets aside for a container's log and what it writes outside its emptyDirs. Without a request
 /// Kubernetes would set the whole limit aside.
 const DISK_REQUEST: &str = "16Mi";

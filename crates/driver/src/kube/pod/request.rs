@@ -6,7 +6,7 @@ use hybrid_cache_model::pod::{
     NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest,
     PodMaintenanceCommand, PodRequest,
 };
-use hybrid_cache_model::protocol::{Keep, Volumes};
+use hybrid_cache_model::protocol::{Keep, MAX_POD_GRACE_MS, Volumes};
 use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskErrors, TaskSpec};
 use k8s_openapi::ByteString;
 use serde::Serialize;
@@ -57,17 +57,7 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
     if size <= MAX_SECRET_BYTES {
         return Ok(data);
     }
-    // The pod gets its requirements twice, its code once.
-    let spec = &requests.task.task;
-    let packages = spec.requirements_file.len() + spec.constraints.len();
-    let (pointer, hint) = if 2 * packages > spec.python_code.len() {
-        (
-            "/requirementsFile",
-            "leave out packages that the code does not need, or hashes of other platforms",
-        )
-    } else {
-        ("/pythonCode", "put the bulk into a package, or read it as data")
-    };
+    let (pointer, hint) = largest(&requests.task.task);
     Err(TaskError {
         pointer,
         line: None,
@@ -75,6 +65,29 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
         hint: Some(hint.to_owned()),
     }
     .into())
+}
+
+/// The field that takes most of a Secret, and what to do about it.
+fn largest(spec: &TaskSpec) -> (&'static str, &'static str) {
+    let fewer = "leave out packages that the code does not need, or hashes of other platforms";
+    let bulk = "put the bulk into a package, or read it as data";
+    let pairs = |of: &mut dyn Iterator<Item = (&str, &str)>| of.map(|(name, value)| name.len() + value.len()).sum();
+    let fields: [(usize, &str, &str); 7] = [
+        (spec.python_code.len(), "/pythonCode", bulk),
+        // The pod gets its requirements twice, everything else once.
+        (2 * spec.requirements_file.len(), "/requirementsFile", fewer),
+        (2 * spec.constraints.len(), "/constraints", fewer),
+        (spec.stdin.len(), "/stdin", bulk),
+        (spec.args.iter().map(String::len).sum(), "/args", bulk),
+        (
+            pairs(&mut spec.env.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            "/env",
+            bulk,
+        ),
+        (pairs(&mut spec.secret_env.iter()), "/secretEnv", bulk),
+    ];
+    let largest = fields.into_iter().max_by_key(|(bytes, ..)| *bytes);
+    largest.map_or(("/pythonCode", bulk), |(_, pointer, hint)| (pointer, hint))
 }
 
 fn bytes(request: &impl Serialize) -> Result<ByteString, TaskError> {
@@ -101,7 +114,7 @@ pub fn for_task(
 ) -> PodRequests {
     let whole = PodRequest {
         protocol: POD_PROTOCOL_VERSION,
-        task: spec.clone(),
+        task: spec.for_program(),
         environments: match variant {
             PodVariant::Warm => PodEnvironments::Lookup,
             PodVariant::Prepared => PodEnvironments::HandedOver,
@@ -117,6 +130,7 @@ pub fn for_task(
         accept_stale: freshness == Freshness::StaleAccepted,
         limits: hybrid_cache_model::protocol::Limits {
             processes: UNBOUNDED_PROCESSES,
+            grace_ms: options.limits.grace_ms.min(MAX_POD_GRACE_MS),
             threads: quantity::whole_cpus(&config.task_resources.cpu_limit).unwrap_or(1),
             ..options.limits.clone()
         },
@@ -129,10 +143,7 @@ pub fn for_task(
         describe: false,
     };
     let prepare = (variant == PodVariant::Prepared).then(|| PodRequest {
-        task: TaskSpec {
-            python_code: "pass".to_owned(),
-            ..spec.clone()
-        },
+        task: spec.for_preparation(),
         variables: Vec::new(),
         ..whole.clone()
     });
@@ -140,6 +151,7 @@ pub fn for_task(
         network: NetworkSettings {
             index: config.network.index.clone(),
             index_scope: config.network.index_scope,
+            no_builds: config.network.no_builds,
             ..NetworkSettings::default()
         },
         ..whole
@@ -205,9 +217,48 @@ mod tests {
     }
 
     #[test]
+    fn preparing_gets_the_packages_that_the_program_names_and_nothing_that_the_program_gets() {
+        let mut spec = TaskSpec {
+            stdin: "typed".to_owned(),
+            args: vec!["--flag".to_owned()],
+            timeout_seconds: Some(5),
+            ..TaskSpec::new("# /// script\n# dependencies = [\"idna\"]\n# ///\nprint(1)")
+        };
+        spec.env.insert("OPEN".to_owned(), "open".to_owned());
+        spec.secret_env.insert("TOKEN", "hush");
+        spec.labels.insert("team".to_owned(), "blue".to_owned());
+        let requests = requests_of(&spec, PodVariant::Prepared);
+        let [task, prepare] = [&requests.task.task, &requests.prepare.as_ref().unwrap().task];
+        assert_eq!(
+            prepare.check().unwrap().requirements,
+            task.check().unwrap().requirements
+        );
+        assert_eq!(
+            (&task.stdin, &task.args, &task.env, &task.secret_env),
+            (&spec.stdin, &spec.args, &spec.env, &spec.secret_env)
+        );
+        assert_eq!(*prepare, spec.for_preparation());
+        // Labels are the service's, and the time limit is among the limits.
+        assert!(task.labels.is_empty() && task.timeout_seconds.is_none());
+        let mut workload = String::new();
+        for text in secret_data(&requests).unwrap().keys() {
+            workload.push_str(text);
+        }
+        assert!(!workload.contains("hush"));
+    }
+
+    #[test]
     fn a_task_too_large_for_a_secret_is_refused_with_the_field() {
         let requests = requests_of(&TaskSpec::new("\n#".repeat(400_000)), PodVariant::Warm);
         let error = secret_data(&requests).unwrap_err().to_string();
         assert!(error.contains("/pythonCode") && error.contains("1048576"), "{error}");
+        let spec = TaskSpec {
+            stdin: "\n".repeat(1 << 19),
+            ..TaskSpec::new("1")
+        };
+        let error = secret_data(&requests_of(&spec, PodVariant::Warm))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/stdin"), "{error}");
     }
 }

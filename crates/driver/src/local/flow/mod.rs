@@ -1,5 +1,6 @@
 //! One task on this machine, from submit to outcome.
 
+mod build;
 mod prepared;
 mod task_flow;
 mod task_run;

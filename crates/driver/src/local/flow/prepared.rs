@@ -4,6 +4,8 @@
 //! A preparation keeps what it found or made leased until the run that uses it has ended, so nothing can evict it in
 //! between. If a run cannot lease it nevertheless, that is a miss, and the preparation is repeated.
 
+use std::path::Path;
+
 use hybrid_cache_model::contents::Prepared;
 use hybrid_cache_model::outcome::{CacheReport, Resolved};
 use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
@@ -11,6 +13,7 @@ use hybrid_cache_model::{End, Failure, FailureKind, Outcome, Timeline};
 use tokio::sync::watch;
 
 use crate::cancel::cancelled;
+use crate::local::flow::build::build;
 use crate::local::flow::task_run::{RunError, TaskRun};
 use crate::local::mounts::{PYTHON_MOUNT, STAGED_MOUNT};
 use crate::local::process::PrepareProcess;
@@ -32,12 +35,12 @@ pub async fn prepare_and_run(
     ended: &watch::Sender<Option<Outcome>>,
 ) -> Outcome {
     for _ in 1..MAX_PREPARATIONS {
-        match prepare_once(run, volumes, keep, missed, progress, ended).await {
+        match prepare_with_builds(run, volumes, keep, missed, progress, ended).await {
             Round::Ended(outcome) => return *outcome,
             Round::Missed(again, so_far) => (missed, progress) = (again, so_far),
         }
     }
-    match prepare_once(run, volumes, keep, missed, progress, ended).await {
+    match prepare_with_builds(run, volumes, keep, missed, progress, ended).await {
         Round::Ended(outcome) => *outcome,
         Round::Missed(_, progress) => {
             let message =
@@ -49,22 +52,53 @@ pub async fn prepare_and_run(
     }
 }
 
+/// Prepares and runs once, with a folder for builds if the task may need some.
+async fn prepare_with_builds(
+    run: &mut TaskRun,
+    volumes: &VolumePair,
+    keep: Keep,
+    missed: Missed,
+    progress: TaskProgress,
+    ended: &watch::Sender<Option<Outcome>>,
+) -> Round {
+    if run.config.no_builds || !run.needs().python {
+        return prepare_once(run, volumes, None, keep, missed, progress, ended).await;
+    }
+    let builds = match run.folders.create_builds(&run.id) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let failure = Failure::new(FailureKind::CacheAccess, error.to_string());
+            return Round::ended(run.fail(failure, progress));
+        }
+    };
+    let round = prepare_once(run, volumes, Some(&builds), keep, missed, progress, ended).await;
+    let (folders, id) = (run.folders.clone(), run.id.clone());
+    // What cannot be deleted now is deleted by the next process.
+    let _ = tokio::task::spawn_blocking(move || folders.delete_builds(&id)).await;
+    round
+}
+
 async fn prepare_once(
     run: &mut TaskRun,
     volumes: &VolumePair,
+    builds: Option<&Path>,
     keep: Keep,
     missed: Missed,
     mut progress: TaskProgress,
     ended: &watch::Sender<Option<Outcome>>,
 ) -> Round {
     let start_us = run.now_us();
-    let command = sandbox::prepare_command(&run.config, &run.host, volumes, run.needs());
-    let request = requests::prepare_request(&run.config, &run.spec, &run.options, run.needs(), keep);
+    let command = sandbox::prepare_command(&run.config, &run.host, volumes, run.needs(), builds);
+    let network = match builds {
+        Some(_) => Some(run.networks.status().await.actual),
+        None => None,
+    };
+    let request = requests::prepare_request(&run.config, &run.spec, &run.options, run.needs(), keep, network);
     let mut preparation = match PrepareProcess::start(&command, &request).await {
         Ok(preparation) => preparation,
         Err(failure) => return Round::ended(run.fail(failure, progress)),
     };
-    let prepared = until_ready(run, &mut preparation).await;
+    let prepared = until_ready(run, volumes, builds, &mut preparation).await;
     run.preparing.send_replace(None);
     let ready = match prepared {
         PrepareOutcome::Ready(ready) => ready,
@@ -104,7 +138,12 @@ async fn prepare_once(
     Round::ended(outcome)
 }
 
-async fn until_ready(run: &mut TaskRun, preparation: &mut PrepareProcess) -> PrepareOutcome {
+async fn until_ready(
+    run: &mut TaskRun,
+    volumes: &VolumePair,
+    builds: Option<&Path>,
+    preparation: &mut PrepareProcess,
+) -> PrepareOutcome {
     loop {
         let event = tokio::select! {
             event = preparation.next() => event,
@@ -113,6 +152,18 @@ async fn until_ready(run: &mut TaskRun, preparation: &mut PrepareProcess) -> Pre
         match event {
             Some(PrepareEvent::Phase { phase, .. }) => {
                 run.preparing.send_replace(Some(phase));
+            }
+            Some(PrepareEvent::Build { order }) => {
+                let Some(builds) = builds else {
+                    return PrepareOutcome::Lost;
+                };
+                let report = match build(run, volumes, builds, &order).await {
+                    Ok(report) => report,
+                    Err(_) => return PrepareOutcome::Cancelled,
+                };
+                if let Err(failure) = preparation.answer(&report).await {
+                    return PrepareOutcome::Failed(failure, Timeline::default());
+                }
             }
             Some(PrepareEvent::Ready {
                 python,

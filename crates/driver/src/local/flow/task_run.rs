@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hybrid_cache_model::protocol::{Environments, RunReport};
-use hybrid_cache_model::{End, Failure, Outcome, Phase, Task, TaskSpec, Timeline};
+use hybrid_cache_model::{End, Failure, FailureKind, Outcome, Phase, Task, TaskSpec, Timeline};
 use tokio::sync::watch;
 
 use crate::SubmitOptions;
@@ -91,22 +91,14 @@ impl TaskRun {
     ) -> Result<RunReport, RunError> {
         let start_us = self.now_us();
         let needs = self.needs();
+        self.claim_network().await?;
         let (tenant, limits) = (&self.options.tenant, &self.options.limits);
-        let network = match &mut self.network {
-            Some(network) => network,
-            none => {
-                let claimed = tokio::select! {
-                    claimed = self.networks.claim(&self.waits) => claimed.map_err(RunError::Failed)?,
-                    () = cancelled(&mut self.cancel) => {
-                        self.waits.send_modify(NetworkWait::end);
-                        return Err(RunError::Cancelled);
-                    }
-                };
-                none.insert(claimed)
-            }
+        let Some(network) = &mut self.network else {
+            let message = "a task has no network to run in";
+            return Err(RunError::Failed(Failure::new(FailureKind::Internal, message)));
         };
         progress.warnings.extend(self.networks.warning());
-        let host = self.host.with_resolver(network.resolver());
+        let host = self.host.for_task(network.resolver());
         let command = sandbox::task_command(&self.config, &host, volumes, tenant, needs, staged, limits);
         let command = network.enter(command);
         let (config, identity) = (&self.config, self.host.identity);
@@ -114,7 +106,8 @@ impl TaskRun {
         let mut group = None;
         let (groups, id, bytes) = (&self.memory, &self.id, self.options.limits.memory_bytes);
         let enter = || memory::enter(groups, id, bytes, &mut group, &mut progress.warnings);
-        let run = process::run(&command, &request, enter, &self.log, &mut self.cancel).await;
+        let limits = &self.options.limits;
+        let run = process::run(&command, &request, limits, enter, &self.log, &mut self.cancel).await;
         progress.warnings.extend(group.and_then(|group| group.out_of_memory()));
         if run.ended {
             network.left();
@@ -136,6 +129,24 @@ impl TaskRun {
             Err(_) if run.cancelled => Err(RunError::Cancelled),
             Err(failure) => Err(RunError::Failed(failure)),
         }
+    }
+
+    /// Claims a network for the task's sandboxes, unless it has one.
+    ///
+    /// # Errors
+    /// None can be created, or someone cancelled the task.
+    pub async fn claim_network(&mut self) -> Result<(), RunError> {
+        if self.network.is_none() {
+            let claimed = tokio::select! {
+                claimed = self.networks.claim(&self.waits) => claimed.map_err(RunError::Failed)?,
+                () = cancelled(&mut self.cancel) => {
+                    self.waits.send_modify(NetworkWait::end);
+                    return Err(RunError::Cancelled);
+                }
+            };
+            self.network = Some(claimed);
+        }
+        Ok(())
     }
 
     /// Which packages the task asks for.

@@ -10,6 +10,9 @@ use hybrid_cache_model::protocol::Identity;
 use crate::local::config::Network;
 use crate::local::mounts::RUNNER;
 
+/// The host name of every sandbox.
+pub const HOST_NAME: &str = "task";
+
 /// A command line that is being built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
@@ -81,7 +84,7 @@ impl Arguments {
             self.add("--unshare-net");
         }
         self.add("--hostname")
-            .add("task")
+            .add(HOST_NAME)
             .add("--die-with-parent")
             .add("--new-session")
             .add("--as-pid-1")

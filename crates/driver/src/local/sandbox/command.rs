@@ -7,7 +7,7 @@ use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{Protection, Tenant};
 
 use crate::local::config::{LocalConfig, Network};
-use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT, RUNNER, STAGED_MOUNT};
+use crate::local::mounts::{BUILD_OUT_MOUNT, BUILDS_MOUNT, NIX_MOUNT, PYTHON_MOUNT, RUNNER, STAGED_MOUNT};
 use crate::local::sandbox::arguments::Arguments;
 use crate::local::sandbox::etc::Etc;
 use crate::local::sandbox::host::HostLayout;
@@ -40,13 +40,60 @@ pub fn task_command(
     if let Some(staged) = staged {
         arguments.bind_below_new("--ro-bind", staged, Path::new(STAGED_MOUNT));
     }
-    arguments.isolate(
-        host.identity,
-        config.network,
-        &["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"],
-    );
+    arguments.isolate(host.identity, config.network, &USER_CODE_CAPABILITIES);
     arguments.finish(&config.bubblewrap, &["run", "--report-back"])
 }
+
+/// The command line of the sandbox that runs code of packages to build them: that of a task without the Python volume, with
+/// uv beside it. `out` is the host's folder for the files of this build, which only the runner writes.
+pub fn build_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    tenant: &Tenant,
+    needs: Needs,
+    out: &Path,
+    limits: &Limits,
+) -> Vec<OsString> {
+    let mut arguments = host.base(Etc::mount, Some(limits));
+    bind_interpreter(&mut arguments, config);
+    arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
+    for path in build_tools(config) {
+        if !path.starts_with("/usr") && !path.starts_with("/etc/ssl") {
+            arguments.bind_below_new("--ro-bind", &path, &path);
+        }
+    }
+    let needs = Needs { python: false, ..needs };
+    for (from, to) in visible(volumes, tenant, needs) {
+        arguments.bind_below_new("--ro-bind", &from, &to);
+    }
+    arguments.bind_below_new("--bind", out, Path::new(BUILD_OUT_MOUNT));
+    arguments.isolate(host.identity, config.network, &USER_CODE_CAPABILITIES);
+    arguments.finish(&config.bubblewrap, &["build"])
+}
+
+/// What a build may read beside what a task may: uv, folders of packages that the operator named, and certificates.
+pub fn build_tools(config: &LocalConfig) -> Vec<PathBuf> {
+    let tools = &config.python_tools;
+    let mut paths = Vec::new();
+    for (name, value) in &tools.variables {
+        match name.as_str() {
+            "UV_FIND_LINKS" => paths.extend(value.split(',').map(|link| {
+                let link = link.trim();
+                PathBuf::from(link.strip_prefix("file://").unwrap_or(link))
+            })),
+            "SSL_CERT_FILE" | "SSL_CERT_DIR" => paths.push(PathBuf::from(value)),
+            _ => {}
+        }
+    }
+    // bubblewrap would refuse what is not there.
+    paths.retain(|path: &PathBuf| path.is_absolute() && path.exists());
+    paths.insert(0, PathBuf::from(&tools.uv));
+    paths
+}
+
+/// What the runner needs to become the user of user code, to end its processes and to give it its folders.
+const USER_CODE_CAPABILITIES: [&str; 4] = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"];
 
 /// What user code sees of the volumes: folders of the host, and their paths in the sandbox. A task that could open the locks
 /// of preparations, or uv's cache, could block other tasks or read what another tenant fetched.
@@ -69,9 +116,16 @@ fn visible(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Vec<(PathBuf,
     visible
 }
 
-/// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code.
-pub fn prepare_command(config: &LocalConfig, host: &HostLayout, volumes: &VolumePair, needs: Needs) -> Vec<OsString> {
-    maintenance_command(config, host, volumes, needs, "prepare")
+/// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code. `builds` is the
+/// host's folder in which builds leave their files.
+pub fn prepare_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    needs: Needs,
+    builds: Option<&Path>,
+) -> Vec<OsString> {
+    writing_command(config, host, volumes, needs, builds, "prepare")
 }
 
 /// The command line of a sandbox for one of the runner's cache commands, with the volumes writable.
@@ -80,6 +134,17 @@ pub fn maintenance_command(
     host: &HostLayout,
     volumes: &VolumePair,
     needs: Needs,
+    subcommand: &str,
+) -> Vec<OsString> {
+    writing_command(config, host, volumes, needs, None, subcommand)
+}
+
+fn writing_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    needs: Needs,
+    builds: Option<&Path>,
     subcommand: &str,
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount_each, None);
@@ -93,6 +158,9 @@ pub fn maintenance_command(
     }
     if needs.system {
         arguments.bind("--bind", volumes.nix(), NIX_MOUNT);
+    }
+    if let Some(builds) = builds {
+        arguments.bind_below_new("--bind", builds, Path::new(BUILDS_MOUNT));
     }
     let capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"];
     arguments.isolate(host.identity, Network::Shared, &capabilities);

@@ -5,21 +5,23 @@
 //! <shared>/etc/passwd, group             the one user of the sandbox
 //! <shared>/etc/<each of COPIED>          copied whenever a driver is opened
 //! <shared>/etc/<each of LIVE>            empty: the machine's own is mounted over it
+//! <shared>/etc/hybrid-cache              bundles of the certificates that tasks trust, by their hash (`certificates.rs`)
+//! <shared>/hosts                         the machine's names and the sandbox's, mounted as /etc/hosts
 //! ```
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use hybrid_cache_model::protocol::Identity;
 
 use crate::ids;
 use crate::local::mounts::SCRATCH;
-use crate::local::sandbox::arguments::Arguments;
+use crate::local::sandbox::arguments::{Arguments, HOST_NAME};
 
 /// Small, public, and the same for months: the dynamic linker, name lookup, the time zone, the chosen alternatives.
-const COPIED: [&str; 9] = [
+const COPIED: [&str; 10] = [
     "alternatives",
     "ld.so.cache",
     "ld.so.conf",
@@ -29,7 +31,11 @@ const COPIED: [&str; 9] = [
     "nsswitch.conf",
     "protocols",
     "services",
+    "timezone",
 ];
+
+/// Programs learn the name of the time zone from the link of `/etc/localtime` into this folder.
+const TIME_ZONES: &str = "/usr/share/zoneinfo";
 
 /// What may change while a driver runs (a laptop changes its network), or has parts that not everyone may read, which its
 /// own permissions protect.
@@ -46,6 +52,8 @@ pub struct Etc {
     pub copied: Vec<PathBuf>,
     /// The file that is mounted as `/etc/resolv.conf`; `None` for this machine's own.
     pub resolver: Option<PathBuf>,
+    /// The file that is mounted as `/etc/hosts`; `None` for this machine's own, or if it has none.
+    pub hosts: Option<PathBuf>,
 }
 
 impl Etc {
@@ -82,6 +90,7 @@ impl Etc {
             live,
             copied,
             resolver: None,
+            hosts: update_hosts(shared),
         })
     }
 
@@ -89,8 +98,12 @@ impl Etc {
     pub fn mount(&self, arguments: &mut Arguments) {
         arguments.bind("--ro-bind", &self.folder, "/etc");
         for path in &self.live {
-            let resolver = self.resolver.as_ref().filter(|_| path.ends_with("resolv.conf"));
-            arguments.bind("--ro-bind", resolver.unwrap_or(path), path);
+            let own = match path.file_name().and_then(|name| name.to_str()) {
+                Some("resolv.conf") => &self.resolver,
+                Some("hosts") => &self.hosts,
+                _ => &None,
+            };
+            arguments.bind("--ro-bind", own.as_ref().unwrap_or(path), path);
         }
     }
 
@@ -103,6 +116,30 @@ impl Etc {
             arguments.bind_below_new("--ro-bind", &self.folder.join(name), &Path::new("/etc").join(name));
         }
     }
+}
+
+/// Writes the names of this machine and of the sandbox, unless they are up to date. A sandbox that runs keeps the file that
+/// it was started with. `None` if this machine has no such file, or the folder cannot be written and has none.
+pub fn update_hosts(shared: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string("/etc/hosts").ok()?;
+    let file = shared.join("hosts");
+    let written = put_file(&file, with_own_name(text).as_bytes());
+    (written.is_ok() || file.exists()).then_some(file)
+}
+
+/// Programs look up the name of their own host.
+fn with_own_name(mut hosts: String) -> String {
+    let mut names = hosts.lines().flat_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.split_whitespace().skip(1)
+    });
+    if !names.any(|name| name.eq_ignore_ascii_case(HOST_NAME)) {
+        if !hosts.is_empty() && !hosts.ends_with('\n') {
+            hosts.push('\n');
+        }
+        hosts.push_str(&format!("127.0.1.1 {HOST_NAME}\n"));
+    }
+    hosts
 }
 
 fn at(folder: &Path, path: &Path) -> PathBuf {
@@ -123,6 +160,9 @@ fn user_database(user: Identity) -> [(&'static str, String); 2] {
 
 /// Copies a file, or a folder of files and links. Deletes nothing, because a running sandbox may be using it.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if let Some(target) = fs::read_link(from).ok().filter(|target| is_time_zone(from, target)) {
+        return put_link(to, &target);
+    }
     if !from.is_dir() {
         return put_file(to, &fs::read(from)?);
     }
@@ -139,8 +179,20 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// True if the link at `from` leads to a time zone, which a sandbox sees at the same path.
+fn is_time_zone(from: &Path, target: &Path) -> bool {
+    let mut path = PathBuf::new();
+    for part in from.parent().unwrap_or(from).join(target).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    path.starts_with(TIME_ZONES)
+}
+
 /// Creates a folder that the user that runs user code may read, whatever the umask of this process.
-fn make_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -149,8 +201,8 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Replaces a file as a whole, unless it is up to date.
-fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|found| found == bytes) {
+pub(super) fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if !path.is_symlink() && fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
     let staged = path.with_extension(ids::unique("new"));
@@ -186,6 +238,39 @@ mod tests {
         Etc::read(shared.path(), Identity { uid: 9, gid: 8 }).unwrap();
         assert!(fs::read_to_string(&passwd).unwrap().contains("task:x:9:8:"));
         assert_eq!(fs::metadata(&passwd).unwrap().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn the_sandboxs_name_is_added_to_the_machines_names_once() {
+        let cases = [
+            ("127.0.0.1 localhost", "127.0.0.1 localhost\n127.0.1.1 task\n"),
+            ("::1 a # task\n", "::1 a # task\n127.0.1.1 task\n"),
+            ("", "127.0.1.1 task\n"),
+            ("10.0.0.1 build Task\n", "10.0.0.1 build Task\n"),
+        ];
+        for (machine, expected) in cases {
+            assert_eq!(with_own_name(machine.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_time_zone_stays_a_link_and_another_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("localtime"), dir.path().join("copy"));
+        let up = "../".repeat(dir.path().components().count());
+        let absolute = "/usr/share/zoneinfo/Europe/Berlin".to_owned();
+        for target in [absolute.clone(), format!("{up}{}", &absolute[1..])] {
+            symlink(&target, &from).unwrap();
+            fs::write(&to, "an older driver's copy").unwrap();
+            copy(&from, &to).unwrap();
+            assert_eq!(fs::read_link(&to).unwrap(), Path::new(&target));
+            fs::remove_file(&from).unwrap();
+        }
+        fs::write(dir.path().join("zone"), "TZif2").unwrap();
+        symlink("zone", &from).unwrap();
+        copy(&from, &to).unwrap();
+        assert!(!to.is_symlink());
+        assert_eq!(fs::read_to_string(&to).unwrap(), "TZif2");
     }
 
     #[test]

@@ -10,11 +10,20 @@ use hybrid_cache_model::protocol::{Identity, Limits};
 
 use crate::local::mounts::{BASE_PATH, SCRATCH};
 use crate::local::sandbox::arguments::Arguments;
-use crate::local::sandbox::etc::Etc;
+use crate::local::sandbox::certificates;
+use crate::local::sandbox::etc::{Etc, update_hosts};
 
-/// Basic tools that a program may expect on its search path, from the list that the image is made of. Compilers and
-/// clients are not among them: a task must ask for what it needs.
+/// The list that the image is made of, too.
 const BASIC_TOOLS: &str = include_str!("../../../../../images/nix-portable-base/basic-tools");
+
+/// Basic tools that a program may expect on its search path, in a sandbox as in a pod. This machine may lack some.
+pub fn basic_tools() -> impl Iterator<Item = &'static str> {
+    let lines = BASIC_TOOLS.lines().filter(|line| !line.starts_with('#'));
+    // The words with a colon name the packages of the image.
+    lines
+        .flat_map(str::split_whitespace)
+        .filter(|word| !word.ends_with(':'))
+}
 
 /// How one folder of the root file system appears in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +78,22 @@ impl HostLayout {
         })
     }
 
-    /// The same with another file as `/etc/resolv.conf`.
-    pub fn with_resolver(&self, resolver: Option<&Path>) -> Cow<'_, HostLayout> {
+    /// Makes the certificates of these files and folders visible as one file. Returns its path in the sandbox; `None` if there
+    /// are none.
+    ///
+    /// # Errors
+    /// The copy cannot be written.
+    pub fn trust(&self, sources: &[PathBuf]) -> io::Result<Option<String>> {
+        certificates::trust(&self.etc, sources)
+    }
+
+    /// The same for one task: with this machine's names as they are now, and `resolver` as `/etc/resolv.conf` if it is given.
+    pub fn for_task(&self, resolver: Option<&Path>) -> Cow<'_, HostLayout> {
         let mut host = Cow::Borrowed(self);
+        let hosts = update_hosts(&self.shared);
+        if hosts != self.etc.hosts {
+            host.to_mut().etc.hosts = hosts;
+        }
         if let Some(resolver) = resolver {
             host.to_mut().etc.resolver = Some(resolver.to_owned());
         }
@@ -109,7 +131,7 @@ fn own_identity() -> Identity {
 fn link_basic_tools(shared: &Path) -> io::Result<()> {
     let bin = shared.join("bin");
     fs::create_dir_all(&bin)?;
-    for tool in BASIC_TOOLS.split_whitespace() {
+    for tool in basic_tools() {
         let places = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(tool));
         if let Some(place) = places.into_iter().find(|place| place.exists()) {
             match symlink(place, bin.join(tool)) {
@@ -140,9 +162,52 @@ mod tests {
                 .iter()
                 .any(|folder| Path::new(folder).join(tool).exists())
         };
-        let mut expected: Vec<&str> = BASIC_TOOLS.split_whitespace().filter(there).collect();
+        let mut expected: Vec<&str> = basic_tools().filter(there).collect();
         expected.sort_unstable();
         assert_eq!(linked, expected);
         assert!(expected.contains(&"sh") && expected.contains(&"sort"), "{expected:?}");
+    }
+    /// The packages of the list with the tools that each of them brings.
+    fn packages() -> Vec<(&'static str, Vec<&'static str>)> {
+        let mut packages: Vec<(&str, Vec<&str>)> = Vec::new();
+        let lines = BASIC_TOOLS.lines().filter(|line| !line.starts_with('#'));
+        for word in lines.flat_map(str::split_whitespace) {
+            match (word.strip_suffix(':'), packages.last_mut()) {
+                (Some(package), _) => packages.push((package, Vec::new())),
+                (None, Some((_, tools))) => tools.push(word),
+                (None, None) => panic!("{word} stands behind no package"),
+            }
+        }
+        packages
+    }
+
+    #[test]
+    fn the_images_packages_bring_the_same_tools() {
+        const OF_THE_IMAGE: &str = include_str!("../../../../../images/nix-portable-base/packages.task");
+        // Links that the packages' scripts make, and so does assemble.sh.
+        const LINKS: [&str; 3] = ["sh", "awk", "which"];
+        let mut all: Vec<&str> = Vec::new();
+        for (package, tools) in packages() {
+            assert!(OF_THE_IMAGE.lines().any(|line| line == package), "{package}");
+            all.extend(tools.iter().copied());
+            let listed = std::process::Command::new("dpkg-query")
+                .args(["--listfiles", package])
+                .output();
+            // Another distribution, or a machine without the package: the build of the image checks it.
+            let Some(listed) = listed.ok().filter(|listed| listed.status.success()) else {
+                println!("not checked here: {package}");
+                continue;
+            };
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            for tool in tools.into_iter().filter(|tool| !LINKS.contains(tool)) {
+                let brings = |line: &str| line.ends_with(&format!("/bin/{tool}"));
+                assert!(listed.lines().any(brings), "{package} does not bring {tool}");
+            }
+        }
+        assert_eq!(all, basic_tools().collect::<Vec<_>>());
+        let mut once = all.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), all.len(), "{all:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the two sandboxes are made of, as a reader of the security page would want to see it.
+//! What the sandboxes are made of, as a reader of the security page would want to see it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,7 +8,7 @@ use hybrid_cache_model::protocol::{Identity, Interpreter, Limits, PythonTools};
 
 use crate::local::config::{LocalConfig, Network};
 use crate::local::mounts::PYTHON_MOUNT;
-use crate::local::sandbox::command::{prepare_command, task_command};
+use crate::local::sandbox::command::{build_command, prepare_command, task_command};
 use crate::local::sandbox::etc::Etc;
 use crate::local::sandbox::host::{HostLayout, NOBODY, RootEntry};
 use crate::local::volumes::VolumePair;
@@ -27,6 +27,7 @@ pub(crate) fn config() -> LocalConfig {
             platform: "linux-x86_64".into(),
             libc: String::new(),
             binary_hash: "0".into(),
+            start: String::new(),
         },
         interpreter_prefix: "/opt/python".into(),
         other_interpreters: Vec::new(),
@@ -41,12 +42,14 @@ pub(crate) fn config() -> LocalConfig {
         tool_folders: vec!["/tools".into()],
         max_age_s: 1,
         task_variables: vec![],
+        certificates: vec![],
         network: Network::Shared,
         pasta: None,
         network_idle_s: 1,
         budget_bytes: 0,
         budget_inodes: 0,
         trace_bytes: 0,
+        no_builds: false,
     }
 }
 
@@ -62,9 +65,10 @@ fn host(identity: Option<Identity>) -> HostLayout {
         ],
         etc: Etc {
             folder: "/cache/sandbox/etc".into(),
-            live: vec!["/etc/resolv.conf".into(), "/etc/ssl".into()],
+            live: vec!["/etc/hosts".into(), "/etc/resolv.conf".into(), "/etc/ssl".into()],
             copied: vec!["/etc/nsswitch.conf".into()],
             resolver: None,
+            hosts: Some("/cache/sandbox/hosts".into()),
         },
         identity,
         shared: "/cache/sandbox".into(),
@@ -120,8 +124,35 @@ fn user_code_started_by_root_with_a_staged_environment() {
 }
 
 #[test]
+fn building_a_package_has_the_sandbox_of_a_task_without_the_python_volume() {
+    for (name, host) in [("ordinary", host(None)), ("root", host(Some(NOBODY)))] {
+        let out = Path::new("/cache/builds/x/1");
+        let limits = Limits::default();
+        let command = lines(&build_command(
+            &config(),
+            &host,
+            &volumes(),
+            &Tenant::default(),
+            Needs::BOTH,
+            out,
+            &limits,
+        ));
+        let writable: Vec<&str> = command.lines().filter(|line| line.starts_with("--bind ")).collect();
+        assert_eq!(writable, ["--bind /cache/builds/x/1 /hybrid-cache/out"], "{name}");
+        assert!(!command.contains(PYTHON_MOUNT), "{command}");
+        insta::assert_snapshot!(format!("building_{name}"), command);
+    }
+}
+
+#[test]
 fn preparing() {
-    insta::assert_snapshot!(lines(&prepare_command(&config(), &host(None), &volumes(), Needs::BOTH)));
+    insta::assert_snapshot!(lines(&prepare_command(
+        &config(),
+        &host(None),
+        &volumes(),
+        Needs::BOTH,
+        None
+    )));
 }
 
 #[test]
@@ -164,7 +195,7 @@ fn without_network_only_preparing_has_one() {
             &Limits::default(),
         ));
         assert!(task.contains("--unshare-net"), "{task}");
-        let prepare = lines(&prepare_command(&config, &host, &volumes(), Needs::BOTH));
+        let prepare = lines(&prepare_command(&config, &host, &volumes(), Needs::BOTH, None));
         assert!(!prepare.contains("--unshare-net"), "{prepare}");
     }
 }

@@ -16,6 +16,7 @@ fn interpreter() -> Interpreter {
         platform: String::new(),
         libc: String::new(),
         binary_hash: String::new(),
+        start: String::new(),
     }
 }
 

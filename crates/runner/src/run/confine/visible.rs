@@ -34,6 +34,7 @@ pub fn visible(request: &RunRequest, environment: &Environment) -> Visible {
         ));
     }
     read.extend(environment.store(Path::new(&volumes.nix)));
+    read.extend(request.readable.iter().map(PathBuf::from));
     read.retain(|path| path.is_absolute() && path.parent().is_some());
     Visible {
         read,

@@ -31,6 +31,9 @@ const MOST_BYTES: u64 = 32 << 20;
 /// Most files that one kill may leave, in addition to those of its own environment.
 const MOST_FILES: u64 = 2000;
 
+/// Further rounds for a machine so busy that every kill came too late.
+const TOO_LATE_ROUNDS: u32 = 20;
+
 /// When to kill.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
@@ -240,7 +243,11 @@ async fn at_random(field: &FaultContext) -> Result<Finding, TrialError> {
     let began = Instant::now();
     place.good(1).await?;
     let whole = began.elapsed();
-    for number in 2..2 + field.rounds() {
+    for number in 2..2 + field.rounds() + TOO_LATE_ROUNDS {
+        // On a busy machine every kill may come too late: more rounds follow until one hits.
+        if number >= 2 + field.rounds() && tally.kills() > 0 {
+            break;
+        }
         let after = dice.within(whole);
         let (struck, ran) = killed_after(&place, number, after, &mut dice).await?;
         tally.count(struck);

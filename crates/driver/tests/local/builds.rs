@@ -1,0 +1,353 @@
+//! Packages without a wheel: built in a sandbox of their own, once, and what hostile ones try there.
+
+use std::path::Path;
+use std::process::Command;
+
+use hybrid_cache_driver::SubmitOptions;
+use hybrid_cache_driver::local::{LocalConfig, Network};
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::{CacheStatus, FailureKind, Phase, TaskSpec};
+
+use crate::bench::{Bench, difference, is_built, machine, machine_with_nix, python};
+
+/// Writes source distributions into a folder: `PLAN` has name, version and build backend of each.
+const WRITE_SDISTS: &str = r#"
+import io, json, sys, tarfile
+for name, version, backend in json.load(sys.stdin):
+    with tarfile.open(f"{sys.argv[1]}/{name}-{version}.tar.gz", "w:gz") as archive:
+        files = {
+            "PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n",
+            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "backend.py": f"NAME, VERSION = {name!r}, {version!r}\n" + backend,
+        }
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{path}")
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+"#;
+
+/// A backend whose wheel has one module with a text of its own for each build. `hook` runs as it is imported.
+fn backend(hook: &str) -> String {
+    format!(
+        r#"
+import os, random, sys, zipfile
+FILES = {{}}
+WHEEL = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    info = f"{{NAME}}-{{VERSION}}.dist-info"
+    files = {{f"{{NAME}}.py": f"BUILD = {{random.getrandbits(64)}}\n",
+              f"{{info}}/METADATA": f"Metadata-Version: 2.1\nName: {{NAME}}\nVersion: {{VERSION}}\n",
+              f"{{info}}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n", **FILES}}
+    files[f"{{info}}/RECORD"] = "".join(f"{{path}},,\n" for path in [*files, f"{{info}}/RECORD"])
+    with zipfile.ZipFile(os.path.join(folder, WHEEL), "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return WHEEL
+{hook}
+"#
+    )
+}
+
+/// A configuration whose only index is a folder with these source distributions.
+fn with_index(mut config: LocalConfig, folder: &Path, packages: &[(&str, &str, &str)]) -> LocalConfig {
+    let plan: Vec<_> = packages
+        .iter()
+        .map(|(name, version, hook)| (name, version, backend(hook)))
+        .collect();
+    let mut writer = Command::new(&config.interpreter.path)
+        .args(["-c", WRITE_SDISTS])
+        .arg(folder)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    serde_json::to_writer(writer.stdin.take().unwrap(), &plan).unwrap();
+    assert!(writer.wait().unwrap().success());
+    let variables = &mut config.python_tools.variables;
+    variables.retain(|(name, _)| !name.starts_with("UV_"));
+    variables.push(("UV_FIND_LINKS".to_owned(), folder.display().to_string()));
+    variables.push(("UV_NO_INDEX".to_owned(), "1".to_owned()));
+    config.tool_folders.push(folder.to_owned());
+    config
+}
+
+/// A folder that the user of user code can reach, as an operator's folder of packages must be.
+fn index_folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_package_without_a_wheel_is_built_once_for_all_environments() {
+    let Some(config) = machine("a_package_without_a_wheel_is_built_once_for_all_environments") else {
+        return;
+    };
+    let folder = index_folder();
+    let bench = Bench::empty(with_index(
+        config,
+        folder.path(),
+        &[("alpha", "1.0", ""), ("beta", "2.0", "")],
+    ));
+    let code = "import alpha; print(alpha.BUILD)";
+    let first = bench.run(&python("alpha", code)).await;
+    let build = first.good().to_owned();
+    assert!(is_built(first.python()), "{:?}", first.python());
+    assert!(first.outcome.timeline.phase_us(Phase::PythonBuild) > 0);
+    assert_eq!(first.outcome.resolved.python, ["alpha==1.0"]);
+    let again = bench.run(&python("alpha", code)).await;
+    assert_eq!((again.good(), again.python()), (build.as_str(), CacheStatus::Hit));
+    assert_eq!(again.outcome.timeline.phase_us(Phase::PythonBuild), 0);
+    // Another environment takes the same wheel, also without the cache of this request.
+    let both = bench
+        .run(&python("alpha,beta", "import alpha, beta; print(alpha.BUILD)"))
+        .await;
+    assert_eq!(both.good(), build);
+    assert!(bench.verify().await.is_clean());
+    assert!(
+        !bench.config.root.join("builds").exists(),
+        "the files of builds are deleted"
+    );
+    let mut bypass = python("alpha", code);
+    bypass.use_cache = false;
+    assert_ne!(bench.run(&bypass).await.good(), build);
+}
+
+#[tokio::test]
+async fn without_builds_the_interpreter_that_no_wheel_fits_is_named() {
+    let Some(config) = machine("without_builds_the_interpreter_that_no_wheel_fits_is_named") else {
+        return;
+    };
+    let folder = index_folder();
+    let mut config = with_index(config, folder.path(), &[("alpha", "1.0", "")]);
+    let version = config.interpreter.version.clone();
+    config.no_builds = true;
+    let bench = Bench::empty(config);
+    let ran = bench.run(&python("alpha", "print(1)")).await;
+    let told = ran.failed(FailureKind::NoWheel).to_string();
+    assert!(
+        told.contains(&format!("no wheel for cpython {version} on linux")),
+        "{told}"
+    );
+    assert!(told.contains("--no-builds"), "{told}");
+    assert_eq!(ran.outcome.timeline.phase_us(Phase::PythonBuild), 0);
+}
+
+/// Looks for what it should not see or change, and puts what it found into the module.
+const SPY: &str = r#"
+found = []
+for place in ("/cache", "/hybrid-cache/out", "/hybrid-cache/builds", "/root", "/home", "/run/secrets", "/nix/var"):
+    try: found += [place + "/" + name for name in os.listdir(place)]
+    except OSError: pass
+for place in ("/cache/python", "/nix", "/hybrid-cache/out", "/hybrid-cache/builds", "/usr", "/etc", "/hybrid-cache/bin"):
+    try:
+        open(place + "/spy", "w").close()
+        found.append("wrote " + place)
+    except OSError: pass
+for process in os.listdir("/proc"):
+    try:
+        text = open(f"/proc/{process}/environ").read()
+        found += ["secret"] if "hunter2" in text else []
+    except OSError: pass
+found += ["secret"] if "hunter2" in str(os.environ) else []
+FILES["spied.py"] = f"FOUND = {found!r}\nUID = {os.getuid()}\n"
+"#;
+
+#[tokio::test]
+async fn the_code_of_a_package_reaches_neither_caches_nor_logins() {
+    let Some(config) = machine("the_code_of_a_package_reaches_neither_caches_nor_logins") else {
+        return;
+    };
+    let folder = index_folder();
+    let mut config = with_index(config, folder.path(), &[("spy", "1.0", SPY)]);
+    config
+        .python_tools
+        .variables
+        .push(("UV_INDEX_OURS_PASSWORD".to_owned(), "hunter2".to_owned()));
+    let bench = Bench::empty(config);
+    let ran = bench
+        .run(&python("spy", "import spied; print(spied.FOUND, spied.UID != 0)"))
+        .await;
+    assert_eq!(ran.good(), "[] True");
+}
+
+/// Behaves while it is resolved, and lies while it is built.
+const LATE: &str = r#"
+work = os.path.join(os.environ["TMPDIR"], "..", "work")
+if "--hash" in open(work + "/requirements.txt").read():
+    FILES["late-1.0.dist-info/METADATA"] = "Metadata-Version: 2.1\nName: good\nVersion: 1.0\n"
+"#;
+/// Leaves a link beside its wheel.
+const LINKS: &str = r#"
+out = os.path.join(os.environ["TMPDIR"], "..", "work", "out")
+if not os.path.lexists(out + "/zzz.whl"):
+    os.symlink("/etc/passwd", out + "/zzz.whl")
+"#;
+/// Changes every other package that it finds in the sandbox.
+const POISON: &str = r#"
+import time
+for _ in range(50):
+    for folder, _, names in os.walk(os.path.join(os.environ["TMPDIR"], "uv-cache")):
+        for name in names:
+            if "/good/" in folder and name == "backend.py":
+                path = os.path.join(folder, name)
+                text = open(path).read()
+                open(path, "w").write(text.replace("genuine", "poisoned"))
+    time.sleep(0.02)
+"#;
+
+#[tokio::test]
+async fn a_hostile_build_fails_alone() {
+    let Some(config) = machine("a_hostile_build_fails_alone") else {
+        return;
+    };
+    let folder = index_folder();
+    let genuine = "FILES['goodmark.py'] = \"MARK = 'genuine'\\n\"\n";
+    let escape = "FILES['../../../../escaped.py'] = FILES['/tmp/escaped.py'] = 'x'\n";
+    let inside = "FILES['inside-1.0.dist-info/METADATA'] = 'Metadata-Version: 2.1\\nName: good\\nVersion: 1.0\\n'\n";
+    let packages = [
+        ("good", "1.0", genuine),
+        ("poison", "1.0", POISON),
+        ("othername", "1.0", "WHEEL = 'good-1.0-py3-none-any.whl'\n"),
+        (
+            "otherversion",
+            "1.0",
+            "VERSION = '2.0'\nWHEEL = 'otherversion-2.0-py3-none-any.whl'\n",
+        ),
+        // The file has the right name, and holds another package.
+        ("inside", "1.0", inside),
+        ("late", "1.0", LATE),
+        ("links", "1.0", LINKS),
+        ("escape", "1.0", escape),
+        ("broken", "1.0", "raise RuntimeError('it does not build')\n"),
+    ];
+    let bench = Bench::empty(with_index(config, folder.path(), &packages));
+    bench.run(&python("poison,good", "import poison, good")).await;
+    let good = python("good", "import goodmark; print(goodmark.MARK)");
+    assert_eq!(bench.run(&good).await.good(), "genuine");
+    let before = bench.listing();
+    for name in ["othername", "otherversion", "inside", "late", "links", "broken"] {
+        let ran = bench.run(&python(name, "print(1)")).await;
+        let told = ran.failed(FailureKind::NoWheel).to_string();
+        assert!(told.contains("package"), "{name}: {told}");
+        assert_eq!(ran.stdout, "");
+    }
+    // uv refuses the names that lead out of the environment, or unpacks them inside.
+    bench.run(&python("escape", "print(1)")).await;
+    let after = bench.listing();
+    let mut escaped = difference(&before, &after);
+    escaped.retain(|path| path.contains("escaped.py") && !path.contains("/envs/"));
+    assert_eq!(escaped, [] as [String; 0]);
+    assert_eq!(bench.run(&good).await.good(), "genuine");
+    assert!(bench.verify().await.is_clean());
+}
+
+/// Runs with a preparation that may take `prepare_ms`.
+async fn run_within(bench: &Bench, spec: &TaskSpec, prepare_ms: u64, limits: Limits) -> crate::bench::Ran {
+    let options = SubmitOptions {
+        prepare_ms,
+        limits,
+        ..SubmitOptions::default()
+    };
+    bench.run_with(spec, &options).await
+}
+
+#[tokio::test]
+async fn a_build_that_never_ends_or_fills_the_disk_is_ended() {
+    let Some(config) = machine("a_build_that_never_ends_or_fills_the_disk_is_ended") else {
+        return;
+    };
+    let folder = index_folder();
+    let packages = [
+        (
+            "endless",
+            "1.0",
+            "import time, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)\n",
+        ),
+        (
+            "forks",
+            "1.0",
+            "import time\nwhile True:\n    os.fork()\n    time.sleep(0.01)\n",
+        ),
+        ("loud", "1.0", "while True:\n    sys.stderr.write('x' * 65536)\n"),
+    ];
+    let bench = Bench::empty(with_index(config, folder.path(), &packages));
+    let limits = Limits {
+        tmp_bytes: 64 << 20,
+        processes: 64,
+        ..Limits::default()
+    };
+    for (name, _, _) in packages {
+        let began = std::time::Instant::now();
+        let ran = run_within(&bench, &python(name, "print(1)"), 15_000, limits.clone()).await;
+        assert!(
+            matches!(ran.outcome.end, hybrid_cache_model::End::Failed { .. }),
+            "{name}: {:?}",
+            ran.outcome.end
+        );
+        assert!(began.elapsed().as_secs() < 60, "{name} took {:?}", began.elapsed());
+        assert_eq!(ran.stdout, "");
+    }
+    assert!(!bench.config.root.join("builds").exists());
+}
+
+#[tokio::test]
+async fn real_packages_without_a_wheel_run() {
+    let Some(config) = machine("real_packages_without_a_wheel_run") else {
+        return;
+    };
+    if config.network == Network::None {
+        println!("skipped: real_packages_without_a_wheel_run: no network");
+        return;
+    }
+    let bench = Bench::empty(config);
+    let code =
+        "import docopt, langdetect, six; print(docopt.__version__, langdetect.detect('this is plain English text'))";
+    let ran = bench.run(&python("docopt==0.6.2,langdetect==1.0.9", code)).await;
+    assert_eq!(ran.good(), "0.6.2 en");
+    let pinned = TaskSpec {
+        requirements_file: format!("docopt==0.6.2 --hash=sha256:{DOCOPT}\n"),
+        ..TaskSpec::new("import docopt; print(docopt.__version__)")
+    };
+    assert_eq!(bench.run(&pinned).await.good(), "0.6.2");
+    let wrong = TaskSpec {
+        requirements_file: format!("docopt==0.6.2 --hash=sha256:{}\n", "0".repeat(64)),
+        ..TaskSpec::new("print(1)")
+    };
+    bench.run(&wrong).await.failed(FailureKind::Unsatisfiable);
+}
+
+/// Of docopt's source distribution.
+const DOCOPT: &str = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491";
+
+/// A backend that compiles a module with the compiler on its search path.
+const COMPILES: &str = r#"
+import subprocess, sysconfig
+with open("compiled.c", "w") as file:
+    file.write('#include <Python.h>\nstatic struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "compiled"};\n'
+               'PyMODINIT_FUNC PyInit_compiled(void) { return PyModule_Create(&m); }\n')
+def build_wheel(folder, config_settings=None, metadata_directory=None, made=build_wheel):
+    include = sysconfig.get_paths()["include"]
+    subprocess.run(["gcc", "-shared", "-fPIC", "-I", include, "compiled.c", "-o", "compiled.so"], check=True)
+    with open("compiled.so", "rb") as file:
+        FILES["compiled.so"] = file.read()
+    return made(folder)
+"#;
+
+#[tokio::test]
+async fn a_package_that_needs_a_compiler_gets_it_from_the_system_packages() {
+    let Some(config) = machine_with_nix("a_package_that_needs_a_compiler_gets_it_from_the_system_packages") else {
+        return;
+    };
+    let folder = index_folder();
+    let bench = Bench::empty(with_index(config, folder.path(), &[("native", "1.0", COMPILES)]));
+    let mut spec = python("native", "import compiled; print(compiled.__name__)");
+    let told = bench.run(&spec).await.failed(FailureKind::NoWheel).to_string();
+    assert!(told.contains("gcc") && told.contains("system packages"), "{told}");
+    spec.system_dependencies = "gcc".to_owned();
+    assert_eq!(bench.run(&spec).await.good(), "compiled");
+    let again = bench.run(&spec).await;
+    assert_eq!((again.good(), again.python()), ("compiled", CacheStatus::Hit));
+}
