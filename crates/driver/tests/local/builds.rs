@@ -307,6 +307,19 @@ async fn real_packages_without_a_wheel_run() {
         "import docopt, langdetect, six; print(docopt.__version__, langdetect.detect('this is plain English text'))";
     let ran = bench.run(&python("docopt==0.6.2,langdetect==1.0.9", code)).await;
     assert_eq!(ran.good(), "0.6.2 en");
+    // A lock names the source distribution of what was built, and the wheel of the rest.
+    let resolved = &ran.outcome.resolved;
+    assert_eq!(resolved.python_hashes["docopt==0.6.2"], [format!("sha256:{DOCOPT}")]);
+    assert_eq!(resolved.python_hashes.len(), resolved.python.len(), "{resolved:?}");
+    let locked = TaskSpec {
+        requirements_file: resolved.lock().unwrap(),
+        ..TaskSpec::new(code)
+    };
+    let again = bench.run(&locked).await;
+    assert_eq!(
+        (again.good(), &again.outcome.resolved.python),
+        ("0.6.2 en", &resolved.python)
+    );
     let pinned = TaskSpec {
         requirements_file: format!("docopt==0.6.2 --hash=sha256:{DOCOPT}\n"),
         ..TaskSpec::new("import docopt; print(docopt.__version__)")

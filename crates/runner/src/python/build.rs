@@ -169,13 +169,14 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })?;
     let (installed, checked, hashes) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
         let mut installed = Installed::read(&venv, request.interpreter)?;
-        let wanted = Unhashed::all(&installed);
-        let (checked, hashes) = std::thread::scope(|scope| {
-            let hashes = scope.spawn(|| wanted.find(&uv, request.task, stage.path(), request.interpreter));
+        let (wanted, mut hashes) = Unhashed::all(&installed, request.built);
+        let (checked, found) = std::thread::scope(|scope| {
+            let found = scope.spawn(|| wanted.find(&uv, request.task, stage.path(), request.interpreter));
             let checked = verify(&mut installed, &own, since, request);
             // Without hashes the environment is as good, and the lock of its packages says that they are not known.
-            (checked, hashes.join().ok().and_then(Result::ok).unwrap_or_default())
+            (checked, found.join().ok().and_then(Result::ok).unwrap_or_default())
         });
+        hashes.extend(found);
         Ok::<_, Failure>((installed, checked?, hashes))
     })?;
     let build = Build {

@@ -2,7 +2,8 @@
 //!
 //! uv records no hash of what it installs. Its resolution of the same versions names every file that fits, with the hash
 //! that the index states, and needs no network: uv has kept the index's answers. The tags in a distribution's `WHEEL` say
-//! which of these files it came from. A later installation from the lock verifies the hash.
+//! which of these files it came from. A later installation from the lock verifies the hash. A package that was built has the
+//! hash of its source distribution, which is what the index offers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use hybrid_cache_model::{Failure, FailureKind, Task};
 use serde::Deserialize;
 
 use super::record::Installed;
-use super::uv::Uv;
+use super::uv::{BuiltWheel, Uv};
 use crate::store::IoContext;
 
 /// The file that lists a distribution's tags.
@@ -32,15 +33,22 @@ struct Package {
 }
 
 impl Unhashed {
-    /// Everything that is installed.
-    pub fn all(installed: &Installed) -> Unhashed {
+    /// Everything that is installed, except for what was built: its hashes are known, and come as the second part.
+    pub fn all(installed: &Installed, built: &[BuiltWheel]) -> (Unhashed, PackageHashes) {
         let site = installed.venv.join(&installed.site);
         let package = |one: &super::record::Distribution| Package {
             name: one.name.clone(),
             pin: one.pin(),
             wheel: site.join(&one.folder).join(WHEEL),
         };
-        Unhashed(installed.distributions.iter().map(package).collect())
+        let (mut unhashed, mut known) = (Vec::new(), PackageHashes::new());
+        for one in &installed.distributions {
+            match built.iter().find(|wheel| wheel.name == one.name) {
+                Some(wheel) => drop(known.insert(one.pin(), vec![wheel.source.clone()])),
+                None => unhashed.push(package(one)),
+            }
+        }
+        (Unhashed(unhashed), known)
     }
 
     /// The hashes by pin. A package whose hash the index does not state is left out. `folder` is for files of this step.
@@ -48,6 +56,9 @@ impl Unhashed {
     /// # Errors
     /// uv failed, or its answer cannot be read.
     pub fn find(&self, uv: &Uv<'_>, task: &Task, folder: &Path, by: &Interpreter) -> Result<PackageHashes, Failure> {
+        if self.0.is_empty() {
+            return Ok(PackageHashes::new());
+        }
         let (pins, listing) = (folder.join("pins.txt"), folder.join("pylock.toml"));
         let text: String = self.0.iter().map(|one| format!("{}\n", one.pin)).collect();
         std::fs::write(&pins, text).io_context("write", &pins)?;
