@@ -259,6 +259,12 @@ mod tests {
     }
 
     #[test]
+    fn every_field_of_a_task_has_its_kind() {
+        let named: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(named, hybrid_cache_model::task::TASK_FIELDS);
+    }
+
+    #[test]
     fn every_mistake_in_a_body_names_its_field() {
         let cases: [(&[u8], ProblemType, Option<&str>); 12] = [
             (b"{\"pythonCode\": 5}", ProblemType::InvalidTask, Some("/pythonCode")),

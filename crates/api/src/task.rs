@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::outcome::{Output, Resolved};
+use hybrid_cache_model::task::TASK_FIELDS;
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, TaskSpec, Timeline};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -210,26 +211,10 @@ impl TaskView {
     }
 }
 
-/// Fields of a task that this version knows.
-const FIELDS: &[&str] = &[
-    "pythonCode",
-    "dependencies",
-    "requirementsFile",
-    "constraints",
-    "systemDependencies",
-    "useCache",
-    "timeoutSeconds",
-    "env",
-    "secretEnv",
-    "stdin",
-    "args",
-    "labels",
-];
-
 /// Leaves out fields that a newer service may have added: the model refuses unknown ones, which is for submits.
 fn known_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TaskSpec, D::Error> {
     let mut fields = serde_json::Map::deserialize(deserializer)?;
-    fields.retain(|name, _| FIELDS.contains(&name.as_str()));
+    fields.retain(|name, _| TASK_FIELDS.contains(&name.as_str()));
     serde_json::from_value(fields.into()).map_err(serde::de::Error::custom)
 }
 
@@ -319,7 +304,7 @@ mod tests {
         spec.labels.insert("c".to_owned(), String::new());
         let json = serde_json::to_value(spec).unwrap();
         let mut named: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut fields = FIELDS.to_vec();
+        let mut fields = TASK_FIELDS.to_vec();
         named.sort_unstable();
         fields.sort_unstable();
         assert_eq!(named, fields);

@@ -22,6 +22,22 @@ pub const MAX_REQUIREMENTS: usize = 4096;
 /// Most system packages of one task.
 pub const MAX_SYSTEM_PACKAGES: usize = 256;
 
+/// The fields of a task in JSON. A reader of what a newer version wrote leaves the others out.
+pub const TASK_FIELDS: &[&str] = &[
+    "pythonCode",
+    "dependencies",
+    "requirementsFile",
+    "constraints",
+    "systemDependencies",
+    "useCache",
+    "timeoutSeconds",
+    "env",
+    "secretEnv",
+    "stdin",
+    "args",
+    "labels",
+];
+
 /// What a user submits: the body of `POST /api/v1/tasks/submit` and a scenario's `request:`.
 ///
 /// None of it is trusted until [`TaskSpec::check`] has turned it into a [`Task`].

@@ -83,8 +83,7 @@ impl TaskErrors {
         self.total
     }
 
-    /// Adds a fault.
-    pub fn push(&mut self, error: TaskError) {
+    fn push(&mut self, error: TaskError) {
         self.total += 1;
         let mut groups = std::iter::once(&mut *self.first).chain(&mut self.others);
         if let Some(group) = groups.find(|group| group.first.is_of_one_kind(&error)) {
@@ -94,8 +93,7 @@ impl TaskErrors {
         }
     }
 
-    /// Adds the faults of another field.
-    pub fn append(&mut self, more: TaskErrors) {
+    fn append(&mut self, more: TaskErrors) {
         let total = self.total + more.total;
         for group in std::iter::once(*more.first).chain(more.others) {
             if self.others.len() + 1 < MAX_SHOWN {
@@ -156,10 +154,11 @@ impl TaskErrorGroup {
 
 /// Collects the faults of several fields while their good parts are read on.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Option<TaskErrors>);
+pub struct Faults(Option<TaskErrors>);
 
 impl Faults {
-    pub(crate) fn push(&mut self, error: TaskError) {
+    /// Adds a fault.
+    pub fn push(&mut self, error: TaskError) {
         match &mut self.0 {
             Some(errors) => errors.push(error),
             none => *none = Some(error.into()),
@@ -167,7 +166,7 @@ impl Faults {
     }
 
     /// The value, or its default with the faults noted.
-    pub(crate) fn keep<T: Default>(&mut self, result: Result<T, TaskErrors>) -> T {
+    pub fn keep<T: Default>(&mut self, result: Result<T, TaskErrors>) -> T {
         result.unwrap_or_else(|more| {
             match &mut self.0 {
                 Some(errors) => errors.append(more),
@@ -177,7 +176,11 @@ impl Faults {
         })
     }
 
-    pub(crate) fn result<T>(self, value: T) -> Result<T, TaskErrors> {
+    /// `value`, if there was no fault.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn result<T>(self, value: T) -> Result<T, TaskErrors> {
         match self.0 {
             Some(errors) => Err(errors),
             None => Ok(value),

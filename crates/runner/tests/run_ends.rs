@@ -228,20 +228,8 @@ fn bytecode_of_what_python_starts_with_is_used_if_it_belongs_to_it() {
 
 #[test]
 fn a_driver_that_hangs_up_cancels_the_task() {
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
-    use std::process::{Command, Stdio};
     let case = Case::new(CLEANS_UP);
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(["run", "--report-back"])
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut request = serde_json::to_vec(&case.request).unwrap();
-    request.push(b'\n');
-    ours.write_all(&request).unwrap();
+    let (mut ours, mut child) = run_harness::reporting_back(&case);
     let mut first = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     ours.shutdown(std::net::Shutdown::Write).unwrap();

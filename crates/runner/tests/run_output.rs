@@ -218,20 +218,9 @@ fn the_report_comes_through_a_descriptor_too() {
 
 #[test]
 fn the_report_comes_back_through_the_socket_on_standard_input() {
-    use std::io::{BufRead, BufReader, Write};
-    use std::os::unix::net::UnixStream;
-    use std::process::{Command, Stdio};
+    use std::io::{BufRead, BufReader};
     let case = Case::new("import os\nprint(sorted(os.listdir('/proc/self/fd')))");
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(["run", "--report-back"])
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut request = serde_json::to_vec(&case.request).unwrap();
-    request.push(b'\n');
-    ours.write_all(&request).unwrap();
+    let (ours, child) = run_harness::reporting_back(&case);
     ours.set_read_timeout(Some(TEST_DEADLINE)).unwrap();
     let mut report = String::new();
     BufReader::new(ours).read_line(&mut report).unwrap();

@@ -73,18 +73,18 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         }
         lock
     });
-    let mut built = None;
-    let build = wheels_only(job, &volume, &key, tools, &mut warnings);
-    let build = match build {
+    let request = build_request(job, &volume, &key, tools, &[]);
+    let made = match making_room(&request, &mut warnings, || build::make(&request)) {
         Err(failure) if failure.kind == FailureKind::NoWheel => {
-            with_builds(job, &volume, &key, tools, &mut warnings, failure, &mut built)
+            let with = with_builds(job, &volume, &key, tools, &mut warnings, failure);
+            with.map(|(build, built)| (build, Some(built)))
         }
-        other => other,
+        other => other.map(|build| (build, None)),
     };
-    if let (Err(failure), true) = (&build, lock.is_some()) {
+    if let (Err(failure), true) = (&made, lock.is_some()) {
         build_failure::note(&volume.build_lock(&key), failure);
     }
-    let build = build?;
+    let (build, built) = made?;
     Ok(PythonPrepared::Made(Box::new(Made {
         build,
         key,
@@ -95,17 +95,6 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
     })))
 }
 
-fn wheels_only(
-    job: &PrepareJob<'_>,
-    volume: &PythonVolume,
-    key: &RequestKey,
-    tools: &PythonTools,
-    warnings: &mut Vec<String>,
-) -> Result<Build, Failure> {
-    let request = build_request(job, volume, key, tools, &[]);
-    making_room(&request, warnings, || build::make(&request))
-}
-
 /// Builds what has no wheel, and then makes the environment. `no_wheel` is what uv said without builds.
 fn with_builds(
     job: &PrepareJob<'_>,
@@ -114,8 +103,7 @@ fn with_builds(
     tools: &PythonTools,
     warnings: &mut Vec<String>,
     no_wheel: Failure,
-    kept: &mut Option<Built>,
-) -> Result<Build, Failure> {
+) -> Result<(Build, Built), Failure> {
     let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
         return Err(uv_errors::not_built(
             no_wheel,
@@ -131,12 +119,13 @@ fn with_builds(
     };
     let volume = builds::volume_of_tenant(volume);
     let request = build_request(job, &volume, key, tools, &built.wheels);
-    let build = making_room(&request, warnings, || build::make(&request));
-    if build.is_err() {
-        builds::forget(&built, &volume);
+    match making_room(&request, warnings, || build::make(&request)) {
+        Ok(build) => Ok((build, built)),
+        Err(failure) => {
+            builds::forget(&built, &volume);
+            Err(failure)
+        }
     }
-    *kept = Some(built);
-    build
 }
 
 fn build_request<'a>(

@@ -55,12 +55,7 @@ pub fn lock_cache(cache: &Path, deadline: Instant, pause: Duration) -> Result<Op
 /// # Errors
 /// The cache cannot be read.
 pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut buckets = entries(cache)?;
-    buckets.retain(|bucket| {
-        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("archive-")
-    });
-    Ok(buckets)
+    buckets(cache, &["archive-"])
 }
 
 /// The folders of a uv cache that hold copies of indexes, and wheels that were built. They only grow, and what is removed
@@ -69,24 +64,22 @@ pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// # Errors
 /// The cache cannot be read.
 pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut buckets = entries(cache)?;
-    buckets.retain(|bucket| {
-        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
-        ["simple-", "flat-index-", "built-wheels"]
-            .iter()
-            .any(|start| name.starts_with(start))
-    });
-    Ok(buckets)
+    buckets(cache, &["simple-", "flat-index-", "built-wheels"])
 }
 
 /// The folders of a uv cache that hold links to unpacked packages, with uv's notes beside them.
 fn notes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut folders = entries(cache)?;
-    folders.retain(|bucket| {
+    buckets(cache, &["wheels-", "sdists-"])
+}
+
+/// The folders of a uv cache whose names begin so; a version follows.
+fn buckets(cache: &Path, beginnings: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+    let mut buckets = entries(cache)?;
+    buckets.retain(|bucket| {
         let name = bucket.file_name().unwrap_or_default().to_string_lossy();
-        ["wheels-", "sdists-"].iter().any(|start| name.starts_with(start))
+        beginnings.iter().any(|beginning| name.starts_with(beginning))
     });
-    Ok(folders)
+    Ok(buckets)
 }
 
 /// Removes uv's notes about packages that came from a folder. uv fails for a note that a power cut left unfinished, and

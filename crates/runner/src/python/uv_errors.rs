@@ -118,11 +118,12 @@ fn unsatisfiable(words: &str) -> Failure {
     if words.contains("usable wheels") || words.contains("--no-build") || words.contains("no wheels with a matching") {
         return no_wheel(words);
     }
-    let failure = Failure::new(
-        FailureKind::Unsatisfiable,
-        format!("the requirements cannot be met: {words}"),
-    );
-    failure.hint("correct the requested versions, or allow more of them")
+    unmet(words)
+}
+
+fn unmet(words: &str) -> Failure {
+    let message = format!("the requirements cannot be met: {words}");
+    Failure::new(FailureKind::Unsatisfiable, message).hint("correct the requested versions, or allow more of them")
 }
 
 fn no_wheel(words: &str) -> Failure {
@@ -162,9 +163,7 @@ pub fn of_build(step: &str, said: &str, without_login: bool, interpreter: &Inter
         return unknown_package(&words);
     }
     if has(&["No solution found"]) && !has(&BUILDING) {
-        let message = format!("the requirements cannot be met: {words}");
-        return Failure::new(FailureKind::Unsatisfiable, message)
-            .hint("correct the requested versions, or allow more of them");
+        return unmet(&words);
     }
     if has(&["Hash mismatch for"]) {
         let message = format!("a source distribution does not have the hash that the index gives: {words}");

@@ -228,20 +228,21 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
         variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
     variables.extend(build_tools::variables(&environment.system, Path::new(&request.scratch)));
-    let pair = |(name, value): &'_ (String, String)| (name.clone(), value.clone());
+    let of_operator = request
+        .variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     let own = request
         .task
         .env
         .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
-    let secret = request.task.secret_env.iter();
-    let secret = secret.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    for (name, value) in request.variables.iter().map(pair).chain(own).chain(secret) {
-        let value = match name.as_str() {
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in of_operator.chain(own).chain(request.task.secret_env.iter()) {
+        let value = match name {
             "PYTHONPATH" => format!("{}:{value}", scratch.site.display()),
-            _ => value,
+            _ => value.to_owned(),
         };
-        variables.push((name, value));
+        variables.push((name.to_owned(), value));
     }
     variables
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
@@ -213,6 +214,21 @@ fn read_on_thread<R: Read + Send + 'static>(mut source: R) -> mpsc::Receiver<Vec
         drop(sender.send(all));
     });
     receiver
+}
+
+/// A runner that has the case's request and reports back over the socket.
+pub fn reporting_back(case: &Case) -> (UnixStream, Child) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(["run", "--report-back"])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut request = serde_json::to_vec(&case.request).unwrap();
+    request.push(b'\n');
+    ours.write_all(&request).unwrap();
+    (ours, child)
 }
 
 /// Waits for a process and its output; kills it at the deadline.

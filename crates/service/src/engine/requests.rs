@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::task_error::Faults;
 use hybrid_cache_model::{TaskError, TaskErrors, TaskSpec};
 use serde::Serialize;
 
@@ -253,26 +254,19 @@ impl Inner {
             }
             .into());
         }
-        let checked = spec.check().map(|_| ());
+        let mut faults = Faults::default();
+        faults.keep(spec.check().map(drop));
         let most_s = self.config.limits.time_ms / 1000;
-        match spec.timeout_seconds {
-            Some(seconds) if seconds.saturating_mul(1000) > self.config.limits.time_ms => {
-                let above = TaskError {
-                    pointer: "/timeoutSeconds",
-                    line: None,
-                    message: format!("{seconds} s are more than the limit of this service, {most_s} s"),
-                    hint: Some(format!("give at most {most_s}, or leave the field out")),
-                };
-                Err(match checked {
-                    Ok(()) => above.into(),
-                    Err(mut errors) => {
-                        errors.push(above);
-                        errors
-                    }
-                })
-            }
-            _ => checked,
+        let above = |seconds: &u64| seconds.saturating_mul(1000) > self.config.limits.time_ms;
+        if let Some(seconds) = spec.timeout_seconds.filter(above) {
+            faults.push(TaskError {
+                pointer: "/timeoutSeconds",
+                line: None,
+                message: format!("{seconds} s are more than the limit of this service, {most_s} s"),
+                hint: Some(format!("give at most {most_s}, or leave the field out")),
+            });
         }
+        faults.result(())
     }
 
     /// When a slot should be free, estimated from how long tasks took so far.

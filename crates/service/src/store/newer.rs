@@ -1,24 +1,9 @@
 //! Reads what a newer version of the service may have stored: what this version does not know is reported, and stops
 //! nothing else.
 
+use hybrid_cache_model::task::TASK_FIELDS;
 use hybrid_cache_model::{Outcome, TaskSpec};
 use serde_json::Value;
-
-/// The fields of a task that this version knows.
-const KNOWN: &[&str] = &[
-    "pythonCode",
-    "dependencies",
-    "requirementsFile",
-    "constraints",
-    "systemDependencies",
-    "useCache",
-    "timeoutSeconds",
-    "env",
-    "secretEnv",
-    "stdin",
-    "args",
-    "labels",
-];
 
 /// A stored task's text, and why it cannot run as it was submitted if it holds fields that this version does not know.
 pub fn spec(text: &str) -> (TaskSpec, Option<String>) {
@@ -30,7 +15,7 @@ pub fn spec(text: &str) -> (TaskSpec, Option<String>) {
     let mut unknown = Vec::new();
     if let Some(fields) = value.as_object_mut() {
         fields.retain(|name, _| {
-            let known = KNOWN.contains(&name.as_str());
+            let known = TASK_FIELDS.contains(&name.as_str());
             if !known {
                 unknown.push(format!("`{name}`"));
             }
