@@ -156,6 +156,9 @@ pub struct Run {
     /// Constraints file: versions that packages must have if they are installed; may be repeated
     #[arg(long, value_name = "FILE")]
     pub constraints: Vec<PathBuf>,
+    /// Python to run on: `3.12`, or bounds such as `>=3.10`; without it the `python3` of PATH
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub python_version: String,
     /// Write the task's Python packages with their hashes to this requirements file
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,

@@ -30,6 +30,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
         dep: &flags.dep,
         requirements: texts.requirements,
         constraints: texts.constraints,
+        python_version: &flags.python_version,
         system: &flags.system,
         no_cache: flags.no_cache,
         env: &flags.env,
@@ -38,9 +39,8 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
         labels: &flags.label,
         args: &flags.args,
     };
-    let spec = options
-        .task(|name| std::env::var_os(name))
-        .map_err(|error| Error::input(error.to_string()))?;
+    let spec = options.task(|name| std::env::var_os(name));
+    let spec = spec.map_err(|error| Error::input(error.to_string()))?;
     if let Err(error) = spec.check() {
         if flags.json {
             let failure = Failure::new(FailureKind::InvalidTask, error.to_string());
@@ -106,16 +106,13 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
 }
 
 async fn print_output(mut log: LogReader, all_to_stderr: bool) {
-    let stdout_to = if all_to_stderr { To::Stderr } else { To::Stdout };
     // A piece may end within a character or a control sequence, which continues after pieces of the other stream.
-    let mut streams = [Live::new(stdout_to), Live::new(To::Stderr)];
+    let mut streams = [if all_to_stderr { To::Stderr } else { To::Stdout }, To::Stderr].map(Live::new);
     while let Some(chunk) = log.next().await {
         // If our output was closed, its reader does not want the rest; the task still runs to its end.
         let _ = streams[usize::from(chunk.stream == Stream::Stderr)].write(&chunk.bytes);
     }
-    for stream in &mut streams {
-        let _ = stream.finish();
-    }
+    streams.iter_mut().for_each(|stream| drop(stream.finish()));
 }
 
 fn show(outcome: &Outcome, json: bool) -> Result<()> {
@@ -127,8 +124,7 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
     eprintln!("{}", caches::end(&outcome.end));
     let [python, system] = [outcome.cache.python, outcome.cache.system].map(caches::status);
     eprintln!("python: {python}; system: {system}");
-    let user_us = outcome.timeline.phase_us(Phase::UserCode);
-    let total_us = outcome.timeline.total_us;
+    let (user_us, total_us) = (outcome.timeline.phase_us(Phase::UserCode), outcome.timeline.total_us);
     eprintln!(
         "{} in total: {} user code, {} overhead; {} in the runner",
         milliseconds(total_us),

@@ -18,6 +18,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("dependencies", Kind::Text),
     ("requirementsFile", Kind::Text),
     ("constraints", Kind::Text),
+    ("pythonVersion", Kind::Text),
     ("systemDependencies", Kind::Text),
     ("useCache", Kind::Flag),
     ("timeoutSeconds", Kind::Seconds),

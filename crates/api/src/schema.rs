@@ -66,32 +66,11 @@ impl ToSchema for TaskBody {}
 
 impl PartialSchema for TaskBody {
     fn schema() -> RefOr<Schema> {
-        let text = |description: &str, example: &str| {
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .description(Some(description))
-                .default(Some("".into()))
-                .examples([example])
-        };
-        let code = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some(
-                "The program, as text; at most 1 MiB of UTF-8, without NUL characters. Packages of a `# /// script` block (PEP 723) are installed too.",
-            ))
-            .examples(["import numpy; print(numpy.__version__)"])
-            .pattern(Some(r"\S"))
-            .max_length(Some(MAX_CODE_BYTES));
-        let use_cache = ObjectBuilder::new()
-            .schema_type(Type::Boolean)
-            .description(Some(
-                "False makes the run bypass both caches and leave nothing in them.",
-            ))
-            .default(Some(true.into()));
         ObjectBuilder::new()
             .description(Some(
                 "A task. Only the program is required; an unknown field is refused.",
             ))
-            .property("pythonCode", code)
+            .property("pythonCode", code())
             .required("pythonCode")
             .property(
                 "dependencies",
@@ -112,10 +91,17 @@ impl PartialSchema for TaskBody {
                 ),
             )
             .property(
+                "pythonVersion",
+                text(
+                    "The Python to run on: a version, or bounds such as `>=3.10,<3.13`. Without it, the operator's default.",
+                    "3.12",
+                ),
+            )
+            .property(
                 "systemDependencies",
                 text("System tools, separated by commas.", "gcc,make"),
             )
-            .property("useCache", use_cache)
+            .property("useCache", use_cache())
             .property("timeoutSeconds", timeout())
             .property(
                 "env",
@@ -140,6 +126,34 @@ impl PartialSchema for TaskBody {
             )))
             .into()
     }
+}
+
+fn text(description: &str, example: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+        .default(Some("".into()))
+        .examples([example])
+}
+
+fn code() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(
+            "The program, as text; at most 1 MiB of UTF-8, without NUL characters. Packages of a `# /// script` block (PEP 723) are installed too.",
+        ))
+        .examples(["import numpy; print(numpy.__version__)"])
+        .pattern(Some(r"\S"))
+        .max_length(Some(MAX_CODE_BYTES))
+}
+
+fn use_cache() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .description(Some(
+            "False makes the run bypass both caches and leave nothing in them.",
+        ))
+        .default(Some(true.into()))
 }
 
 fn timeout() -> ObjectBuilder {

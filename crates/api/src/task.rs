@@ -293,6 +293,7 @@ mod tests {
             dependencies: "a".to_owned(),
             requirements_file: "b".to_owned(),
             constraints: "d".to_owned(),
+            python_version: "3.12".to_owned(),
             system_dependencies: "c".to_owned(),
             timeout_seconds: Some(1),
             stdin: "d".to_owned(),

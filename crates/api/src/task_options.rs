@@ -26,6 +26,8 @@ pub struct TaskOptions<'a> {
     pub requirements: String,
     /// The text of a constraints file.
     pub constraints: String,
+    /// The Python to run on; empty: the default one.
+    pub python_version: &'a str,
     /// System packages.
     pub system: &'a [String],
     /// True bypasses both caches.
@@ -61,7 +63,7 @@ impl TaskOptions<'_> {
                     let name = file.display();
                     return Err(option(format!(
                         "{name}: a task file names its packages itself\n\
-                         hint: leave --dep, --requirements, --constraints, --system and --no-cache out"
+                         hint: leave --dep, --requirements, --constraints, --python-version, --system and --no-cache out"
                     )));
                 }
                 TaskFile::Task(spec) => *spec,
@@ -72,7 +74,11 @@ impl TaskOptions<'_> {
     }
 
     fn names_packages(&self) -> bool {
-        let texts = [&self.requirements, &self.constraints];
+        let texts = [
+            self.requirements.as_str(),
+            self.constraints.as_str(),
+            self.python_version,
+        ];
         let lists = [self.dep, self.system];
         self.no_cache || texts.iter().any(|text| !text.is_empty()) || lists.iter().any(|list| !list.is_empty())
     }
@@ -82,6 +88,7 @@ impl TaskOptions<'_> {
             dependencies: self.dep.join(","),
             requirements_file: self.requirements.clone(),
             constraints: self.constraints.clone(),
+            python_version: self.python_version.to_owned(),
             system_dependencies: self.system.join(","),
             use_cache: !self.no_cache,
             ..TaskSpec::new(code)
@@ -178,6 +185,7 @@ mod tests {
             python: Some("print(1)"),
             dep: &dep,
             requirements: "numpy\n".to_owned(),
+            python_version: "3.12",
             system: &system,
             no_cache: true,
             env: &env,
@@ -190,6 +198,7 @@ mod tests {
         };
         let spec = options.task(variable).unwrap();
         assert_eq!((spec.dependencies.as_str(), spec.use_cache), ("six,idna", false));
+        assert_eq!(spec.python_version, "3.12");
         assert_eq!((spec.env["A"].as_str(), spec.labels["team"].as_str()), ("x=y", ""));
         assert!(spec.stdin.contains("hybrid-cache-api"));
         assert_eq!(spec.args, args);

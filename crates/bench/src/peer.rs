@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::PythonTools;
-use hybrid_cache_model::{PythonRequest, RequestKey, Scenario, Task};
+use hybrid_cache_model::{PythonRequest, RequestKey, Scenario, Task, Tenant};
 use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, failed};
 use tokio::process::Command;
 
@@ -70,7 +70,9 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
 /// The environment does not exist, or the program's output differs from the expected one.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let task = checked(scenario)?;
-    let key = RequestKey::new(&PythonRequest::of(&task, &machine.context()));
+    let other = machine.config.for_task(&task).map_err(|error| failed!("{error}"))?;
+    let context = other.as_ref().unwrap_or(&machine.config).context(&Tenant::default());
+    let key = RequestKey::new(&PythonRequest::of(&task, &context));
     let environment = folder.join("requests").join(key.as_str());
     let environment = environment
         .canonicalize()

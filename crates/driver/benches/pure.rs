@@ -43,6 +43,7 @@ fn config() -> LocalConfig {
             start: String::new(),
         },
         interpreter_prefix: "/opt/python".into(),
+        other_interpreters: Vec::new(),
         index: "default".into(),
         index_scope: Default::default(),
         no_builds: false,

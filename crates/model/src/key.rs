@@ -116,7 +116,7 @@ pub struct PythonRequest<'a> {
     pub constraints: &'a [Requirement],
     /// `wheels` if packages without a wheel are built in a sandbox of their own, `no-builds` if they are refused.
     pub builds: &'a str,
-    /// The Python version that the request demands; empty: that of the interpreter.
+    /// Empty: a demanded version chooses the interpreter, and each of its fields is in the key.
     pub python: &'a str,
 }
 
@@ -355,6 +355,17 @@ mod tests {
         assert_eq!(constrained("b\na<2"), constrained("A < 2\nb"));
         assert_eq!(constrained("a<2").as_str(), "825cbafea8c2355c19e859aa7d8d26c8");
         assert_ne!(constrained("a<2"), constrained("a<3"));
+        // A version chooses the interpreter, whose key this is.
+        let spec = crate::TaskSpec {
+            dependencies: text.to_owned(),
+            python_version: "3.11".to_owned(),
+            ..crate::TaskSpec::new("1")
+        };
+        let task = spec.check().unwrap();
+        assert_eq!(
+            RequestKey::new(&PythonRequest::of(&task, &context)),
+            key(text, &context)
+        );
     }
 
     #[test]

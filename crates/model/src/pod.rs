@@ -62,6 +62,9 @@ pub struct ImageRecord {
     pub protocol: u32,
     /// The interpreter that environments are made for.
     pub interpreter: Interpreter,
+    /// Further interpreters, for tasks that ask for another version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_interpreters: Vec<Interpreter>,
     /// The uv program.
     pub uv: String,
     /// Nix; absent in an image without.

@@ -347,6 +347,9 @@ pub struct PrepareRequest {
     pub system_tools: Option<SystemTools>,
     /// Milliseconds until the preparation gives up, waiting for others included.
     pub deadline_ms: u64,
+    /// Versions of the other interpreters on offer, for the explanation of a package without a wheel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_pythons: Vec<String>,
     /// How much each volume may hold before least recently used environments are evicted.
     #[serde(default)]
     pub budgets: Budgets,

@@ -10,6 +10,7 @@ use crate::coding;
 use crate::inline_metadata;
 use crate::labels;
 use crate::program_input;
+use crate::python_version::PythonVersion;
 use crate::requirement::{self, PythonOptions, Requirement};
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
@@ -28,6 +29,7 @@ pub const TASK_FIELDS: &[&str] = &[
     "dependencies",
     "requirementsFile",
     "constraints",
+    "pythonVersion",
     "systemDependencies",
     "useCache",
     "timeoutSeconds",
@@ -55,6 +57,9 @@ pub struct TaskSpec {
     /// The text of a constraints file: which versions a package may have if it is installed. Installs nothing by itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub constraints: String,
+    /// The Python to run on: `3.12`, `3.12.1`, or bounds such as `>=3.10,<3.13`. Empty: the default one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub python_version: String,
     /// System tools, separated by commas: `gcc,make`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub system_dependencies: String,
@@ -106,6 +111,8 @@ pub struct Task {
     pub constraints: Vec<Requirement>,
     /// Hashes and options of the requirements and constraints.
     pub options: PythonOptions,
+    /// The Python versions that will do; `None`: the default interpreter.
+    pub python: Option<PythonVersion>,
     /// The Python versions that the program's own block accepts. Empty means any.
     pub requires_python: VersionSpecifiers,
     /// System packages, aliases resolved, sorted, without repeats.
@@ -122,6 +129,7 @@ impl TaskSpec {
             dependencies: String::new(),
             requirements_file: String::new(),
             constraints: String::new(),
+            python_version: String::new(),
             system_dependencies: String::new(),
             use_cache: true,
             timeout_seconds: None,
@@ -146,6 +154,8 @@ impl TaskSpec {
             constraints,
             options,
         } = self.check_python(inline.requirements, &mut faults);
+        let python = PythonVersion::read(&self.python_version).map_err(TaskErrors::from);
+        let python = faults.keep(python);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
         system.sort();
         system.dedup();
@@ -169,6 +179,7 @@ impl TaskSpec {
             requirements,
             constraints,
             options,
+            python,
             requires_python: inline.requires_python,
             system,
             cache,

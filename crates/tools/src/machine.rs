@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_driver::local::config::{DEFAULT_MAX_AGE_S, DEFAULT_NETWORK_IDLE_S};
-use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
+use hybrid_cache_driver::local::{LocalConfig, LocalDriver, LocalInterpreter, Network, SystemConfig};
 use hybrid_cache_model::protocol::{
     EnvironmentContext, IndexScope, Interpreter, Limits, PackageSource, Provider, PythonTools, SystemTools,
 };
@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorContext, Result};
 use crate::programs::Built;
 use crate::progress::Progress;
 use crate::provision::provision;
+use crate::python::PythonInterpreter;
 use crate::task_network::TaskNetwork;
 use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
 use crate::{environment, facts, failed, machine_facts, programs, saved_source};
@@ -96,8 +97,9 @@ impl FoundTools {
             root: PathBuf::new(),
             runner: PathBuf::new(),
             bubblewrap: tools.bwrap.command.clone(),
-            interpreter: interpreter(tools),
+            interpreter: interpreter(&tools.interpreter),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
+            other_interpreters: tools.other_interpreters.iter().map(local_interpreter).collect(),
             index: tools.index.identity.clone(),
             index_scope: IndexScope::Public,
             python_tools: PythonTools {
@@ -215,6 +217,8 @@ impl Machine {
     /// The task is not acceptable, or asks for system packages and there is no Nix.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
         let task = spec.check().map_err(|error| Error::input(error.to_string()))?;
+        let chosen = self.config.for_task(&task);
+        chosen.map_err(|error| Error::input(error.to_string()))?;
         if task.system.is_empty() || self.config.system.is_some() {
             return Ok(());
         }
@@ -255,8 +259,14 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
     std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))
 }
 
-fn interpreter(tools: &Tools) -> Interpreter {
-    let found = &tools.interpreter;
+fn local_interpreter(found: &PythonInterpreter) -> LocalInterpreter {
+    LocalInterpreter {
+        interpreter: interpreter(found),
+        prefix: found.base_prefix.clone(),
+    }
+}
+
+fn interpreter(found: &PythonInterpreter) -> Interpreter {
     Interpreter {
         path: found.path.display().to_string(),
         implementation: found.implementation.clone(),

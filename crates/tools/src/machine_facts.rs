@@ -6,7 +6,7 @@ use crate::checkout::Checkout;
 use crate::environment;
 use crate::facts::{Fingerprint, Witness};
 use crate::pins;
-use crate::python::PythonInterpreter;
+use crate::python::{self, PythonInterpreter};
 use crate::tool::{ToolChoice, Tools};
 
 /// Beginnings of the names of variables that tools, pip, apt or a manager of interpreters read.
@@ -49,9 +49,12 @@ pub fn fingerprint(checkout: &Checkout, choice: &ToolChoice) -> Fingerprint {
     fingerprint.variables(is_read);
     for name in PROGRAMS {
         let found = fingerprint.program(name);
-        if name == "python3" && found.is_some_and(|path| is_script(&path)) {
+        if name == "python3" && found.is_some_and(|path| python::is_script(&path)) {
             interpreter_choice(&mut fingerprint);
         }
+    }
+    for candidate in python::candidates() {
+        fingerprint.file(&candidate);
     }
     for file in settings_files() {
         fingerprint.file(&file);
@@ -64,13 +67,6 @@ pub fn fingerprint(checkout: &Checkout, choice: &ToolChoice) -> Fingerprint {
     fingerprint
 }
 
-/// True for the shim of pyenv, asdf or mise, which starts another interpreter.
-fn is_script(path: &Path) -> bool {
-    let mut start = [0; 2];
-    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
-    read.is_ok() && &start == b"#!"
-}
-
 /// What such a shim looks at.
 fn interpreter_choice(fingerprint: &mut Fingerprint) {
     let here = environment::current_folder().unwrap_or_default();
@@ -81,7 +77,7 @@ fn interpreter_choice(fingerprint: &mut Fingerprint) {
         }
     }
     let home = home();
-    let pyenv = environment::raw("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
+    let pyenv = python::pyenv_root();
     fingerprint.file(&pyenv.join("version"));
     fingerprint.folder(&pyenv.join("versions"));
     for name in INTERPRETER_FILES {
@@ -133,6 +129,11 @@ pub fn witnesses(tools: &Tools) -> Vec<Witness> {
     paths.extend(tools.nix.as_ref().map(|nix| nix.program.clone()));
     let witnesses = paths.into_iter().map(Witness::new);
     let witnesses = witnesses.chain(interpreter_witnesses(&tools.interpreter));
+    let others = tools
+        .other_interpreters
+        .iter()
+        .map(|other| Witness::new(other.path.clone()));
+    let witnesses = witnesses.chain(others);
     witnesses.chain(tools.index.witnesses()).collect()
 }
 

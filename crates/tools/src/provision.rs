@@ -22,14 +22,14 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
     let (mirror, index, interpreter) = std::thread::scope(|scope| {
         let mirror = scope.spawn(|| find_mirror(&deb_pins, arch));
         let index = scope.spawn(index::read);
-        let interpreter = python::find();
+        let interpreter = python::find().map(|interpreter| (python::others(&interpreter), interpreter));
         (
             mirror.join().unwrap_or_default(),
             index.join().unwrap_or_default(),
             interpreter,
         )
     });
-    let interpreter = interpreter?;
+    let (other_interpreters, interpreter) = interpreter?;
     let uv = uv::provide(&dir, &tool_pins.uv, arch, progress)?;
     let debs = deb_pins.tool(arch, "bubblewrap")?;
     let bwrap = bubblewrap::provide(&dir, &tool_pins.bubblewrap, &debs, arch, mirror.as_ref(), progress)?;
@@ -73,6 +73,7 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
         bwrap,
         pasta,
         interpreter,
+        other_interpreters,
         nix,
         busybox,
         apt_mirror,

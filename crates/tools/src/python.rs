@@ -6,11 +6,14 @@ use std::time::Duration;
 use hybrid_cache_model::python_start::{COMPILE, SITECUSTOMIZE};
 use serde::{Deserialize, Serialize};
 
+use crate::environment;
 use crate::process;
 use crate::tool_error::ToolError;
 
 /// The oldest Python that tasks are supported on.
 const OLDEST: (u32, u32) = (3, 10);
+/// The newest minor version whose program is looked for.
+const NEWEST_LOOKED_FOR: u32 = 20;
 
 /// An interpreter, described by itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,37 +63,157 @@ print(json.dumps({
 
 /// Asks `python3` of PATH who it is, and checks that it will do.
 pub fn find() -> Result<PythonInterpreter, ToolError> {
-    let remedy = format!(
-        "install CPython {}.{} or later and put its python3 into PATH",
-        OLDEST.0, OLDEST.1
-    );
     let lacking = |problem: String| ToolError::Unavailable {
         tool: "python3",
         problem,
-        remedy: remedy.clone(),
+        remedy: format!(
+            "install CPython {}.{} or later and put its python3 into PATH",
+            OLDEST.0, OLDEST.1
+        ),
     };
     let program = process::find("python3").ok_or_else(|| lacking("PATH has no `python3`".into()))?;
     let text = process::output(Command::new(program).args(["-I", "-c", PROBE]), Duration::from_secs(20))?;
     let mut found: PythonInterpreter =
         serde_json::from_str(&text).map_err(|e| lacking(format!("its answer is not understood: {e}")))?;
-    let mut numbers = found.version.split('.').filter_map(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found.implementation != "cpython" || version < OLDEST {
+    if !found.will_do() {
         return Err(lacking(format!(
             "the python3 in PATH is {} {}",
             found.implementation, found.version
         )));
     }
-    found.blake3 = digest(&found.path)?;
-    let mut compile = Command::new(&found.path);
-    compile.args(["-I", "-c", COMPILE, SITECUSTOMIZE]);
-    found.start = process::output(&mut compile, Duration::from_secs(20))?
-        .trim()
-        .to_owned();
+    found.complete()?;
     Ok(found)
+}
+
+/// Further interpreters of this machine, at most one for each minor version, the oldest first: `python3.N` of PATH, those
+/// that pyenv installed, and those that uv installed.
+pub fn others(default: &PythonInterpreter) -> Vec<PythonInterpreter> {
+    let candidates = candidates();
+    let found: Vec<PythonInterpreter> = std::thread::scope(|scope| {
+        let asked: Vec<_> = candidates.iter().map(|path| scope.spawn(move || ask(path))).collect();
+        asked.into_iter().filter_map(|one| one.join().ok().flatten()).collect()
+    });
+    select(default, found)
+}
+
+/// The newest of each minor version that the default does not have.
+fn select(default: &PythonInterpreter, mut found: Vec<PythonInterpreter>) -> Vec<PythonInterpreter> {
+    found.retain(|one| one.will_do() && one.minor() != default.minor() && one.platform == default.platform);
+    found.sort_by_key(|one| std::cmp::Reverse(one.numbers()));
+    found.dedup_by_key(|one| one.minor());
+    found.reverse();
+    found
+}
+
+fn ask(program: &Path) -> Option<PythonInterpreter> {
+    let text = process::output(Command::new(program).args(["-I", "-c", PROBE]), Duration::from_secs(20)).ok()?;
+    let mut found: PythonInterpreter = serde_json::from_str(&text).ok()?;
+    // What will not do need not compile anything.
+    (found.will_do() && found.complete().is_ok()).then_some(found)
+}
+
+/// Real files that may be interpreters, each once.
+pub fn candidates() -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let names = || (OLDEST.1..=NEWEST_LOOKED_FOR).map(|minor| format!("python3.{minor}"));
+    for folder in std::env::split_paths(&environment::raw("PATH").unwrap_or_default()) {
+        paths.extend(names().map(|name| folder.join(name)));
+    }
+    for versions in [pyenv_root().join("versions"), uv_root()] {
+        let installed = std::fs::read_dir(versions).into_iter().flatten().flatten();
+        for folder in installed.map(|entry| entry.path().join("bin")) {
+            paths.extend(names().map(|name| folder.join(name)));
+        }
+    }
+    // A shim of pyenv is a script, and starts whichever version a folder asks for.
+    let real = paths.into_iter().filter_map(|path| path.canonicalize().ok());
+    let mut real: Vec<PathBuf> = real.filter(|path| !is_script(path)).collect();
+    real.sort();
+    real.dedup();
+    real
+}
+
+/// True for a script, such as the shim of pyenv, asdf or mise, which starts another interpreter.
+pub fn is_script(path: &Path) -> bool {
+    let mut start = [0; 2];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && &start == b"#!"
+}
+
+/// Where pyenv keeps its interpreters.
+pub fn pyenv_root() -> PathBuf {
+    environment::raw("PYENV_ROOT").map_or_else(|| home().join(".pyenv"), PathBuf::from)
+}
+
+/// Where uv keeps its interpreters.
+fn uv_root() -> PathBuf {
+    let data = || environment::raw("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
+    environment::raw("UV_PYTHON_INSTALL_DIR").map_or_else(|| data().join("uv/python"), PathBuf::from)
+}
+
+fn home() -> PathBuf {
+    environment::raw("HOME").map(PathBuf::from).unwrap_or_default()
+}
+
+impl PythonInterpreter {
+    fn numbers(&self) -> Vec<u32> {
+        self.version.split('.').filter_map(|part| part.parse().ok()).collect()
+    }
+
+    fn minor(&self) -> (u32, u32) {
+        let numbers = self.numbers();
+        let number = |index: usize| numbers.get(index).copied().unwrap_or_default();
+        (number(0), number(1))
+    }
+
+    /// Adds what it does not say of itself.
+    fn complete(&mut self) -> Result<(), ToolError> {
+        self.blake3 = digest(&self.path)?;
+        let mut compile = Command::new(&self.path);
+        compile.args(["-I", "-c", COMPILE, SITECUSTOMIZE]);
+        self.start = process::output(&mut compile, Duration::from_secs(20))?
+            .trim()
+            .to_owned();
+        Ok(())
+    }
+
+    /// True if tasks are supported on it.
+    fn will_do(&self) -> bool {
+        self.implementation == "cpython" && self.minor() >= OLDEST
+    }
 }
 
 fn digest(path: &Path) -> Result<String, ToolError> {
     let bytes = std::fs::read(path).map_err(ToolError::io("read", path))?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter(version: &str, implementation: &str) -> PythonInterpreter {
+        PythonInterpreter {
+            path: PathBuf::from(version),
+            base_prefix: PathBuf::new(),
+            version: version.to_owned(),
+            implementation: implementation.to_owned(),
+            soabi: String::new(),
+            cache_tag: String::new(),
+            platform: "linux-x86_64".to_owned(),
+            libc: String::new(),
+            blake3: String::new(),
+            start: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_newest_of_each_other_minor_version_is_on_offer() {
+        let found = ["3.9.18", "3.12.1", "3.11.9", "3.12.10", "2.7.18", "3.13.0", "3.10.13"];
+        let mut found: Vec<_> = found.iter().map(|version| interpreter(version, "cpython")).collect();
+        found.push(interpreter("3.14.0", "pypy"));
+        let others = select(&interpreter("3.11.7", "cpython"), found);
+        let versions: Vec<_> = others.iter().map(|one| one.version.as_str()).collect();
+        assert_eq!(versions, ["3.10.13", "3.12.10", "3.13.0"]);
+    }
 }

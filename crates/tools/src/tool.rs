@@ -21,6 +21,8 @@ pub struct Tools {
     pub pasta: Option<Tool>,
     /// What Python tasks run on.
     pub interpreter: PythonInterpreter,
+    /// Further interpreters that a task may ask for, the oldest first.
+    pub other_interpreters: Vec<PythonInterpreter>,
     /// Makes system dependencies; `None` if it is not available (see `lacking`).
     pub nix: Option<NixTool>,
     /// The builder of debnix.

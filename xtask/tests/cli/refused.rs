@@ -81,6 +81,10 @@ fn options_that_make_no_sense_are_named() {
     refused(&ended(&["run", "-", "--python", "1"]), &["--python"]);
     refused(&ended(&["run", "--python", "1", "--timeout", "0"]), &["--timeout"]);
     refused(&ended(&["run", "--python", "1", "--dep=-e ."]), &["/dependencies"]);
+    refused(
+        &ended(&["run", "--python", "1", "--python-version", "new"]),
+        &["/pythonVersion", "`3.12`"],
+    );
     refused(&ended(&["run", "--python", ""]), &["/pythonCode: the code is empty"]);
     refused(
         &ended(&["cache", "gc", "--max-bytes", "1 furlong"]),

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use hybrid_cache_model::Tenant;
 use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, PythonTools, SystemTools, Volumes};
+use hybrid_cache_model::{Task, TaskErrors, Tenant, python_version};
 use serde::{Deserialize, Serialize};
 
 use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT};
@@ -32,6 +32,15 @@ pub enum Network {
     None,
 }
 
+/// An interpreter of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalInterpreter {
+    /// The interpreter.
+    pub interpreter: Interpreter,
+    /// The folder of the interpreter and its standard library; bound read-only at the same path.
+    pub prefix: PathBuf,
+}
+
 /// Everything that the local driver needs. The driver reads no environment variable and searches no path.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LocalConfig {
@@ -45,6 +54,9 @@ pub struct LocalConfig {
     pub interpreter: Interpreter,
     /// The folder of the interpreter and its standard library; bound read-only at the same path.
     pub interpreter_prefix: PathBuf,
+    /// Further interpreters, for tasks that ask for another version.
+    #[serde(default)]
+    pub other_interpreters: Vec<LocalInterpreter>,
     /// Identity of the package index, without credentials.
     pub index: String,
     /// Who may share packages from the index.
@@ -93,6 +105,34 @@ impl LocalConfig {
         })
     }
 
+    /// The configuration for a task that another interpreter than the default one must run; `None` if the default will do.
+    ///
+    /// # Errors
+    /// The task asks for a version that no interpreter has.
+    pub fn for_task(&self, task: &Task) -> Result<Option<LocalConfig>, TaskErrors> {
+        let others = self.other_interpreters.iter().map(|other| &other.interpreter);
+        let offered = std::iter::once(&self.interpreter).chain(others);
+        let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
+        let chosen = python_version::choose(task.python.as_ref(), &task.requires_python, &offered)?;
+        let Some(chosen) = chosen
+            .checked_sub(1)
+            .and_then(|other| self.other_interpreters.get(other))
+        else {
+            return Ok(None);
+        };
+        let default = LocalInterpreter {
+            interpreter: self.interpreter.clone(),
+            prefix: self.interpreter_prefix.clone(),
+        };
+        let others = self.other_interpreters.iter().filter(|other| *other != chosen).cloned();
+        Ok(Some(LocalConfig {
+            interpreter: chosen.interpreter.clone(),
+            interpreter_prefix: chosen.prefix.clone(),
+            other_interpreters: std::iter::once(default).chain(others).collect(),
+            ..self.clone()
+        }))
+    }
+
     /// Where a tenant's environments are in the sandboxes, and what they are made for: part of every key.
     pub fn context(&self, tenant: &Tenant) -> EnvironmentContext {
         EnvironmentContext {
@@ -122,4 +162,51 @@ pub struct SystemConfig {
     pub tools: SystemTools,
     /// Identity of the package source: part of every key.
     pub source_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::sandbox::tests::config;
+    use hybrid_cache_model::TaskSpec;
+
+    fn other(version: &str) -> LocalInterpreter {
+        LocalInterpreter {
+            interpreter: Interpreter {
+                version: version.to_owned(),
+                path: format!("/opt/{version}/bin/python3"),
+                ..config().interpreter
+            },
+            prefix: format!("/opt/{version}").into(),
+        }
+    }
+
+    fn task(version: &str) -> Task {
+        let spec = TaskSpec {
+            python_version: version.to_owned(),
+            ..TaskSpec::new("1")
+        };
+        spec.check().unwrap()
+    }
+
+    #[test]
+    fn a_task_gets_the_interpreter_that_it_asks_for_and_an_old_file_has_one() {
+        let config = LocalConfig {
+            other_interpreters: vec![other("3.98.1"), other("3.99.2")],
+            ..config()
+        };
+        assert!(config.for_task(&task("")).unwrap().is_none());
+        assert!(config.for_task(&task(&config.interpreter.version)).unwrap().is_none());
+        let chosen = config.for_task(&task("3.99")).unwrap().unwrap();
+        assert_eq!(chosen.interpreter.version, "3.99.2");
+        assert_eq!(chosen.interpreter_prefix, PathBuf::from("/opt/3.99.2"));
+        assert_eq!(chosen.other_interpreters.len(), 2);
+        assert!(chosen.for_task(&task("3.98")).unwrap().is_some());
+        let told = config.for_task(&task("3.97")).unwrap_err().to_string();
+        assert!(told.contains("3.98.1, 3.99.2"), "{told}");
+        let mut old = serde_json::to_value(&config).unwrap();
+        old.as_object_mut().unwrap().remove("other_interpreters");
+        let old: LocalConfig = serde_json::from_value(old).unwrap();
+        assert!(old.other_interpreters.is_empty() && old.for_task(&task("")).unwrap().is_none());
+    }
 }

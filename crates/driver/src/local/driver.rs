@@ -128,6 +128,10 @@ impl Driver for LocalDriver {
         let clock = Instant::now();
         let task = spec.check()?;
         task.options.check_indexes(&self.config.python_tools.variables)?;
+        let config = match self.config.for_task(&task)? {
+            Some(config) => Arc::new(config),
+            None => Arc::clone(&self.config),
+        };
         let id = match &options.id {
             Some(id) => folders::check_id(id)?.to_owned(),
             None => ids::unique("task"),
@@ -144,7 +148,7 @@ impl Driver for LocalDriver {
         let (phase_sender, preparing) = watch::channel(None);
         let (waits_sender, waits) = watch::channel(NetworkWait::default());
         let run = TaskRun {
-            config: Arc::clone(&self.config),
+            config,
             host: Arc::clone(&self.host),
             folders: self.folders.clone(),
             memory: Arc::clone(&self.memory),

@@ -3,7 +3,7 @@
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::protocol::{Keep, PrepareEvent};
-use hybrid_cache_model::{CacheReport, Failure, FailureKind, TaskSpec};
+use hybrid_cache_model::{CacheReport, Failure, TaskSpec};
 
 use crate::local::driver::LocalDriver;
 use crate::local::process::PrepareProcess;
@@ -63,14 +63,14 @@ impl LocalDriver {
     /// # Errors
     /// It could not be prepared; the failure says why.
     pub async fn warm(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<CacheReport, Failure> {
-        let task = spec
-            .check()
-            .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+        let task = spec.check()?;
+        let other = self.config.for_task(&task)?;
+        let config = other.as_ref().unwrap_or(&self.config);
         let needs = Needs::from(&task);
-        let request = requests::prepare_request(&self.config, spec, options, needs, Keep::Publish, None);
+        let request = requests::prepare_request(config, spec, options, needs, Keep::Publish, None);
         let volumes = self.folders.standing();
         layout::ensure(&volumes, &options.tenant, needs)?;
-        let command = sandbox::prepare_command(&self.config, &self.host, &volumes, needs, None);
+        let command = sandbox::prepare_command(config, &self.host, &volumes, needs, None);
         let mut preparation = PrepareProcess::start(&command, &request).await?;
         preparation.release();
         let mut prepared = None;

@@ -32,7 +32,7 @@ pub mod sandbox;
 mod set_aside;
 mod volumes;
 
-pub use config::{LocalConfig, Network, SystemConfig};
+pub use config::{LocalConfig, LocalInterpreter, Network, SystemConfig};
 pub use driver::LocalDriver;
 pub use folders::Folders;
 pub use landlock::Landlock;

@@ -108,6 +108,11 @@ pub fn prepare_request(
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
         deadline_ms: options.prepare_ms,
+        other_pythons: config
+            .other_interpreters
+            .iter()
+            .map(|other| other.interpreter.version.clone())
+            .collect(),
         budgets: Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes)),
         describe: config.trace_bytes > 0 && options.epoch == Epoch::Standing,
         builds: network.map(|network| BuildSettings {

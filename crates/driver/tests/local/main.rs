@@ -17,6 +17,7 @@ mod offline;
 mod output;
 mod programs;
 mod public_files;
+mod pythons;
 mod race;
 mod roles;
 mod sandbox;

@@ -203,6 +203,7 @@ pub fn own(runner: Vec<u8>, interpreter: Interpreter, system: Option<ImageSystem
     let record = ImageRecord {
         protocol: POD_PROTOCOL_VERSION,
         interpreter,
+        other_interpreters: Vec::new(),
         uv: absolute(UV),
         system,
         base_path: BASE_PATH.to_owned(),

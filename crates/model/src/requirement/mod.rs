@@ -19,6 +19,7 @@ mod lines;
 mod marker;
 mod options;
 mod refusal;
+mod replacement;
 mod scan;
 mod specifier;
 
@@ -42,6 +43,7 @@ pub use lines::{MAX_LINES, MAX_TEXT_BYTES};
 pub use marker::MAX_MARKER_DEPTH;
 pub use options::PythonOptions;
 pub use refusal::Refusal;
+pub use replacement::replacement;
 pub use scan::MAX_REQUIREMENT_BYTES;
 
 /// One requirement in normal form, such as `numpy[dev]>=2,<3 ; python_version >= "3.11"`.

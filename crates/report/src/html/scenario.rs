@@ -58,6 +58,7 @@ fn request(request: &TaskSpec) -> Markup {
         ("Python packages", request.dependencies.trim()),
         ("requirements file", request.requirements_file.trim()),
         ("constraints", request.constraints.trim()),
+        ("Python version", request.python_version.trim()),
         ("System packages", request.system_dependencies.trim()),
         ("Arguments", args.as_str()),
         ("Variables", env.as_str()),

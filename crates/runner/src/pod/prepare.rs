@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use hybrid_cache_model::pod::{HANDOVER_FOLDER, PREPARED_MARK, PodRequest, PrepareReport, TERMINATION_FILE};
+use hybrid_cache_model::pod::{HANDOVER_FOLDER, PREPARED_MARK, PrepareReport, TERMINATION_FILE};
 use hybrid_cache_model::protocol::PrepareEvent;
 use hybrid_cache_model::{Failure, FailureKind, Timeline};
 
 use super::handover;
 use super::log::log_line;
-use super::requests::{prepare_request, read_both};
+use super::requests::{prepare_request, read_for_task};
 use super::termination::leave_message;
 use crate::clock::{Recorder, lock};
 use crate::prepare;
@@ -19,7 +19,7 @@ use crate::run::kernel;
 pub fn prepare(recorder: &Recorder) -> PrepareReport {
     kernel::end_on_sigterm();
     let folder = Path::new(HANDOVER_FOLDER);
-    let (image, request) = match read_both::<PodRequest>(|request| request.protocol) {
+    let (image, request) = match read_for_task() {
         Ok(both) => both,
         Err(failure) => {
             let timeline = recorder.timeline();

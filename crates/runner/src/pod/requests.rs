@@ -10,7 +10,7 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::{
     EnvironmentContext, Environments, PackageSource, PrepareRequest, PythonTools, RunRequest, SystemTools,
 };
-use hybrid_cache_model::{Failure, FailureKind, Tenant};
+use hybrid_cache_model::{Failure, FailureKind, TaskErrors, TaskSpec, Tenant, python_version};
 use serde::de::DeserializeOwned;
 
 use crate::store::IoContext;
@@ -32,6 +32,29 @@ pub fn read_both<T: DeserializeOwned>(protocol: impl Fn(&T) -> u32) -> Result<(I
         }
     }
     Ok((image, request))
+}
+
+/// Reads the image's record and the request of a task, with the interpreter that the task asks for as the image's own.
+pub fn read_for_task() -> Result<(ImageRecord, PodRequest), Failure> {
+    let (image, request) = read_both::<PodRequest>(|request| request.protocol)?;
+    let image = for_task(image, &request.task)?;
+    Ok((image, request))
+}
+
+/// The image with the interpreter that the task asks for as its own.
+pub fn for_task(mut image: ImageRecord, task: &TaskSpec) -> Result<ImageRecord, Failure> {
+    let task = task.check()?;
+    let offered = std::iter::once(&image.interpreter).chain(&image.other_interpreters);
+    let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
+    let chosen = python_version::choose(task.python.as_ref(), &task.requires_python, &offered);
+    let chosen = chosen.map_err(TaskErrors::from)?;
+    if let Some(other) = chosen
+        .checked_sub(1)
+        .and_then(|other| image.other_interpreters.get_mut(other))
+    {
+        std::mem::swap(&mut image.interpreter, other);
+    }
+    Ok(image)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
@@ -93,6 +116,11 @@ pub fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequ
         system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
         budgets: request.budgets,
+        other_pythons: image
+            .other_interpreters
+            .iter()
+            .map(|other| other.version.clone())
+            .collect(),
         describe: request.describe,
         builds: None,
     }
@@ -114,4 +142,58 @@ pub fn system_tools(image: &ImageRecord, network: &NetworkSettings) -> Option<Sy
         mirrors.clone_from(&network.mirrors);
     }
     Some(tools)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hybrid_cache_model::protocol::{Identity, Interpreter};
+
+    fn interpreter(version: &str) -> Interpreter {
+        Interpreter {
+            path: format!("/usr/bin/python{version}"),
+            implementation: "cpython".into(),
+            version: version.into(),
+            abi: String::new(),
+            platform: String::new(),
+            libc: String::new(),
+            binary_hash: String::new(),
+            start: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_task_gets_the_interpreter_of_the_image_that_it_asks_for() {
+        let image = ImageRecord {
+            protocol: POD_PROTOCOL_VERSION,
+            interpreter: interpreter("3.11.2"),
+            other_interpreters: vec![interpreter("3.12.1")],
+            uv: String::new(),
+            system: None,
+            base_path: String::new(),
+            identity: Identity { uid: 1, gid: 1 },
+        };
+        let asking = |version: &str| {
+            let task = TaskSpec {
+                python_version: version.to_owned(),
+                ..TaskSpec::new("1")
+            };
+            for_task(image.clone(), &task)
+        };
+        assert_eq!(asking("").unwrap(), image);
+        let other = asking("3.12").unwrap();
+        assert_eq!(other.interpreter.version, "3.12.1");
+        assert_eq!(other.other_interpreters, [interpreter("3.11.2")]);
+        let failure = asking("3.13").unwrap_err();
+        assert_eq!(failure.kind, FailureKind::InvalidTask);
+        assert!(
+            failure.to_string().contains("3.11.2 (the default), 3.12.1"),
+            "{failure}"
+        );
+        // An image of an older version names one interpreter.
+        let mut old = serde_json::to_value(&image).unwrap();
+        old.as_object_mut().unwrap().remove("other_interpreters");
+        let old: ImageRecord = serde_json::from_value(old).unwrap();
+        assert!(old.other_interpreters.is_empty());
+    }
 }

@@ -24,7 +24,7 @@ use hybrid_cache_model::protocol::{EnvironmentContext, Keep, PrepareEvent, Prepa
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::requests::{python_tools, read_both, source_id, system_tools};
+use super::requests::{for_task, python_tools, read_both, source_id, system_tools};
 use crate::clock::{Recorder, lock};
 use crate::store::failure::failure as failed_at;
 use crate::store::lock::{self as file_lock, Mode};
@@ -72,6 +72,7 @@ fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
 }
 
 fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Result<(), Failure> {
+    let image = &for_task(image.clone(), task)?;
     let request = PrepareRequest {
         task: task.clone(),
         context: EnvironmentContext {
@@ -91,6 +92,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
         python_tools: Some(python_tools(image, &request.network)),
         system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
+        other_pythons: Vec::new(),
         budgets: Budgets::default(),
         describe: false,
         builds: None,

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use hybrid_cache_model::pod::{HANDOVER_FOLDER, PodEnvironments, PodRequest};
+use hybrid_cache_model::pod::{HANDOVER_FOLDER, PodEnvironments};
 use hybrid_cache_model::protocol::{Environments, RunReport};
 
 use super::handover;
-use super::requests::{read_both, run_request};
+use super::requests::{read_for_task, run_request};
 use crate::clock::Recorder;
 use crate::run::kernel::Signals;
 use crate::run::{self, FromDriver};
 
 /// Runs the task of this pod and returns its report.
 pub fn run(recorder: &Recorder) -> RunReport {
-    let (image, request) = match read_both::<PodRequest>(|request| request.protocol) {
+    let (image, request) = match read_for_task() {
         Ok(both) => both,
         Err(failure) => return run::failed(failure, recorder),
     };

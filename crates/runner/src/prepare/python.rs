@@ -12,10 +12,12 @@ use crate::maintenance;
 use crate::python::build::{self, Build, BuildRequest};
 use crate::python::environment;
 use crate::python::lookup::{Leased, Lookup};
-use crate::python::uv::BuiltWheel;
+use crate::python::no_wheel::{self, Asked};
+use crate::python::uv::{BuiltWheel, Uv};
 use crate::python::{PythonVolume, heal, publish, uv_errors};
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Mode};
+use crate::store::stage::Stage;
 use crate::store::{build_failure, files};
 
 /// The result of the Python side.
@@ -76,10 +78,12 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
     let request = build_request(job, &volume, &key, tools, &[]);
     let made = match making_room(&request, &mut warnings, || build::make(&request)) {
         Err(failure) if failure.kind == FailureKind::NoWheel => {
+            let said = failure.message.clone();
             let with = with_builds(job, &volume, &key, tools, &mut warnings, failure);
             with.map(|(build, built)| (build, Some(built)))
+                .map_err(|failure| explained(job, &volume, tools, failure, &said))
         }
-        other => other.map(|build| (build, None)),
+        other => other.map(|build| (build, None)).map_err(no_wheel::unknown),
     };
     if let (Err(failure), true) = (&made, lock.is_some()) {
         build_failure::note(&volume.build_lock(&key), failure);
@@ -126,6 +130,35 @@ fn with_builds(
             Err(failure)
         }
     }
+}
+
+/// A failure for lack of a wheel, with what else could be asked for. `said` is what uv said without builds.
+fn explained(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    tools: &PythonTools,
+    failure: Failure,
+    said: &str,
+) -> Failure {
+    let folder = Stage::create(&volume.staging()).and_then(|stage| {
+        let work = stage.path().join("work");
+        files::ensure_folder(&work)?;
+        Ok((stage, work))
+    });
+    let Ok((stage, work)) = folder else { return failure };
+    let uv = Uv {
+        tools,
+        cache: &volume.uv_cache(),
+        work: &work,
+        deadline: &job.deadline,
+    };
+    let asked = Asked {
+        task: &job.task,
+        interpreter: &job.request.context.interpreter,
+        other_pythons: &job.request.other_pythons,
+        folder: stage.path(),
+    };
+    no_wheel::explain(failure, said, &uv, &asked)
 }
 
 fn build_request<'a>(

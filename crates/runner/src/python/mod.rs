@@ -49,6 +49,7 @@ pub mod hashes;
 pub mod heal;
 mod layout;
 pub mod lookup;
+pub mod no_wheel;
 pub mod pool;
 pub mod publish;
 pub mod record;

@@ -192,7 +192,8 @@ impl Uv<'_> {
         }
     }
 
-    fn command(&self, verb: &str) -> Command {
+    /// uv with a cleared environment.
+    pub(super) fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.tools.uv);
         command.arg(verb).current_dir(self.work).env_clear();
         command.envs([("HOME", self.work), ("TMPDIR", self.work), ("UV_CACHE_DIR", self.cache)]);
@@ -211,7 +212,11 @@ impl Uv<'_> {
         command
     }
 
-    fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
+    /// Runs uv.
+    ///
+    /// # Errors
+    /// uv failed; the message contains uv's explanation.
+    pub(super) fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
         let exit = child::run(command, name, Vec::new(), self.deadline).map_err(|failure| {
             let hint = "check the uv program named in the request";
             if failure.kind == FailureKind::Tool {

@@ -93,6 +93,7 @@ pub fn bench() -> Bench {
         python_tools: None,
         system_tools: Some(tools),
         deadline_ms: 20_000,
+        other_pythons: Vec::new(),
         budgets: Budgets::default(),
         describe: false,
         builds: None,

@@ -112,6 +112,7 @@ impl Bench {
             python_tools: Some(self.tools.clone()),
             system_tools: None,
             deadline_ms: 120_000,
+            other_pythons: Vec::new(),
             budgets: Budgets::default(),
             describe: false,
             builds: None,

@@ -49,6 +49,7 @@ impl Draft {
                 "dependencies" => draft.spec.dependencies = text(),
                 "requirementsFile" => draft.spec.requirements_file = text(),
                 "constraints" => draft.spec.constraints = text(),
+                "pythonVersion" => draft.spec.python_version = text(),
                 "systemDependencies" => draft.spec.system_dependencies = text(),
                 "useCache" => draft.spec.use_cache = true,
                 "then" => draft.run = value == "run",
@@ -82,6 +83,7 @@ pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
                     (line("systemDependencies", "System tools", &spec.system_dependencies, "gcc, make", refused))
                 }
                 (area("requirementsFile", "Requirements file", &spec.requirements_file, "numpy>=1.0.0", 2, refused))
+                (line("pythonVersion", "Python version", &spec.python_version, "3.12", refused))
                 (area("constraints", "Constraints", &spec.constraints, "urllib3<2", 2, refused))
                 (draft.more.show(spec, refused))
                 label class="tick" {

@@ -195,6 +195,7 @@ fn request(view: &TaskView) -> Markup {
                 (field("Python packages", &spec.dependencies))
                 (field("Requirements file", &spec.requirements_file))
                 (field("Constraints", &spec.constraints))
+                (field("Python version", &spec.python_version))
                 (field("System tools", &spec.system_dependencies))
                 @if !spec.use_cache { div { dt { "Caches" } dd { "bypassed" } } }
                 @if let Some(seconds) = spec.timeout_seconds { div { dt { "Time limit" } dd { (seconds) " s" } } }

@@ -366,3 +366,20 @@ async fn constraints_are_part_of_a_task_and_their_faults_have_lines() {
     );
     place.end().await;
 }
+
+#[tokio::test]
+async fn a_python_version_is_part_of_a_task() {
+    let place = place::start().await;
+    let body = json!({"pythonCode": "print x", "pythonVersion": ">=3.10"});
+    let id = place.submit(body.to_string()).await.json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(place.task(&id).await["request"]["pythonVersion"], ">=3.10");
+    let answer = place
+        .submit(json!({"pythonCode": "print x", "pythonVersion": "python3"}).to_string())
+        .await;
+    assert_eq!((answer.status, answer.problem().0.as_str()), (422, "invalid_task"));
+    assert_eq!(answer.json()["pointer"], "/pythonVersion");
+    place.end().await;
+}

@@ -209,6 +209,7 @@ impl Keeper for Store {
                 PackageTools::System(tools) => Some(tools.clone()),
             },
             deadline_ms: DEADLINE_MS,
+            other_pythons: Vec::new(),
             budgets: self.budgets,
             describe: false,
             builds: None,

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::requirement::PythonOptions;
-use hybrid_cache_model::{Task, Tenant};
+use hybrid_cache_model::{PythonVersion, Task, Tenant};
 
 use crate::Epoch;
 
@@ -28,6 +28,8 @@ pub struct CacheRequest {
     tenant: Tenant,
     python: Vec<String>,
     constraints: Vec<String>,
+    version: Option<PythonVersion>,
+    requires_python: String,
     options: PythonOptions,
     system: Vec<String>,
 }
@@ -40,6 +42,8 @@ impl CacheRequest {
             tenant: tenant.clone(),
             python: task.requirements.iter().map(ToString::to_string).collect(),
             constraints: task.constraints.iter().map(ToString::to_string).collect(),
+            version: task.python.clone(),
+            requires_python: task.requires_python.to_string(),
             options: task.options.clone(),
             system: task.system.iter().map(ToString::to_string).collect(),
         }
@@ -124,6 +128,13 @@ mod tests {
         };
         assert_eq!(of(""), of("# none"));
         assert_ne!(of(""), of("numpy<2"));
+        let spec = TaskSpec {
+            dependencies: "numpy".to_owned(),
+            python_version: "3.12".to_owned(),
+            ..TaskSpec::new("1")
+        };
+        let other = CacheRequest::new(&Epoch::Standing, &Tenant::default(), &spec.check().unwrap());
+        assert_ne!(of(""), other);
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) fn config() -> LocalConfig {
             start: String::new(),
         },
         interpreter_prefix: "/opt/python".into(),
+        other_interpreters: Vec::new(),
         index: "default".into(),
         index_scope: Default::default(),
         python_tools: PythonTools {
