@@ -11,7 +11,7 @@ use crate::process;
 use crate::tool_error::ToolError;
 
 /// The oldest Python that tasks are supported on.
-const OLDEST: (u32, u32) = (3, 10);
+const OLDEST: (u32, u32) = (3, 8);
 /// The newest minor version whose program is looked for.
 const NEWEST_LOOKED_FOR: u32 = 20;
 
@@ -209,11 +209,11 @@ mod tests {
 
     #[test]
     fn the_newest_of_each_other_minor_version_is_on_offer() {
-        let found = ["3.9.18", "3.12.1", "3.11.9", "3.12.10", "2.7.18", "3.13.0", "3.10.13"];
+        let found = ["3.9.18", "3.12.1", "3.11.9", "3.12.10", "2.7.18", "3.7.16", "3.13.0"];
         let mut found: Vec<_> = found.iter().map(|version| interpreter(version, "cpython")).collect();
         found.push(interpreter("3.14.0", "pypy"));
         let others = select(&interpreter("3.11.7", "cpython"), found);
         let versions: Vec<_> = others.iter().map(|one| one.version.as_str()).collect();
-        assert_eq!(versions, ["3.10.13", "3.12.10", "3.13.0"]);
+        assert_eq!(versions, ["3.9.18", "3.12.10", "3.13.0"]);
     }
 }

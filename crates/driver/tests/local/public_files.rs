@@ -26,7 +26,9 @@ const SAMPLE: usize = 30;
 const MAX_DOWNLOAD_BYTES: u64 = 150_000_000;
 /// Tasks at a time.
 const TASKS: usize = 2;
-/// No file of the sample takes longer, first downloads included.
+/// The result of a file whose package needs a compiler.
+const LACKS_TOOLS: &str = "a build lacks tools";
+/// No attempt of a file takes longer, first downloads included.
 const PATIENCE: Duration = Duration::from_secs(420);
 /// Packages that alone are larger than that, for files whose versions uv cannot resolve without building.
 const LARGE: [&str; 8] = [
@@ -87,12 +89,10 @@ async fn a_sample_of_public_files_runs() {
     let runs = sample.iter().map(|(file, bytes)| {
         let bench = &bench;
         async move {
-            let (reason, detail) = run(bench, file).await;
-            println!("{}: {reason} {detail}", file.listed["repository"]);
             let mut told = file.listed.clone();
             told["downloadBytes"] = json!(bytes);
-            told["result"] = json!(reason);
-            told["detail"] = json!(detail);
+            attempts(bench, file, &mut told).await;
+            println!("{told}");
             told
         }
     });
@@ -100,8 +100,7 @@ async fn a_sample_of_public_files_runs() {
     let ran = told.iter().filter(|one| one["result"] == "runs").count();
     println!("{ran} of {} run", told.len());
     if std::env::var_os("UPDATE_COMPATIBILITY").is_some() {
-        let interpreters = [&bench.config.interpreter.version];
-        let data = json!({ "seed": SEED, "interpreters": interpreters, "files": told });
+        let data = json!({ "seed": SEED, "interpreters": versions(&bench.config), "files": told });
         let text = serde_json::to_string_pretty(&data).unwrap();
         std::fs::write(docs("compatibility/runs.json"), text + "\n").unwrap();
     }
@@ -200,12 +199,51 @@ fn download_bytes(config: &LocalConfig, file: &str) -> Option<u64> {
     output.status.success().then(|| packages.map(size).sum::<u64>())
 }
 
+/// The default interpreter first, then the others, the newest first.
+fn versions(config: &LocalConfig) -> Vec<&str> {
+    let others = config.other_interpreters.iter().rev();
+    let others = others.map(|other| other.interpreter.version.as_str());
+    std::iter::once(config.interpreter.version.as_str())
+        .chain(others)
+        .collect()
+}
+
+/// Runs the file as it is, then, until it runs, on the other interpreters, and with a compiler if it lacks build tools.
+/// Writes what came of it into `told`; the result of a file that never runs is that of the first attempt.
+async fn attempts(bench: &Bench, file: &File, told: &mut Value) {
+    let versions = versions(&bench.config);
+    let mut attempts: Vec<(&str, &str)> = versions.iter().map(|version| (*version, "")).collect();
+    let mut tried = 0;
+    while let Some((python, system)) = attempts.get(tried).copied() {
+        let spec = TaskSpec {
+            python_version: python.to_owned(),
+            system_dependencies: system.to_owned(),
+            ..file.spec.clone()
+        };
+        let (result, detail) = run(bench, &spec).await;
+        println!("{}: Python {python} {system} {result} {detail}", file.listed["repository"]);
+        if tried == 0 || result == "runs" {
+            told["result"] = json!(result);
+            told["detail"] = json!(detail);
+            told["python"] = json!(python);
+            told["system"] = json!(system);
+        }
+        if result == "runs" {
+            return;
+        }
+        if result == LACKS_TOOLS && system.is_empty() {
+            attempts.push((python, "gcc"));
+        }
+        tried += 1;
+    }
+}
+
 /// `runs`, or why not, with a line about it.
-async fn run(bench: &Bench, file: &File) -> (String, String) {
+async fn run(bench: &Bench, spec: &TaskSpec) -> (String, String) {
     let mut options = SubmitOptions::default();
     options.limits.time_ms = 240_000;
     options.prepare_ms = 240_000;
-    let Ok(ticket) = bench.driver.submit(&file.spec, &options).await else {
+    let Ok(ticket) = bench.driver.submit(spec, &options).await else {
         return ("is refused".to_owned(), String::new());
     };
     let Ok(outcome) = tokio::time::timeout(PATIENCE, bench.driver.settle(&ticket)).await else {
@@ -226,7 +264,10 @@ async fn run(bench: &Bench, file: &File) -> (String, String) {
         End::Exited { code: 0 } if stdout.trim().is_empty() => ("runs".to_owned(), String::new()),
         End::Exited { code: 0 } => ("an import fails".to_owned(), short(&stdout)),
         End::Failed { failure } => {
+            let lacks_tools = failure.hint.as_ref().is_some_and(|hint| hint.contains("build tools"));
             let reason = match failure.kind {
+                _ if lacks_tools => LACKS_TOOLS,
+                FailureKind::NoWheel => "no wheel",
                 FailureKind::Unsatisfiable if failure.message.contains("wheel") => "no wheel",
                 FailureKind::Unsatisfiable => "no solution",
                 FailureKind::UnknownPackage => "no such package or version",

@@ -11,7 +11,7 @@ use super::uv::{Uv, selection};
 use crate::store::{IoContext, files};
 
 /// Most other interpreters that are asked about.
-const MAX_ASKED: usize = 4;
+const MAX_ASKED: usize = 8;
 
 /// What a preparation that failed had to do.
 pub struct Asked<'a> {
