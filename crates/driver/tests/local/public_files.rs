@@ -221,7 +221,10 @@ async fn attempts(bench: &Bench, file: &File, told: &mut Value) {
             ..file.spec.clone()
         };
         let (result, detail) = run(bench, &spec).await;
-        println!("{}: Python {python} {system} {result} {detail}", file.listed["repository"]);
+        println!(
+            "{}: Python {python} {system} {result} {detail}",
+            file.listed["repository"]
+        );
         if tried == 0 || result == "runs" {
             told["result"] = json!(result);
             told["detail"] = json!(detail);

@@ -4,6 +4,7 @@
 //! one, or in an order that versions do not have. `and` and `or` join the rest. The names of PEP 345 become those of
 //! PEP 508. A list of versions may have commas between them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +18,7 @@ use super::specifier::specifier;
 pub const MAX_MARKER_DEPTH: usize = 16;
 
 const EXAMPLE: &str = "write a comparison such as `python_version >= \"3.11\"`";
-const VERSION_VARIABLES: [&str; 3] = ["python_version", "python_full_version", "implementation_version"];
+pub(super) const VERSION_VARIABLES: [&str; 3] = ["python_version", "python_full_version", "implementation_version"];
 const TEXT_VARIABLES: [&str; 9] = [
     "extra",
     "implementation_name",
@@ -42,6 +43,11 @@ const OLD_NAMES: [(&str, &str); 6] = [
 
 /// Reads a marker and writes its normal form; `None` if no comparison in it has a meaning.
 pub(super) fn normalise(text: &str) -> Result<Option<String>, Refusal> {
+    Ok(read(text)?.map(|marker| marker.to_string()))
+}
+
+/// Reads a marker; `None` if no comparison in it has a meaning.
+pub(super) fn read(text: &str) -> Result<Option<Marker>, Refusal> {
     let mut reader = Reader {
         tokens: tokens(text)?,
         next: 0,
@@ -51,21 +57,56 @@ pub(super) fn normalise(text: &str) -> Result<Option<String>, Refusal> {
     if let Some(token) = reader.peek() {
         return Err(Refusal::new(format!("{token} after the end of a marker"), EXAMPLE));
     }
-    Ok(marker.map(|marker| marker.to_string()))
+    Ok(marker)
 }
 
 /// A marker in normal form: operands sorted and without repeats, none of an operand's own kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Marker {
-    Comparison(String),
+pub(super) enum Marker {
+    Comparison(Comparison),
     All(BTreeSet<Marker>),
     Any(BTreeSet<Marker>),
+}
+
+/// A comparison in normal form. The order of markers is that of their texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Comparison {
+    pub(super) variable: &'static str,
+    pub(super) operator: Operator,
+    /// Without quotes.
+    pub(super) text: String,
+    /// True for `"x" in variable`.
+    pub(super) text_first: bool,
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.text.contains('"') { '\'' } else { '"' };
+        let text = format!("{mark}{}{mark}", self.text);
+        let sign = self.operator.sign();
+        match self.text_first {
+            true => write!(f, "{text} {sign} {}", self.variable),
+            false => write!(f, "{} {sign} {text}", self.variable),
+        }
+    }
+}
+
+impl Ord for Comparison {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.to_string().cmp(&other.to_string())
+    }
+}
+
+impl PartialOrd for Comparison {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (parts, joint) = match self {
-            Marker::Comparison(text) => return f.write_str(text),
+            Marker::Comparison(one) => return one.fmt(f),
             Marker::All(parts) => (parts, " and "),
             Marker::Any(parts) => (parts, " or "),
         };
@@ -206,7 +247,7 @@ impl Reader {
         Ok(inner)
     }
 
-    fn comparison(&mut self) -> Result<Option<String>, Refusal> {
+    fn comparison(&mut self) -> Result<Option<Comparison>, Refusal> {
         let left = self.take()?;
         let operator = self.operator()?;
         let right = self.take()?;
@@ -253,7 +294,7 @@ fn alone(mut parts: BTreeSet<Marker>, several: impl Fn(BTreeSet<Marker>) -> Mark
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
+pub(super) enum Operator {
     Equal,
     Unequal,
     Less,
@@ -278,7 +319,7 @@ const OPERATORS: [(&str, Operator); 9] = [
 ];
 
 impl Operator {
-    fn sign(self) -> &'static str {
+    pub(super) fn sign(self) -> &'static str {
         OPERATORS
             .iter()
             .find(|(_, operator)| *operator == self)
@@ -297,7 +338,7 @@ impl Operator {
         }
     }
 
-    fn is_membership(self) -> bool {
+    pub(super) fn is_membership(self) -> bool {
         matches!(self, Operator::In | Operator::NotIn)
     }
 }
@@ -316,59 +357,67 @@ fn known(variable: &str) -> Result<&'static str, Refusal> {
     })
 }
 
-fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<Option<String>, Refusal> {
-    let text = quoted(text)?;
+fn variable_first(variable: &'static str, operator: Operator, text: &str) -> Result<Option<Comparison>, Refusal> {
+    check_text(text)?;
     let sign = operator.sign();
-    let inner = &text[1..text.len() - 1];
-    let value = match operator {
+    let text = match operator {
         _ if variable == "extra" => match operator {
-            Operator::Equal | Operator::Unequal => text,
+            Operator::Equal | Operator::Unequal => text.to_owned(),
             _ => return Ok(None),
         },
         _ if !VERSION_VARIABLES.contains(&variable) => match operator {
             Operator::Compatible => return Ok(None),
-            _ => text,
+            _ => text.to_owned(),
         },
-        Operator::In | Operator::NotIn => match version_list(inner) {
-            Some(versions) => format!("\"{versions}\""),
+        Operator::In | Operator::NotIn => match version_list(text) {
+            Some(versions) => versions,
             None => return Ok(None),
         },
-        _ => match specifier(&format!("{sign}{inner}")) {
+        _ => match specifier(&format!("{sign}{text}")) {
             Ok(normal) => {
                 let normal = normal.to_string();
-                format!("\"{}\"", normal.strip_prefix(sign).unwrap_or(inner))
+                normal.strip_prefix(sign).unwrap_or(text).to_owned()
             }
             Err(_) => return Ok(None),
         },
     };
-    Ok(Some(format!("{variable} {sign} {value}")))
+    Ok(Some(Comparison {
+        variable,
+        operator,
+        text,
+        text_first: false,
+    }))
 }
 
-fn text_first(text: &str, operator: Operator, variable: &str) -> Result<Option<String>, Refusal> {
+fn text_first(text: &str, operator: Operator, variable: &'static str) -> Result<Option<Comparison>, Refusal> {
     if let Some(turned) = operator.turned() {
         return variable_first(variable, turned, text);
     }
-    let text = quoted(text)?;
+    check_text(text)?;
     // A part of a version is not a version, and a task has no extras.
     let has_order = VERSION_VARIABLES.contains(&variable) || variable == "extra";
     if has_order || !operator.is_membership() {
         return Ok(None);
     }
-    Ok(Some(format!("{text} {} {variable}", operator.sign())))
+    Ok(Some(Comparison {
+        variable,
+        operator,
+        text: text.to_owned(),
+        text_first: true,
+    }))
 }
 
-/// The text between quotes that it does not contain. The text holds nothing that uv ends a requirement at.
-fn quoted(text: &str) -> Result<String, Refusal> {
-    let mark = if text.contains('"') { '\'' } else { '"' };
+/// Checks that a text can be quoted, and holds nothing that uv ends a requirement at.
+fn check_text(text: &str) -> Result<(), Refusal> {
     let words = || text.split(' ').skip(1);
     let ends = words().any(|word| word.starts_with("--") || word.starts_with('#'));
     let printable = text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
-    if text.contains(mark) || ends || !printable {
+    if (text.contains('"') && text.contains('\'')) || ends || !printable {
         let hint = "use letters, digits and signs of ASCII; no word may begin with `--` or `#`";
         let message = format!("the text {} cannot stand in a marker", quote(text));
         return Err(Refusal::new(message, hint));
     }
-    Ok(format!("{mark}{text}{mark}"))
+    Ok(())
 }
 
 /// The versions of a list with spaces, commas or bars between them, if there are only versions in it.

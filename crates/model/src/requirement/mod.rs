@@ -12,6 +12,7 @@
 //! to read; ours takes microseconds. A diagram's text would also change the request key of each request with a marker.
 
 mod decode;
+mod evaluate;
 mod foreign;
 mod grammar;
 mod includes;
@@ -33,11 +34,13 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
+use pep440_rs::{Version, VersionSpecifiers};
 use serde::{Deserialize, Serialize};
 
 use crate::task_error::{Faults, TaskErrors};
 
 pub use decode::decode;
+pub use evaluate::MarkerEnvironment;
 pub use includes::{Include, IncludeKind, split_includes};
 pub use lines::{MAX_LINES, MAX_TEXT_BYTES};
 pub use marker::MAX_MARKER_DEPTH;
@@ -68,6 +71,21 @@ impl Requirement {
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
             .unwrap_or(self.0.len());
         &self.0[..end]
+    }
+
+    /// Whether the marker, if there is one, holds for a task without extras; `None` for a marker that readers of markers
+    /// take differently.
+    pub fn is_for(&self, environment: &MarkerEnvironment<'_>) -> Option<bool> {
+        let Some((_, marker)) = self.0.split_once(" ; ") else {
+            return Some(true);
+        };
+        evaluate::holds(&marker::read(marker).ok()??, environment)
+    }
+
+    /// True if a version meets the specifiers.
+    pub fn accepts(&self, version: &Version) -> bool {
+        let specifiers = self.versions();
+        specifiers.is_empty() || VersionSpecifiers::from_str(specifiers).is_ok_and(|all| all.contains(version))
     }
 
     /// The version specifiers, without extras and marker; empty if any version will do.

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use pep508_rs::{Requirement as Oracle, VerbatimUrl, VersionOrUrl};
+use pep508_rs::{
+    MarkerEnvironment as OracleEnvironment, MarkerEnvironmentBuilder, Requirement as Oracle, VerbatimUrl, VersionOrUrl,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -72,6 +74,32 @@ fn hostile() -> impl Strategy<Value = String> {
         .prop_map(str::to_owned),
     ];
     proptest::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
+}
+
+pub(super) fn environment(version: &str) -> MarkerEnvironment<'_> {
+    MarkerEnvironment {
+        implementation_name: "cpython",
+        python_full_version: version,
+        platform_machine: "x86_64",
+    }
+}
+
+fn oracles_environment(version: &str) -> OracleEnvironment {
+    let short = version.rsplit_once('.').unwrap().0;
+    OracleEnvironment::try_from(MarkerEnvironmentBuilder {
+        implementation_name: "cpython",
+        implementation_version: version,
+        os_name: "posix",
+        platform_machine: "x86_64",
+        platform_python_implementation: "CPython",
+        platform_release: "",
+        platform_system: "Linux",
+        platform_version: "",
+        python_full_version: version,
+        python_version: short,
+        sys_platform: "linux",
+    })
+    .unwrap()
 }
 
 fn check_normal_form(one: &Requirement) {
@@ -146,6 +174,11 @@ proptest! {
             let (before, after) = (oracle(&text), oracle(one.as_str()));
             prop_assert_eq!(&before.name, &after.name);
             prop_assert_eq!(&before.marker, &after.marker);
+            for version in ["3.8.18", "3.9.0", "3.11.7", "3.13.0"] {
+                let theirs = before.evaluate_markers(&oracles_environment(version), &[]);
+                let ours = one.is_for(&environment(version)).unwrap_or(theirs);
+                prop_assert_eq!(ours, theirs, "{} on Python {}", one, version);
+            }
         }
     }
 
@@ -170,8 +203,12 @@ fn the_generator_produces_enough_accepted_requirements() {
     let texts: Vec<String> = (0..400).map(|_| next()).collect();
     let accepted = texts.iter().filter(|text| text.parse::<Requirement>().is_ok());
     let with_marker = accepted.clone().filter(|text| text.contains(';')).count();
+    let clear = accepted
+        .clone()
+        .filter_map(|text| text.parse::<Requirement>().unwrap().is_for(&environment("3.11.7")));
+    let known = clear.filter(|known| !known).count();
     assert!(
-        accepted.count() > 100 && with_marker > 40,
+        accepted.count() > 100 && with_marker > 40 && known > 10,
         "too few of {texts:#?} are accepted"
     );
 }

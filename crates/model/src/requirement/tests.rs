@@ -279,3 +279,43 @@ fn a_stored_requirement_is_checked_again_when_it_is_read() {
             .contains("is an option")
     );
 }
+
+#[test]
+fn a_marker_is_evaluated_as_uv_does() {
+    let environment = super::properties::environment("3.11.7");
+    // What uv 0.13.9 installs for Python 3.11.7 on Linux, x86_64; `None` is what readers of markers take differently.
+    for (marker, wanted) in [
+        ("python_version == '3.11'", Some(true)),
+        ("python_version == '3.11.*'", None),
+        ("python_version > '3.11'", Some(false)),
+        ("python_version >= '3.11rc1'", Some(true)),
+        ("python_version < '3.12.dev1'", None),
+        ("python_version not in '3.11.7'", None),
+        ("python_version in '3.9 3.11'", Some(true)),
+        ("python_full_version in '3.11.7 3'", Some(true)),
+        ("python_full_version < '3.12a1'", Some(true)),
+        ("implementation_version ~= '3.11.6'", Some(true)),
+        ("os_name in 'posixes'", Some(true)),
+        ("os_name not in 'a posix'", Some(false)),
+        ("'inu' in sys_platform", Some(true)),
+        ("platform_release != '5'", Some(true)),
+        ("platform_version == ''", Some(true)),
+        ("sys_platform > 'a'", None),
+        ("extra == 'a'", Some(false)),
+        ("extra != 'a'", Some(true)),
+        ("sys_platform > 'a' and os_name == 'nt'", Some(false)),
+        ("sys_platform > 'a' or os_name == 'posix'", Some(true)),
+        ("sys_platform > 'a' or os_name == 'nt'", None),
+        (
+            "platform_machine == 'x86_64' and (os_name == 'nt' or python_version >= '3')",
+            Some(true),
+        ),
+    ] {
+        let requirement: Requirement = format!("six ; {marker}").parse().unwrap();
+        assert_eq!(requirement.is_for(&environment), wanted, "{marker}");
+    }
+    assert_eq!(
+        "six>=2".parse::<Requirement>().unwrap().is_for(&environment),
+        Some(true)
+    );
+}

@@ -4,9 +4,9 @@
 use std::str::FromStr;
 
 use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::requirement::MarkerEnvironment;
 use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 use pep440_rs::Version;
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement as Parsed, VerbatimUrl, VersionOrUrl};
 
 use super::record::{Distribution, Installed};
 use super::uv::BuiltWheel;
@@ -20,12 +20,14 @@ pub fn all_there(
     installed: &Installed,
     interpreter: &Interpreter,
 ) -> Result<(), Failure> {
-    let environment = environment(interpreter)?;
+    let environment = MarkerEnvironment {
+        implementation_name: &interpreter.implementation,
+        python_full_version: &interpreter.version,
+        platform_machine: interpreter.platform.strip_prefix("linux-").unwrap_or_default(),
+    };
     for requirement in requirements {
-        let parsed: Parsed<VerbatimUrl> = Parsed::from_str(requirement.as_str())
-            .map_err(|error| bug(&format!("{requirement} cannot be parsed a second time: {error}")))?;
         let has_marker = requirement.as_str().contains(';');
-        if has_marker && (!Protection::InstalledCheck.is_on() || !parsed.evaluate_markers(&environment, &[])) {
+        if has_marker && (!Protection::InstalledCheck.is_on() || requirement.is_for(&environment) != Some(true)) {
             continue;
         }
         let mut found = installed
@@ -44,10 +46,7 @@ pub fn all_there(
             )));
         }
         let version = Version::from_str(&distribution.version);
-        let allowed = match (&parsed.version_or_url, &version) {
-            (Some(VersionOrUrl::VersionSpecifier(specifiers)), Ok(version)) => specifiers.contains(version),
-            (_, version) => version.is_ok(),
-        };
+        let allowed = version.is_ok_and(|version| requirement.accepts(&version));
         if Protection::InstalledCheck.is_on() && !allowed {
             let message = format!("{requirement} was requested, but {} is installed", distribution.pin());
             return Err(missing(message));
@@ -82,36 +81,8 @@ pub fn built_as_named(built: &[BuiltWheel], installed: &Installed) -> Result<(),
     Ok(())
 }
 
-/// The interpreter for evaluating markers. It matches what `--python-platform` tells uv, which leaves the kernel's
-/// release and version empty.
-fn environment(interpreter: &Interpreter) -> Result<MarkerEnvironment, Failure> {
-    let mut numbers = interpreter.version.split('.');
-    let mut number = || numbers.next().unwrap_or_default();
-    let short = format!("{}.{}", number(), number());
-    let machine = interpreter.platform.strip_prefix("linux-").unwrap_or_default();
-    let builder = MarkerEnvironmentBuilder {
-        implementation_name: &interpreter.implementation,
-        implementation_version: &interpreter.version,
-        os_name: "posix",
-        platform_machine: machine,
-        platform_python_implementation: "CPython",
-        platform_release: "",
-        platform_system: "Linux",
-        platform_version: "",
-        python_full_version: &interpreter.version,
-        python_version: &short,
-        sys_platform: "linux",
-    };
-    MarkerEnvironment::try_from(builder)
-        .map_err(|error| bug(&format!("the interpreter has version {}: {error}", interpreter.version)))
-}
-
 fn missing(message: String) -> Failure {
     Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; run the task again")
-}
-
-fn bug(message: &str) -> Failure {
-    Failure::new(FailureKind::Internal, message)
 }
 
 #[cfg(test)]
@@ -159,6 +130,9 @@ mod tests {
             ("six ; python_version < '3.10'", vec![]),
             ("six ; sys_platform == 'win32'", vec![]),
             ("six ; platform_release >= '5'", vec![]),
+            // uv takes it for false on Linux.
+            ("six ; sys_platform > 'a'", vec![]),
+            ("six ; python_version not in '3.11.7'", vec![]),
             ("six ; python_full_version >= '3.11.7'", vec!["six==1"]),
             (
                 "requests[socks]>=2 ; platform_machine == 'x86_64'",
