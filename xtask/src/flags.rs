@@ -133,7 +133,7 @@ fn parse_gate(text: &str) -> Result<f64, String> {
 /// `run`
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Where to run
+    /// Run tasks on this driver
     #[arg(long, value_enum, default_value = "local")]
     pub driver: DriverName,
     /// A Python program (its name ends in `.py`), or a task as the API takes it: a JSON file, `-` for standard input
@@ -183,7 +183,7 @@ pub struct Run {
     /// Label of the task, which is only checked here; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
-    /// Whose environments to use: each tenant has its own
+    /// Use the environments of tenant TENANT; each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
     /// Print the outcome as JSON instead of a summary; the program's output goes to standard error then

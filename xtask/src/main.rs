@@ -44,7 +44,7 @@ use flags::{Command, Flags};
 fn main() -> ExitCode {
     let arguments = arguments();
     if arguments.len() < 2 {
-        eprint!("{}", help::FIRST_STEPS);
+        eprintln!("{}", help::FIRST_STEPS.trim_end());
         return terminal::exit_with_output(Exit::Usage).into();
     }
     if arguments.len() == 2 && (arguments[1] == "--version" || arguments[1] == "-V") {
@@ -102,7 +102,7 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::NodeImage(flags) => image::build_node_image(flags),
         Command::Test(flags) => test::run(flags),
         Command::Completions { shell } => {
-            print!("{}", help::completions(shell));
+            terminal::print_drawn(&help::completions(shell));
             Ok(Exit::Good)
         }
         Command::WatchTest(flags) => test::watch::run(flags),

@@ -37,9 +37,9 @@ pub fn run(flags: &flags::Size) -> Result<Exit> {
     if flags.json {
         println!("{}", report.json()?);
     } else if flags.markdown {
-        print!("{}", report.markdown());
+        crate::terminal::print_drawn(&report.markdown());
     } else {
-        print!("{}", report.terminal());
+        crate::terminal::print_drawn(&report.terminal());
         println!("\npage: {}", out.join("size.html").display());
         println!("patch: git apply {}", out.join("size.patch").display());
     }

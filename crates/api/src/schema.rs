@@ -160,7 +160,7 @@ fn timeout() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Integer, Type::Null]))
         .description(Some(
-            "Seconds until the program is killed; at most the operator's limit, which is the default.",
+            "Seconds until the program gets SIGTERM, and 5 s later SIGKILL; at most the operator's limit, which is the default.",
         ))
         .minimum(Some(1))
         .maximum(Some(MAX_TIMEOUT_SECONDS))

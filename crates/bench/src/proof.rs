@@ -94,7 +94,7 @@ pub async fn prove(
     proof.map_err(|error| Error::other(ErrorClass::Failed, error))
 }
 
-fn report(told: &prove::Progress, progress: &dyn Progress) {
+fn report(told: &prove::ReplayProgress, progress: &dyn Progress) {
     let left = told.left_s.map(|left_s| units::duration(left_s * 1e6));
     let left = left.map(|left| format!(", about {left} left")).unwrap_or_default();
     progress.count(told.done, told.of, &format!("{}{left}", told.what));

@@ -12,7 +12,7 @@ use crate::options::BenchOptions;
 use crate::{cluster_facts, machine};
 
 /// Value of a fact that a service does not report to its clients.
-const NOT_TOLD: &str = "not told to clients";
+const NOT_TOLD: &str = "not reported to clients";
 
 /// Collects everything that a reader may ask about a report's origin.
 ///

@@ -435,7 +435,7 @@ impl ClusterApi {
         while self.ask(&what, api.get_opt(&name)).await?.is_some() {
             let seconds = within.as_secs();
             if Instant::now() >= deadline {
-                return Err(failed!("{what} is not gone after {seconds} s"));
+                return Err(failed!("{what} still exists after {seconds} s"));
             }
             sleep(RETRY_PAUSE).await;
         }

@@ -76,9 +76,9 @@ impl BudgetRequest {
         bytes / 100 * (100 - LEFT_ON_CLAIM_PERCENT)
     }
 
-    /// Bytes and inodes that a volume may hold on this file system, while it holds so much: what is given, and by default a part
-    /// of what the file system has for it, which is what is free and what it holds. So it shrinks when others fill the disk. A
-    /// claim whose size is known is held to the same part of that, should the file system be larger.
+    /// The limits in bytes and inodes of a volume that holds this much now: the given ones, or by default a share of what is free
+    /// and what the volume holds. So a limit shrinks when others fill the disk. For a claim of a known size, the share is that of
+    /// the claim if the file system is larger.
     pub fn limits(&self, found: &FileSystemUsage, held_bytes: u64, held_inodes: u64) -> (u64, u64) {
         let part: fn(u64) -> u64 = if self.is_claim {
             BudgetRequest::default_on_claim

@@ -66,7 +66,7 @@ pub struct TaskSpec {
     /// False makes the run bypass both caches and leave nothing behind.
     #[serde(default = "use_cache_by_default")]
     pub use_cache: bool,
-    /// Seconds until the program is killed, within the operator's limit; `None` leaves it at that limit.
+    /// Seconds until the program gets SIGTERM, and 5 s later SIGKILL, within the operator's limit; `None` leaves it at that limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
     /// Environment variables of the program.

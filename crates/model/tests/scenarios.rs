@@ -34,24 +34,16 @@ fn every_file_of_the_folder_is_a_scenario_and_the_page_lists_it() {
             names.push(load(&path).name);
         }
     }
-    names.sort();
-    assert_eq!(
-        names,
-        [
-            "compile-and-run",
-            "data-science",
-            "hybrid",
-            "python-only",
-            "requirements-file",
-            "system-only"
-        ]
-    );
+    let count = names.len();
+    assert!(count >= 3, "{names:?}");
     for name in names {
         assert!(
             readme.contains(&format!("`{name}.yaml`")),
             "bench-scenarios/README.md does not list {name}"
         );
     }
+    let rows = readme.matches(".yaml` |").count();
+    assert_eq!(rows, count, "bench-scenarios/README.md lists what is not there");
 }
 
 #[test]

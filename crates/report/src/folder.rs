@@ -249,7 +249,7 @@ fn check_schema(path: &Path, value: &Value) -> Result<(), FolderError> {
         None => Err(FolderError::Malformed {
             path: path.to_owned(),
             line: None,
-            message: "it names no schema version, so it is no record of a run".to_owned(),
+            message: "it names no schema version, so it is not a record of a run".to_owned(),
         }),
     }
 }

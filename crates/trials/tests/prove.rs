@@ -150,8 +150,8 @@ async fn the_system_volume_keeps_what_is_predicted_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_told() {
-    let Some(machine) = machine("a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_told") else {
+async fn a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_reported() {
+    let Some(machine) = machine("a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_reported") else {
         return;
     };
     // The runner is told of half of the claim, so it keeps to less than is predicted.

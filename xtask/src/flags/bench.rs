@@ -23,7 +23,7 @@ pub struct Bench {
     /// Scenario by name or file; may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
-    /// First runs of each scenario, each in empty caches; a client of a service has one, and only if its caches are empty
+    /// Do so many first runs of each scenario, each in empty caches; through a service only one, if its caches are empty
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "service_url", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub first_runs: u32,
     /// Cached runs of each scenario
@@ -43,7 +43,7 @@ pub struct Bench {
     /// Send a request that the service refuses for the time being (429, 503) again at most N times, each time when it says
     #[arg(long, value_name = "N", default_value_t = 3, requires = "load", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub load_retries: u32,
-    /// Whose environments to use: each tenant has its own
+    /// Use the environments of tenant TENANT; each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
     /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver, and for Argo a Job; with

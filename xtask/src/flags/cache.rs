@@ -46,7 +46,7 @@ pub enum CacheCommand {
         /// System package; may be repeated
         #[arg(long, value_name = "NAME")]
         system: Vec<String>,
-        /// Whose environments to make: each tenant has its own
+        /// Make the environments of tenant TENANT; each tenant has its own
         #[arg(long, value_name = "NAME", default_value_t)]
         tenant: Tenant,
     },
@@ -66,7 +66,7 @@ pub enum CacheCommand {
         #[arg(long)]
         repair: bool,
     },
-    /// What was recorded of requests, for `size`
+    /// Show or export recorded requests, for `size`
     Trace(Trace),
     /// Move caches of another layout version into a folder beside them; deletes nothing
     SetAside,

@@ -42,6 +42,23 @@ const PURE_NEVER: [&str; 8] = [
 ];
 
 #[test]
+fn the_face_prints_with_macros_that_notice_a_closed_output() {
+    let tree = Tree::read();
+    let of_the_face = |file: &Path| file.starts_with("xtask/src") && !is_test_file(file);
+    let mut problems = Vec::new();
+    for file in tree.rust().filter(|file| of_the_face(file)) {
+        let code = tree.shipped(file);
+        if code.contains(" print!(") || code.contains(" eprint!(") {
+            problems.push(format!(
+                "{}: `print!` panics at a closed output; use `terminal`",
+                file.display()
+            ));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
 fn libraries_leave_terminal_process_and_environment_alone() {
     let tree = Tree::read();
     let mut problems = Vec::new();

@@ -237,7 +237,7 @@ impl Board {
         let mut tally = self.tally();
         let mut settled = 0;
         for task in tasks.filter(|task| listed::has_ended(task)) {
-            // One whose acknowledgement is still under way comes with the next look.
+            // A task whose acknowledgement has not arrived yet is counted by the next look.
             let Some(lead_us) = tally.open.get(&task.id).and_then(|open| open.lead_us) else {
                 continue;
             };
@@ -276,7 +276,7 @@ impl Tally {
         }
     }
 
-    /// The service knows an acknowledged task no more.
+    /// The service no longer knows an acknowledged task.
     pub fn lose(&mut self, id: &TaskId) {
         if self.open.remove(id).is_some() {
             self.counts.lost += 1;

@@ -22,7 +22,7 @@ use crate::kube::maintenance::{epochs, job, sweep};
 use crate::kube::names;
 use crate::kube::shared::Shared;
 use crate::log::LogReader;
-use crate::trace::{Recorder, TraceConfig};
+use crate::trace::{RequestRecorder, TraceConfig};
 use crate::{Driver, DriverError, Epoch, Room, SubmitOptions, Ticket, ids};
 
 /// The driver's name if tasks are Jobs.
@@ -65,7 +65,7 @@ impl KubeDriver {
     /// Records requests from now on. A second call changes nothing. Nothing is written before the first request.
     pub fn record(&self, trace: TraceConfig) {
         let contents = Arc::new(ClusterContents(Arc::downgrade(&self.shared)));
-        let recorder = Recorder::new(trace, self.shared.config.max_age_s, contents);
+        let recorder = RequestRecorder::new(trace, self.shared.config.max_age_s, contents);
         // An error means that an earlier call has set it.
         let _ = self.shared.trace.set(recorder);
     }
@@ -298,7 +298,7 @@ impl Driver for KubeDriver {
     }
 
     fn trace_warning(&self) -> Option<String> {
-        self.shared.trace.get().and_then(Recorder::warning)
+        self.shared.trace.get().and_then(RequestRecorder::warning)
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

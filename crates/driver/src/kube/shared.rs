@@ -15,7 +15,7 @@ use crate::kube::logs::follow::StreamSplitting;
 use crate::kube::maintenance::tenant_folders::TenantFolders;
 use crate::kube::observe::registry::WorkloadRegistry;
 use crate::kube::observe::watch::Watches;
-use crate::trace::Recorder;
+use crate::trace::RequestRecorder;
 
 /// What all tasks of one kube driver share.
 pub struct Shared {
@@ -38,7 +38,7 @@ pub struct Shared {
     /// Workloads of failed tasks that stay for people to look at.
     pub kept_failures: KeptFailures,
     /// Records requests; empty until someone asks for a trace.
-    pub trace: OnceLock<Recorder>,
+    pub trace: OnceLock<RequestRecorder>,
     /// The background tasks run for as long as someone may read what they show.
     _pulse: JoinSet<()>,
     _watches: Watches,

@@ -20,7 +20,7 @@ use crate::local::memory::MemoryGroups;
 use crate::local::network::{NetworkStatus, NetworkWait, Networks};
 use crate::local::sandbox::HostLayout;
 use crate::log::{LogReader, LogWriter};
-use crate::trace::{Notes, Recorder};
+use crate::trace::{Notes, RequestRecorder};
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket, ids};
 
 /// Runs tasks on this machine.
@@ -30,7 +30,7 @@ pub struct LocalDriver {
     pub(super) folders: Folders,
     memory: Arc<MemoryGroups>,
     networks: Arc<Networks>,
-    trace: Option<Arc<Recorder>>,
+    trace: Option<Arc<RequestRecorder>>,
     tasks: Mutex<HashMap<String, LocalTask>>,
 }
 
@@ -65,7 +65,7 @@ impl LocalDriver {
                 host: Arc::clone(&host),
                 folders: folders.clone(),
             };
-            Arc::new(Recorder::new(trace, config.max_age_s, Arc::new(contents)))
+            Arc::new(RequestRecorder::new(trace, config.max_age_s, Arc::new(contents)))
         });
         Ok(LocalDriver {
             networks: Networks::new(Arc::clone(&config), host.identity.is_some()).into(),

@@ -24,4 +24,4 @@ pub use config::{DEFAULT_MAX_BYTES, FOLDER, TraceConfig};
 pub use contents_source::ContentsSource;
 pub use files::files_in;
 pub use line::{Noted, Notes};
-pub use recorder::Recorder;
+pub use recorder::RequestRecorder;

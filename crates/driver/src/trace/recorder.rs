@@ -18,7 +18,7 @@ const MAX_QUEUED: usize = 4096;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Records requests. Dropping it ends the writer once everything is written, if the runtime runs until then.
-pub struct Recorder {
+pub struct RequestRecorder {
     config: TraceConfig,
     max_age_s: u64,
     contents: Arc<dyn ContentsSource>,
@@ -27,10 +27,10 @@ pub struct Recorder {
     warnings: Arc<Warnings>,
 }
 
-impl Recorder {
+impl RequestRecorder {
     /// A recorder that has written nothing yet. Requests are resolved again after `max_age_s` seconds.
-    pub fn new(config: TraceConfig, max_age_s: u64, contents: Arc<dyn ContentsSource>) -> Recorder {
-        Recorder {
+    pub fn new(config: TraceConfig, max_age_s: u64, contents: Arc<dyn ContentsSource>) -> RequestRecorder {
+        RequestRecorder {
             config,
             max_age_s,
             contents,

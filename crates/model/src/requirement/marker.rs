@@ -352,7 +352,7 @@ fn known(variable: &str) -> Result<&'static str, Refusal> {
         let names = format!("{}, {}", VERSION_VARIABLES.join(", "), TEXT_VARIABLES.join(", "));
         Refusal::new(
             format!("{} is not a marker variable", quote(variable)),
-            format!("known are {names}; texts stand in quotes"),
+            format!("use one of {names}; put texts in quotes"),
         )
     })
 }

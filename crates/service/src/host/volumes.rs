@@ -83,7 +83,7 @@ impl Volumes for ClusterVolumes {
         let answer = match state.asking.join_next().await {
             Some(Ok(answer)) => answer,
             Some(Err(panic)) => Err(panic.to_string()),
-            None => Err("nobody was asked".to_owned()),
+            None => Err("not measured yet".to_owned()),
         };
         state.last = Some((Instant::now(), answer.clone()));
         answer

@@ -10,7 +10,7 @@ use super::files::Extent;
 
 /// How far one task's output has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct OutputProgress {
     /// How much of the file may be read.
     pub extent: Extent,
     /// True once nothing more comes.
@@ -20,17 +20,17 @@ pub struct Progress {
 /// The tasks whose output is written or followed.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
-    tasks: Arc<Mutex<HashMap<TaskId, Arc<watch::Sender<Progress>>>>>,
+    tasks: Arc<Mutex<HashMap<TaskId, Arc<watch::Sender<OutputProgress>>>>>,
 }
 
 impl Live {
-    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<watch::Sender<Progress>>>> {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<watch::Sender<OutputProgress>>>> {
         // Each call leaves the map consistent, even if another thread panicked.
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sender of this task's progress; created if it is missing.
-    pub fn enter(&self, id: &TaskId) -> Arc<watch::Sender<Progress>> {
+    pub fn enter(&self, id: &TaskId) -> Arc<watch::Sender<OutputProgress>> {
         Arc::clone(self.tasks().entry(id.clone()).or_default())
     }
 
@@ -43,7 +43,7 @@ impl Live {
     }
 
     /// Removes an entry that nobody writes to and nobody else follows.
-    pub fn leave(&self, id: &TaskId, place: &Arc<watch::Sender<Progress>>) {
+    pub fn leave(&self, id: &TaskId, place: &Arc<watch::Sender<OutputProgress>>) {
         let mut tasks = self.tasks();
         // The map's own reference, and the caller's.
         let unused = Arc::strong_count(place) <= 2;
@@ -53,7 +53,7 @@ impl Live {
     }
 
     /// How far a task's output has come, if it is written or followed.
-    pub fn progress(&self, id: &TaskId) -> Option<Progress> {
+    pub fn progress(&self, id: &TaskId) -> Option<OutputProgress> {
         self.tasks().get(id).map(|place| *place.borrow())
     }
 

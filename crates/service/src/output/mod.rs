@@ -17,7 +17,7 @@ pub(crate) use ends::{ShownStream, beginning, ends};
 pub use reader::{Follow, OutputChunk, OutputReader};
 
 use files::{Extent, OutputFile, OutputFiles};
-use live::{Live, Progress};
+use live::{Live, OutputProgress};
 
 /// All output, stored and live.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Outputs {
 /// Writes the output of one task.
 pub(crate) struct OutputWriter {
     file: OutputFile,
-    told: Arc<watch::Sender<Progress>>,
+    told: Arc<watch::Sender<OutputProgress>>,
     /// What the driver sends again from the beginning, and is already stored.
     skip: Extent,
     /// Limit of each stream.

@@ -14,7 +14,7 @@ use hybrid_cache_driver::log::Stream;
 use tokio::sync::watch;
 
 use super::frame::{self, MAX_FRAME_BYTES, MAX_HEAD_BYTES};
-use super::live::{Live, Progress};
+use super::live::{Live, OutputProgress};
 
 /// Bytes read at once: at least one frame.
 const BUFFER_BYTES: usize = MAX_FRAME_BYTES + MAX_HEAD_BYTES;
@@ -63,8 +63,8 @@ enum Source {
 struct Subscription {
     id: TaskId,
     live: Live,
-    told: Arc<watch::Sender<Progress>>,
-    progress: watch::Receiver<Progress>,
+    told: Arc<watch::Sender<OutputProgress>>,
+    progress: watch::Receiver<OutputProgress>,
 }
 
 impl Drop for Subscription {

@@ -57,7 +57,7 @@ impl Cursors {
         });
         seq.filter(|seq| *seq >= 0).ok_or(ServiceError::Parameter {
             name: "cursor",
-            message: "it is no cursor of this service".to_owned(),
+            message: "it is not a cursor of this service".to_owned(),
         })
     }
 

@@ -113,7 +113,7 @@ pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: 
                     ));
                 }
                 if ran.is_some_and(|ran| ran == 0) {
-                    problems.push(format!("task {number} is told to have exited and never ran"));
+                    problems.push(format!("task {number} is reported as exited but never ran"));
                 }
             }
             ("ended", "failed") if may_die && task.failure == "evicted" => {}

@@ -15,7 +15,7 @@ use crate::error::TrialError;
 use crate::prove::slice::Made;
 use crate::prove::{standin, system};
 
-/// A note of a use that is made to look old looks so much older; the runner notes a use again after a minute.
+/// How far back an aged note of a use is dated; the runner notes a use again after a minute.
 const LONG_AGO: Duration = Duration::from_secs(120);
 /// Folder of the system volume that holds our files.
 pub const STATE: &str = "var/hybrid-cache";

@@ -27,5 +27,5 @@ mod system;
 pub use claims::{ClaimOrder, Claims, Node, PACKAGES};
 pub use mounted_volume::{Device, VOLUME, cannot};
 pub use proof_site::ProofSite;
-pub use run::{AROUND, Control, Plan, Progress, prove};
+pub use run::{AROUND, Control, Plan, ReplayProgress, prove};
 pub use slice::{Bounds, Slice};

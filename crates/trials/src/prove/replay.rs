@@ -28,9 +28,9 @@ pub struct Replayed {
 /// Called before each request with what was done so far; false stops the replay.
 pub type Go<'a> = &'a dyn Fn(&[Answer]) -> bool;
 
-/// Replays the slice, one request behind the other. Time is pressed together; what the clock decides is as in the trace:
-/// requests that are due are made old, and a use is noted again if so much time of the trace has gone by as the one that keeps the
-/// volume waits with that.
+/// Replays the slice, one request after the other, without the pauses of the trace. What depends on the clock is as in the
+/// trace: requests that are due get an old date, and a use is noted again after the interval, in trace time, at which the runner
+/// does so.
 ///
 /// # Errors
 /// The runner or the volume does not answer.

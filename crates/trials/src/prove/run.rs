@@ -50,7 +50,7 @@ pub struct Plan {
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
+pub struct ReplayProgress {
     /// What is being done.
     pub what: String,
     /// Requests that were replayed.
@@ -66,7 +66,7 @@ pub struct Control<'a> {
     /// Set by the caller: the current request is finished, and what was replayed is reported.
     pub stop: &'a AtomicBool,
     /// Called before each request.
-    pub tell: &'a dyn Fn(&Progress),
+    pub tell: &'a dyn Fn(&ReplayProgress),
 }
 
 /// Replays a slice of the trace at five sizes. Everything is made in a folder of the place, and is gone afterwards.
@@ -262,7 +262,7 @@ impl VolumeRun<'_> {
     }
 
     fn say(&self, what: &str, done: usize, left_s: Option<f64>) {
-        (self.control.tell)(&Progress {
+        (self.control.tell)(&ReplayProgress {
             what: what.to_owned(),
             done,
             of: self.slice.requests.len(),

@@ -21,7 +21,7 @@ use crate::log::LogWriter;
 use crate::needs::Needs;
 use crate::outcome::{self, TaskProgress};
 use crate::time::micros;
-use crate::trace::{Notes, Recorder};
+use crate::trace::{Notes, RequestRecorder};
 
 /// One task, with what its runs need.
 pub struct TaskRun {
@@ -56,7 +56,7 @@ pub struct TaskRun {
     /// When it was submitted.
     pub clock: Instant,
     /// Records the request; `None` if requests are not recorded.
-    pub trace: Option<Arc<Recorder>>,
+    pub trace: Option<Arc<RequestRecorder>>,
     /// What a trace records of it beside the outcome.
     pub notes: Notes,
 }

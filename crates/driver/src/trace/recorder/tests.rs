@@ -104,7 +104,7 @@ const BUILT: CacheStatus = CacheStatus::Built {
 };
 
 /// Notes a request of the standing caches.
-fn note(recorder: &Recorder, status: CacheStatus, environment: Option<&str>, prepared: Option<&str>) {
+fn note(recorder: &RequestRecorder, status: CacheStatus, environment: Option<&str>, prepared: Option<&str>) {
     let prepared = prepared.map(|name| Prepared {
         contents: listed(&[name]),
         expired: false,
@@ -123,10 +123,10 @@ fn note(recorder: &Recorder, status: CacheStatus, environment: Option<&str>, pre
     });
 }
 
-fn recorder(folder: &std::path::Path, volumes: Volumes) -> (Recorder, Arc<Volumes>) {
+fn recorder(folder: &std::path::Path, volumes: Volumes) -> (RequestRecorder, Arc<Volumes>) {
     let volumes = Arc::new(volumes);
     let resident: Arc<dyn ContentsSource> = volumes.clone();
-    (Recorder::new(TraceConfig::new(folder), 3600, resident), volumes)
+    (RequestRecorder::new(TraceConfig::new(folder), 3600, resident), volumes)
 }
 
 fn read(folder: &std::path::Path) -> (Vec<Event>, Catalog, String) {

@@ -67,7 +67,7 @@ fn a_task_of_code_alone_mounts_no_volume() {
 }
 
 #[test]
-fn a_question_about_epochs_mounts_whole_volumes() {
+fn a_maintenance_command_for_epochs_mounts_whole_volumes() {
     insta::assert_snapshot!(yaml(&maintenance_job(&config(), "maintain-abc", None, true, 60)));
 }
 
