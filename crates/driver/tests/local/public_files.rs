@@ -208,34 +208,41 @@ fn versions(config: &LocalConfig) -> Vec<&str> {
         .collect()
 }
 
-/// Runs the file as it is, then, until it runs, on the other interpreters, and with a compiler if it lacks build tools.
-/// Writes what came of it into `told`; the result of a file that never runs is that of the first attempt.
+/// A Python version, system packages and dependencies beside those of the file.
+type Attempt<'a> = (&'a str, &'a str, &'a str);
+
+/// Runs the file as it is, then, until it runs, on the other interpreters, and with what an answer says to add: a compiler or
+/// setuptools. Writes what came of it into `told`; the result of a file that never runs is that of the first attempt.
 async fn attempts(bench: &Bench, file: &File, told: &mut Value) {
     let versions = versions(&bench.config);
-    let mut attempts: Vec<(&str, &str)> = versions.iter().map(|version| (*version, "")).collect();
+    let mut attempts: Vec<Attempt<'_>> = versions.iter().map(|version| (*version, "", "")).collect();
     let mut tried = 0;
-    while let Some((python, system)) = attempts.get(tried).copied() {
+    while let Some((python, system, dependencies)) = attempts.get(tried).copied() {
         let spec = TaskSpec {
             python_version: python.to_owned(),
             system_dependencies: system.to_owned(),
+            dependencies: dependencies.to_owned(),
             ..file.spec.clone()
         };
         let (result, detail) = run(bench, &spec).await;
         println!(
-            "{}: Python {python} {system} {result} {detail}",
+            "{}: Python {python} {system} {dependencies} {result} {detail}",
             file.listed["repository"]
         );
         if tried == 0 || result == "runs" {
             told["result"] = json!(result);
             told["detail"] = json!(detail);
             told["python"] = json!(python);
-            told["system"] = json!(system);
+            told["added"] = json!([system, dependencies].concat());
         }
         if result == "runs" {
             return;
         }
         if result == LACKS_TOOLS && system.is_empty() {
-            attempts.push((python, "gcc"));
+            attempts.push((python, "gcc", dependencies));
+        }
+        if detail.contains("'pkg_resources'") && dependencies.is_empty() {
+            attempts.push((python, system, "setuptools<81"));
         }
         tried += 1;
     }

@@ -10,7 +10,7 @@ mod find_environments;
 pub(crate) mod kernel;
 
 mod memory;
-mod pip_hint;
+mod module_hint;
 mod program;
 mod report;
 mod standard_input;

@@ -12,7 +12,7 @@ use rustix::process::{Pid, WaitStatus};
 
 use super::descendants;
 use super::kernel::Signals;
-use super::pip_hint;
+use super::module_hint;
 use super::stream::OutputStream;
 use crate::clock::Recorder;
 
@@ -94,7 +94,7 @@ pub fn supervise(
     recorder.span(Phase::Drain, Lane::Runner, || supervisor.clean_up(&mut warnings));
     let end = task_end(status, cause, limits);
     if matches!(end, End::Exited { code } if code != 0) {
-        warnings.extend(pip_hint::warning(supervisor.streams[1].recent()));
+        warnings.extend(module_hint::warning(supervisor.streams[1].recent()));
     }
     let [stdout, stderr] = supervisor.streams.map(|stream| stream.output());
     warn_if_cut("standard output", stdout, limits, &mut warnings);

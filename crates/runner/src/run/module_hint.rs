@@ -1,7 +1,8 @@
-//! Recognises a program that failed because it tried to install packages by pip, which a task does not have.
+//! Recognises a program that failed because of what a virtual environment of pip holds and a task's does not: pip itself, and
+//! setuptools, which old packages import without a word in their metadata.
 
 /// How Python, shells and `subprocess` end a message about a missing pip.
-const SIGNS: [&str; 9] = [
+const PIP: [&str; 9] = [
     "No module named pip",
     "No module named 'pip'",
     " pip: not found",
@@ -13,7 +14,14 @@ const SIGNS: [&str; 9] = [
     "'-m', 'pip', 'install'",
 ];
 
-/// A warning that names the remedy, if the end of a failed program's standard error says that pip is missing.
+/// How Python ends a message about a missing module that setuptools brings.
+const SETUPTOOLS: [&str; 3] = [
+    "No module named 'pkg_resources'",
+    "No module named 'setuptools'",
+    "No module named 'distutils'",
+];
+
+/// A warning that names the remedy, if the end of a failed program's standard error says that pip or setuptools is missing.
 pub fn warning(stderr: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(stderr);
     let is_named = |sign: &&str| {
@@ -23,11 +31,15 @@ pub fn warning(stderr: &[u8]) -> Option<String> {
         // `pipeline` is another module.
         behind.any(|next| !next.is_some_and(|next| next.is_alphanumeric() || "_.-".contains(next)))
     };
-    SIGNS.iter().any(is_named).then(|| {
+    let remedy = if PIP.iter().any(is_named) {
         "the program tried to use pip, which a task does not have: name the packages in `dependencies` or \
          `requirementsFile` instead, and they are installed before the program starts"
-            .to_owned()
-    })
+    } else if SETUPTOOLS.iter().any(is_named) {
+        "a package needs setuptools and does not say so: add `setuptools<81` to `dependencies`"
+    } else {
+        return None;
+    };
+    Some(remedy.to_owned())
 }
 
 #[cfg(test)]
@@ -35,8 +47,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_pip_is_recognised_and_other_names_are_not() {
+    fn a_missing_pip_or_setuptools_is_recognised_and_other_names_are_not() {
         for text in [
+            "ModuleNotFoundError: No module named 'pkg_resources'\n",
+            "ModuleNotFoundError: No module named 'distutils'",
             "/v/bin/python: No module named pip\n",
             "ModuleNotFoundError: No module named 'pip'",
             "/bin/sh: 1: pip: not found\n\nTraceback",
@@ -47,6 +61,8 @@ mod tests {
         for text in [
             "No module named pipeline",
             "No module named 'pipes'",
+            "No module named 'distutils.msvccompiler'",
+            "No module named pkg_resources_x",
             "pip",
             "\u{fffd}",
             "",
