@@ -51,7 +51,7 @@ fn options(flags: &flags::Bench) -> BenchOptions {
         // Requests of a measurement say nothing about the size that volumes need, so do not record them.
         machine: MachineOptions {
             trace_bytes: 0,
-            ..flags.local.options()
+            ..flags.local.options(flags.cluster.settings.as_deref())
         },
         cluster: flags.cluster.choice(),
         service: service(flags),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{EnvironmentContext, IndexScope, Interpreter};
 use crate::requirement::{PythonOptions, Requirement};
+use crate::sources::NamedIndex;
 use crate::system::SystemPackage;
 use crate::task::Task;
 
@@ -85,6 +86,13 @@ impl FieldHasher {
             .field("binary", &interpreter.binary_hash)
     }
 
+    fn named_indexes(self, indexes: &[NamedIndex]) -> FieldHasher {
+        let add = |hasher: FieldHasher, index: &NamedIndex| {
+            hasher.field("named-index", &index.name).field("identity", &index.url)
+        };
+        indexes.iter().fold(self, add)
+    }
+
     fn finish(self) -> String {
         let mut hex = self.0.finalize().to_hex().to_string();
         hex.truncate(32);
@@ -106,8 +114,8 @@ pub struct PythonRequest<'a> {
     pub index: &'a str,
     /// Which of several indexes a package is taken from: uv's `--index-strategy`.
     pub index_strategy: &'a str,
-    /// `(name, identity)` of indexes that single requirements are pinned to. No request can name one yet.
-    pub named_indexes: &'a [(String, String)],
+    /// The operator's own indexes, in the order in which they are asked.
+    pub named_indexes: &'a [NamedIndex],
     /// `public`, or `private` for an index that only one tenant may read.
     pub index_scope: &'a str,
     /// Hashes and options: `(requirement, hash)` that the request demands of its files, pre-releases, index addresses.
@@ -152,7 +160,7 @@ impl<'a> PythonRequest<'a> {
             interpreter: &context.interpreter,
             index: &context.index,
             index_strategy: INDEX_STRATEGY,
-            named_indexes: &[],
+            named_indexes: &context.sources.indexes,
             index_scope: match context.index_scope {
                 IndexScope::Public => "public",
                 IndexScope::Private => "private",
@@ -175,9 +183,7 @@ impl RequestKey {
             .field("index-scope", request.index_scope)
             .field("builds", request.builds)
             .field("python", request.python);
-        for (name, identity) in request.named_indexes {
-            hasher = hasher.field("named-index", name).field("identity", identity);
-        }
+        hasher = hasher.named_indexes(request.named_indexes);
         let options = request.options;
         for (pin, hash) in &options.hashes {
             hasher = hasher.field("hashed", pin).field("hash", hash);
@@ -221,6 +227,8 @@ pub struct BuiltWheelSource<'a> {
     pub network: &'a str,
     /// Identity of the package index, without credentials.
     pub index: &'a str,
+    /// The operator's own indexes, in the order in which they are asked.
+    pub named_indexes: &'a [NamedIndex],
     /// The interpreter.
     pub interpreter: &'a Interpreter,
 }
@@ -236,7 +244,8 @@ impl BuiltWheelKey {
             .field("constraints", source.constraints)
             .field("system", source.system)
             .field("network", source.network)
-            .field("index", source.index);
+            .field("index", source.index)
+            .named_indexes(source.named_indexes);
         BuiltWheelKey(hasher.finish())
     }
 }
@@ -297,11 +306,12 @@ mod tests {
             tenant: Default::default(),
             index_scope: Default::default(),
             no_builds: false,
+            sources: Default::default(),
         }
     }
 
     fn key(dependencies: &str, context: &EnvironmentContext) -> RequestKey {
-        let requirements = requirement::parse_list("/dependencies", dependencies).unwrap();
+        let requirements = requirement::parse_list("/dependencies", dependencies, &Default::default()).unwrap();
         RequestKey::new(&PythonRequest::new(&requirements, context))
     }
 
@@ -412,10 +422,14 @@ mod tests {
     #[test]
     fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
         let context = context();
-        let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
+        let requirements = requirement::parse_list("/dependencies", "numpy", &Default::default()).unwrap();
         let base = PythonRequest::new(&requirements, &context);
         let pairs = [("a".to_owned(), "b".to_owned())];
         let options = changed_options(&pairs);
+        let named = [NamedIndex {
+            name: "a".to_owned(),
+            url: "b".to_owned(),
+        }];
         let libc = Interpreter {
             libc: "glibc 2.28".into(),
             ..context.interpreter.clone()
@@ -435,7 +449,7 @@ mod tests {
                 ..base
             },
             PythonRequest {
-                named_indexes: &pairs,
+                named_indexes: &named,
                 ..base
             },
             PythonRequest {
@@ -472,6 +486,39 @@ mod tests {
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), others.len() + 1);
+    }
+
+    #[test]
+    fn the_name_the_address_and_the_order_of_the_operators_indexes_are_in_the_key() {
+        let with = |indexes: &[(&str, &str)]| {
+            let mut context = context();
+            let named = |(name, url): &(&str, &str)| NamedIndex {
+                name: (*name).to_owned(),
+                url: (*url).to_owned(),
+            };
+            context.sources.indexes = indexes.iter().map(named).collect();
+            key("torch", &context)
+        };
+        let (a, b) = (("a", "https://a.test/simple"), ("b", "https://b.test/simple"));
+        let mut keys = vec![
+            with(&[]),
+            with(&[a]),
+            with(&[b]),
+            with(&[("b", a.1)]),
+            with(&[a, b]),
+            with(&[b, a]),
+        ];
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 6);
+        // Which hosts and repositories are allowed changes nothing that is installed: the address itself is a requirement.
+        let mut hosts = context();
+        hosts.sources.wheel_hosts = vec!["files.test".to_owned()];
+        hosts.sources.git_repositories = vec!["https://git.test".to_owned()];
+        assert_eq!(key("torch", &hosts), key("torch", &context()));
+        let wheel = |path: &str| format!("a @ https://files.test/{path}/a-1-py3-none-any.whl");
+        assert_ne!(key(&wheel("x"), &hosts), key(&wheel("y"), &hosts));
+        assert_ne!(key(&wheel("x"), &hosts), key("a==1", &hosts));
     }
 
     #[test]

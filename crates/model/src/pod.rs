@@ -18,6 +18,7 @@ use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
 use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
@@ -105,6 +106,9 @@ pub struct NetworkSettings {
     /// True if packages without a wheel must not be built.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_builds: bool,
+    /// Where packages may come from beside the index.
+    #[serde(default, skip_serializing_if = "AllowedSources::is_empty")]
+    pub sources: AllowedSources,
 }
 
 /// How the task's container finds its environments.

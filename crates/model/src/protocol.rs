@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budgets;
 use crate::contents::{Prepared, UsedKeys};
 use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
+use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
@@ -76,6 +77,9 @@ pub struct EnvironmentContext {
     /// True if packages without a wheel must not be built.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_builds: bool,
+    /// Where packages may come from beside the index.
+    #[serde(default, skip_serializing_if = "AllowedSources::is_empty")]
+    pub sources: AllowedSources,
 }
 
 /// Who may share downloads and bytecode of a package index.

@@ -67,6 +67,9 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
     if let Some(folder) = cache_dir {
         say("--cache-dir", folder.into());
     }
+    if let Some(file) = &flags.cluster.settings {
+        say("--settings", file.into());
+    }
     let sizes = [
         ("--tmp-size", bounds.tmp_size),
         ("--shm-size", bounds.shm_size),
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn the_service_is_told_what_the_bench_was_told() {
         let typed = "xtask bench --load 5 --driver kube --context here --namespace there --network none --private-index --no-builds \
-                     --memory 1MiB --cache-dir /caches --package-source debnix";
+                     --memory 1MiB --cache-dir /caches --package-source debnix --settings /settings.yaml";
         let Command::Bench(bench) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
             panic!("this is bench");
         };
@@ -128,6 +131,7 @@ mod tests {
         assert_eq!(serve.local.network(), NetworkName::None);
         assert_eq!(serve.local.choice.package_source, SourceName::Debnix);
         assert_eq!(serve.local.bounds.memory, Some(1 << 20));
+        assert_eq!(serve.cluster.settings.as_deref(), Some(Path::new("/settings.yaml")));
         assert!(serve.local.private_index && serve.local.no_builds && serve.local.no_trace && serve.with_parent);
         assert_eq!(serve.data_dir.as_deref(), Some(Path::new("/folder/data")));
         assert_eq!(serve.token_file.as_deref(), Some(Path::new("/token")));

@@ -1,6 +1,6 @@
 //! Converts options to those of the crates that do the work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hybrid_cache_cluster::{BackendKind, ClusterChoice};
 use hybrid_cache_driver::local::Network;
@@ -38,8 +38,8 @@ impl From<Choice> for ToolChoice {
 }
 
 impl Local {
-    /// This machine as a place to run tasks.
-    pub fn options(&self) -> MachineOptions {
+    /// This machine as a place to run tasks. The option for the operator's settings is one for both places.
+    pub fn options(&self, settings: Option<&Path>) -> MachineOptions {
         MachineOptions {
             cache_dir: self.cache_dir.clone(),
             choice: self.choice.into(),
@@ -50,6 +50,7 @@ impl Local {
             },
             private_index: self.private_index,
             no_builds: self.no_builds,
+            settings: settings.map(Path::to_owned),
             trace_bytes: hybrid_cache_driver::trace::DEFAULT_MAX_BYTES * u64::from(!self.no_trace),
             limits: self.bounds.limits(),
         }
@@ -74,6 +75,7 @@ impl Cluster {
             name: self.name.clone(),
             context: self.context.clone(),
             namespace: self.namespace.clone(),
+            settings: self.settings.clone(),
         }
     }
 }

@@ -6,6 +6,7 @@ use pep508_rs::{Requirement as Oracle, VerbatimUrl, VersionOrUrl};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
+use super::tests::{parse_file, parse_list};
 use super::*;
 use crate::task_error::{MAX_SHOWN, TaskErrorGroup};
 

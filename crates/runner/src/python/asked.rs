@@ -11,6 +11,20 @@ use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement as Pars
 use super::record::{Distribution, Installed};
 use super::uv::BuiltWheel;
 
+/// True if the marker of a requirement holds for the interpreter.
+///
+/// # Errors
+/// The requirement cannot be read.
+pub fn applies(requirement: &Requirement, interpreter: &Interpreter) -> Result<bool, Failure> {
+    let parsed = parsed(requirement)?;
+    Ok(parsed.evaluate_markers(&environment(interpreter)?, &[]))
+}
+
+fn parsed(requirement: &Requirement) -> Result<Parsed<VerbatimUrl>, Failure> {
+    Parsed::from_str(requirement.as_str())
+        .map_err(|error| bug(&format!("{requirement} cannot be parsed a second time: {error}")))
+}
+
 /// Checks every requirement. Extras are not checked, because they only add requirements of the package itself.
 ///
 /// # Errors
@@ -22,8 +36,7 @@ pub fn all_there(
 ) -> Result<(), Failure> {
     let environment = environment(interpreter)?;
     for requirement in requirements {
-        let parsed: Parsed<VerbatimUrl> = Parsed::from_str(requirement.as_str())
-            .map_err(|error| bug(&format!("{requirement} cannot be parsed a second time: {error}")))?;
+        let parsed = parsed(requirement)?;
         let has_marker = requirement.as_str().contains(';');
         if has_marker && (!Protection::InstalledCheck.is_on() || !parsed.evaluate_markers(&environment, &[])) {
             continue;
@@ -73,7 +86,7 @@ pub fn built_as_named(built: &[BuiltWheel], installed: &Installed) -> Result<(),
         };
         if !found.any(|one| is_it(&one.version) && says(one)) {
             let message = format!(
-                "{}=={} was built from its source distribution, but its wheel holds something else",
+                "the wheel of {}=={}, which was built or fetched, holds something else",
                 wheel.name, wheel.version
             );
             return Err(Failure::new(FailureKind::NoWheel, message).hint("try another version of the package"));
