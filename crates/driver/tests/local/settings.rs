@@ -34,7 +34,7 @@ struct Plan {
     repositories: Vec<(&'static str, &'static str)>,
     /// `user:password` that it asks for; empty if for none.
     login: String,
-    /// Where `/leads-on/…` leads to.
+    /// Where `/leads-on/…` leads to, and where the files of an index with a login are.
     leads_on: String,
 }
 
@@ -193,7 +193,7 @@ async fn an_operators_index_comes_first_and_its_password_reaches_no_task() {
     let named = format!("--extra-index-url {}/\nours\n", ours.address("simple"));
     assert!(
         bench
-            .run(&file(named, &code.replace(", torch", "").replace(", torch.FROM", "")))
+            .run(&file(named, &code.replace(", torch.FROM", "").replace(", torch", "")))
             .await
             .good()
             .starts_with("ours\n")
@@ -240,6 +240,29 @@ async fn a_wrong_password_is_an_error_that_names_the_index_and_no_other_index_st
     }
 }
 
+#[tokio::test]
+async fn a_host_that_an_index_with_a_login_names_for_its_files_gets_no_password() {
+    let Some(config) = machine("a_host_that_an_index_with_a_login_names_for_its_files_gets_no_password") else {
+        return;
+    };
+    let files = Server::start(
+        &config,
+        Plan {
+            login: String::new(),
+            ..private()
+        },
+    );
+    let leads_on = files.address("").trim_end_matches('/').to_owned();
+    let ours = Server::start(&config, Plan { leads_on, ..private() });
+    let open = Server::start(&config, public());
+    let bench = Bench::empty(with_indexes(config, &open, &[("ours", &ours, Some(PASSWORD))]));
+    let ran = bench.run(&python("ours", "import ours; print(ours.FROM)")).await;
+    assert_eq!(ran.good(), "ours");
+    let log = files.log();
+    assert!(log.contains("/files/ours-1.0") && !log.contains("Basic"), "{log}");
+    is_silent(&ran, &bench);
+}
+
 fn wheels() -> Plan {
     Plan {
         wheels: vec![
@@ -255,39 +278,62 @@ fn wheels() -> Plan {
     }
 }
 
-#[tokio::test]
-async fn a_wheel_by_its_address_comes_from_an_allowed_host_only() {
-    let Some(config) = machine("a_wheel_by_its_address_comes_from_an_allowed_host_only") else {
-        return;
-    };
+const WHEEL: &str = "named-1.5-py3-none-any.whl";
+
+/// A place of wheels that leads on to another one, and an index with a wheel of the same name and version.
+struct Places {
+    elsewhere: Server,
+    host: Server,
+    _index: Server,
+    config: LocalConfig,
+}
+
+fn places(test: &str) -> Option<Places> {
+    let config = machine(test)?;
     let mut same_version = public();
     same_version.wheels.push(("named", "1.5", "FROM = 'index'", vec![]));
-    let open = Server::start(&config, same_version);
+    let index = Server::start(&config, same_version);
     let elsewhere = Server::start(&config, wheels());
-    let host = Server::start(
-        &config,
-        Plan {
-            leads_on: elsewhere.address("").trim_end_matches('/').to_owned(),
-            ..wheels()
-        },
-    );
-    let mut config = with_indexes(config, &open, &[]);
-    let wheel = "named-1.5-py3-none-any.whl";
-    let requirement = format!("named @ {}", host.address(&format!("files/{wheel}")));
-    let code = "import named, open as o; print(named.FROM)".replace(", open as o", "");
-    let told = Bench::empty(config.clone())
-        .refused(&file(format!("# x\n{requirement}\n"), &code))
-        .await;
+    let leads_on = elsewhere.address("").trim_end_matches('/').to_owned();
+    let host = Server::start(&config, Plan { leads_on, ..wheels() });
+    Some(Places {
+        config: with_indexes(config, &index, &[]),
+        elsewhere,
+        host,
+        _index: index,
+    })
+}
+
+impl Places {
+    fn requirement(&self, name: &str, path: &str) -> String {
+        format!("{name} @ {}", self.host.address(path))
+    }
+
+    fn bench(&mut self) -> Bench {
+        self.config.sources.wheel_hosts.push(self.host.host());
+        Bench::empty(self.config.clone())
+    }
+}
+
+const PRINT: &str = "import named; print(named.FROM)";
+
+#[tokio::test]
+async fn a_wheel_by_its_address_is_fetched_cached_and_locked() {
+    let Some(mut places) = places("a_wheel_by_its_address_is_fetched_cached_and_locked") else {
+        return;
+    };
+    let requirement = places.requirement("named", &format!("files/{WHEEL}"));
+    let bench = Bench::empty(places.config.clone());
+    let told = bench.refused(&file(format!("# x\n{requirement}\n"), PRINT)).await;
     assert!(told.contains("line 2") && told.contains("`wheelHosts`"), "{told}");
-    config.sources.wheel_hosts.push(host.host());
-    let bench = Bench::empty(config);
-    let first = bench.run(&file(&requirement, &code)).await;
+    let bench = places.bench();
+    let first = bench.run(&file(&requirement, PRINT)).await;
     assert_eq!(first.good(), "address");
     assert_eq!(
         first.outcome.resolved.python,
         [requirement.clone(), "open==1.0".to_owned()]
     );
-    let again = bench.run(&file(&requirement, &code)).await;
+    let again = bench.run(&file(&requirement, PRINT)).await;
     assert_eq!((again.good(), again.python()), ("address", CacheStatus::Hit));
     assert_eq!(again.outcome.resolved.python, first.outcome.resolved.python);
     // The lock has the address and the hash, and gives the same again.
@@ -296,58 +342,57 @@ async fn a_wheel_by_its_address_comes_from_an_allowed_host_only() {
         lock.contains(&format!("{requirement} \\\n    --hash=sha256:")),
         "{lock}"
     );
-    assert_eq!(bench.run(&file(&lock, &code)).await.good(), "address");
-    let other = lock.replace("--hash=sha256:", "--hash=sha256:0");
-    let other: String = other
-        .lines()
-        .map(|line| match line.trim().strip_prefix("--hash=sha256:") {
-            Some(digest) => format!("    --hash=sha256:{}\n", &digest[..64]),
-            None => format!("{line}\n"),
-        })
-        .collect();
+    assert_eq!(bench.run(&file(&lock, PRINT)).await.good(), "address");
+    let other = format!("{requirement} --hash=sha256:{}\n", "0".repeat(64));
     let told = bench
-        .run(&file(other, &code))
+        .run(&file(other, PRINT))
         .await
         .failed(FailureKind::Unsatisfiable)
         .to_string();
     assert!(told.contains("none of the demanded hashes"), "{told}");
     // By name alone it is the package of the index.
-    assert_eq!(bench.run(&python("named==1.5", &code)).await.good(), "index");
-    let redirect = format!("named @ {}", host.address(&format!("leads-on/{wheel}")));
+    assert_eq!(bench.run(&python("named==1.5", PRINT)).await.good(), "index");
+    assert!(bench.verify().await.is_clean());
+}
+
+#[tokio::test]
+async fn a_wheels_address_leads_to_no_host_that_is_not_allowed() {
+    let Some(mut places) = places("a_wheels_address_leads_to_no_host_that_is_not_allowed") else {
+        return;
+    };
+    let bench = places.bench();
+    let redirect = places.requirement("named", &format!("leads-on/{WHEEL}"));
     let told = bench
-        .run(&file(&redirect, &code))
+        .run(&file(&redirect, PRINT))
         .await
         .failed(FailureKind::UnknownPackage)
         .to_string();
+    let elsewhere = &places.elsewhere;
     assert!(
         told.contains(&elsewhere.host()) && told.contains("`wheelHosts`"),
         "{told}"
     );
     assert_eq!(elsewhere.log(), "", "the other host is not contacted");
     let both = bench.with(|config| config.sources.wheel_hosts.push(elsewhere.host()));
-    assert_eq!(both.run(&file(&redirect, &code)).await.good(), "address");
+    assert_eq!(both.run(&file(&redirect, PRINT)).await.good(), "address");
     // A wheel cannot name further places itself.
-    let hostile = format!("hostile @ {}", host.address("files/hostile-1.0-py3-none-any.whl"));
+    let hostile = places.requirement("hostile", "files/hostile-1.0-py3-none-any.whl");
     let told = bench
         .run(&file(hostile, "1"))
         .await
         .failed(FailureKind::Unsatisfiable)
         .to_string();
     assert!(told.contains("names an address"), "{told}");
-    let absent = format!("absent @ {}", host.address("files/absent-1.0-py3-none-any.whl"));
+    let absent = places.requirement("absent", "files/absent-1.0-py3-none-any.whl");
     let told = bench
-        .run(&file(absent, "1"))
+        .run(&file(&absent, "1"))
         .await
         .failed(FailureKind::UnknownPackage)
         .to_string();
     assert!(told.contains("404"), "{told}");
     // A marker that does not hold fetches nothing.
-    let skipped = format!(
-        "absent @ {} ; sys_platform == 'win32'\nopen\n",
-        host.address("files/absent-1.0-py3-none-any.whl")
-    );
+    let skipped = format!("{absent} ; sys_platform == 'win32'\nopen\n");
     bench.run(&file(skipped, "print(1)")).await.good();
-    assert!(bench.verify().await.is_clean());
 }
 
 #[tokio::test]

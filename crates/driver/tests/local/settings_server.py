@@ -103,7 +103,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.end_headers()
         if kind == "simple":
             package = rest.strip("/").replace("-", "_")
-            links = [f'<a href="/files/{file}">{file}</a>' for file in FILES if file.split("-")[0] == package]
+            place = PLAN["leads_on"] if LOGIN else ""
+            links = [f'<a href="{place}/files/{file}">{file}</a>' for file in FILES if file.split("-")[0] == package]
             return self.answer("\n".join(links).encode() if links else None, "text/html")
         if kind == "files":
             return self.answer(FILES.get(rest.replace("%2B", "+")), "application/octet-stream")

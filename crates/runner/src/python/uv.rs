@@ -282,6 +282,15 @@ pub fn requirements_text(task: &Task, built: &[BuiltWheel]) -> String {
     lines(&task.requirements, &task.options, built)
 }
 
+/// The requirements for the sandbox that runs code of packages, with the addresses that they name: it has the network of
+/// tasks, and may contact whatever a task may.
+pub fn sandbox_text(task: &Task) -> String {
+    let named = task.requirements.iter().filter(|one| one.reference().is_some());
+    let mut text = lines(&task.requirements, &task.options, &[]);
+    named.for_each(|one| text.push_str(&format!("{one}\n")));
+    text
+}
+
 /// The constraints in the same form.
 pub fn constraints_text(task: &Task) -> String {
     lines(&task.constraints, &task.options, &[])
@@ -290,12 +299,13 @@ pub fn constraints_text(task: &Task) -> String {
 fn lines(requirements: &[Requirement], options: &PythonOptions, built: &[BuiltWheel]) -> String {
     let mut text = String::new();
     for requirement in requirements {
-        // The wheel is there already, in a folder: for uv it is one version of a package, and only the one with this hash.
-        if requirement.reference().is_some()
-            && let Some(wheel) = built.iter().find(|one| one.name == requirement.name())
-        {
-            text.push_str(&requirement.pinned(&wheel.version));
-            text.push_str(&format!(" --hash={}\n", wheel.hash));
+        if requirement.reference().is_some() {
+            // The wheel is there already, in a folder: for uv it is one version of a package, and only the one with this
+            // hash. Without it the marker does not hold; uv never gets the address, whose redirects it would follow.
+            if let Some(wheel) = built.iter().find(|one| one.name == requirement.name()) {
+                text.push_str(&requirement.pinned(&wheel.version));
+                text.push_str(&format!(" --hash={}\n", wheel.hash));
+            }
             continue;
         }
         text.push_str(requirement.as_str());

@@ -82,7 +82,7 @@ impl<'a> Orders<'a> {
         if task.requirements.is_empty() {
             return Ok(Vec::new());
         }
-        let requirements = uv::requirements_text(&task, &[]);
+        let requirements = uv::sandbox_text(&task);
         let constraints = uv::constraints_text(&self.job.task);
         let settings = serde_json::json!({
             "work": "resolve",
