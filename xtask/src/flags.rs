@@ -346,9 +346,6 @@ pub struct Image {
     /// The same for system packages
     #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm_system: Vec<String>,
-    /// Settings of the clusters that use the packed packages [default: the file that HYBRID_CACHE_SETTINGS names]
-    #[arg(long, value_name = "FILE", conflicts_with = "service")]
-    pub settings: Option<PathBuf>,
     /// Build even if an image with the same content exists
     #[arg(long)]
     pub force: bool,

@@ -19,7 +19,7 @@ use crate::progress::Reporter;
 /// # Errors
 /// There is no Docker engine, a tool or the base is not available, or the build fails.
 pub fn run(flags: &flags::Image) -> Result<Exit> {
-    let seed = Seed::new(&flags.warm, &flags.warm_system, flags.settings.as_deref())?;
+    let seed = Seed::new(&flags.warm, &flags.warm_system)?;
     let checkout = checkout()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

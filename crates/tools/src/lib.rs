@@ -43,7 +43,7 @@ mod uv;
 pub use checkout::Checkout;
 pub use error::{Error, ErrorClass, ErrorContext, Result};
 pub use index::IndexSettings;
-pub use machine::{Machine, MachineOptions, default_root};
+pub use machine::{Machine, MachineOptions, cache_root, default_root};
 pub use network::network_settings;
 pub use progress::{Progress, Silent, Steps};
 pub use provision::{network, provision};

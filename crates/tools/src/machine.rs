@@ -136,10 +136,7 @@ impl FoundTools {
 
     /// With the runner and what a person chose.
     fn into_machine(self, options: &MachineOptions, runner: Built, progress: &dyn Progress) -> Result<Machine> {
-        let root = match &options.cache_dir {
-            Some(folder) => absolute(folder)?,
-            None => default_root()?,
-        };
+        let root = cache_root(options.cache_dir.as_deref())?;
         let system = match self.config.system.clone() {
             Some(system) => {
                 if let Some(warning) = saved_source::keep(&root, &system) {
@@ -264,8 +261,15 @@ pub fn default_root() -> Result<PathBuf> {
     Ok(cache.join("hybrid-cache"))
 }
 
-fn absolute(folder: &Path) -> Result<PathBuf> {
-    std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))
+/// The folder of the caches: the named one, or [`default_root`].
+///
+/// # Errors
+/// The user has no cache folder and none is named.
+pub fn cache_root(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
+        None => default_root(),
+    }
 }
 
 fn local_interpreter(found: &PythonInterpreter) -> LocalInterpreter {

@@ -64,11 +64,10 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
     say("--nix-provider", name_of(choice.nix_provider).into());
     say("--package-source", name_of(choice.package_source).into());
     say("--network", name_of(flags.local.network()).into());
-    if let Some(folder) = cache_dir {
-        say("--cache-dir", folder.into());
-    }
-    if let Some(file) = &flags.cluster.settings {
-        say("--settings", file.into());
+    for (flag, path) in [("--cache-dir", cache_dir), ("--settings", &flags.cluster.settings)] {
+        if let Some(path) = path {
+            say(flag, path.into());
+        }
     }
     let sizes = [
         ("--tmp-size", bounds.tmp_size),

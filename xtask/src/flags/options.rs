@@ -1,12 +1,10 @@
 //! Converts options to those of the crates that do the work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hybrid_cache_cluster::{BackendKind, ClusterChoice};
 use hybrid_cache_driver::local::Network;
-use hybrid_cache_tools::{
-    ErrorContext, MachineOptions, ProviderChoice, Result, SourceChoice, ToolChoice, default_root,
-};
+use hybrid_cache_tools::{MachineOptions, ProviderChoice, SourceChoice, ToolChoice};
 
 use super::place::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
 
@@ -53,17 +51,6 @@ impl Local {
             settings: settings.map(Path::to_owned),
             trace_bytes: hybrid_cache_driver::trace::DEFAULT_MAX_BYTES * u64::from(!self.no_trace),
             limits: self.bounds.limits(),
-        }
-    }
-
-    /// The folder of the caches.
-    ///
-    /// # Errors
-    /// The user has no cache folder and none is named.
-    pub fn cache_root(&self) -> Result<PathBuf> {
-        match &self.cache_dir {
-            Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
-            None => default_root(),
         }
     }
 }

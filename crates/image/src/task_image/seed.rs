@@ -4,7 +4,6 @@
 //! the network: what is found later is what was asked for now. The request and the caches lie on volumes of that
 //! container, so that no address with a password in it gets into a layer; only the packed caches do.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
@@ -33,8 +32,6 @@ const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Packages that an image brings along.
 pub struct Seed {
     tasks: Vec<TaskSpec>,
-    /// The operator's settings file.
-    settings: Option<PathBuf>,
 }
 
 impl Seed {
@@ -42,7 +39,7 @@ impl Seed {
     ///
     /// # Errors
     /// A list is not acceptable.
-    pub fn new(warm: &[String], warm_system: &[String], settings: Option<&Path>) -> Result<Option<Seed>> {
+    pub fn new(warm: &[String], warm_system: &[String]) -> Result<Option<Seed>> {
         let python = warm.iter().map(|list| TaskSpec {
             dependencies: list.clone(),
             ..TaskSpec::new("pass")
@@ -60,10 +57,7 @@ impl Seed {
                 ));
             }
         }
-        Ok((!tasks.is_empty()).then_some(Seed {
-            tasks,
-            settings: settings.map(Path::to_owned),
-        }))
+        Ok((!tasks.is_empty()).then_some(Seed { tasks }))
     }
 }
 
@@ -89,7 +83,7 @@ pub async fn ensure_seeded(
     let request = SeedRequest {
         protocol: POD_PROTOCOL_VERSION,
         tasks: seed.tasks,
-        network: network_settings(checkout, seed.settings.as_deref()).await?,
+        network: network_settings(checkout, None).await?,
         prepare_ms: u64::try_from(PREPARE_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         max_age_s: DEFAULT_MAX_AGE_S,
     };
@@ -183,7 +177,7 @@ mod tests {
 
     fn seed(warm: &[&str], warm_system: &[&str]) -> Result<Option<Seed>> {
         let own = |lists: &[&str]| lists.iter().map(|&list| list.to_owned()).collect::<Vec<_>>();
-        Seed::new(&own(warm), &own(warm_system), None)
+        Seed::new(&own(warm), &own(warm_system))
     }
 
     #[test]

@@ -98,7 +98,14 @@ fn is_loopback(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    name == "localhost" || name == "[::1]" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+    name == "localhost" || name == "[::1]" || is_loopback_number(name)
+}
+
+/// True for `127.` and three more numbers, written as programs write them.
+fn is_loopback_number(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    let is_number = |part: &&str| part.parse::<u8>().is_ok_and(|number| number.to_string() == **part);
+    parts.len() == 4 && parts[0] == "127" && parts.iter().all(is_number)
 }
 
 /// The address of an index in the form that is compared.

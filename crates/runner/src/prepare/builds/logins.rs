@@ -74,7 +74,7 @@ impl<'a> Logins<'a> {
                     .iter()
                     .any(|part| *name == login_variable(index, part))
             });
-            !is_login && !(name == "UV_INDEX" && value.is_empty())
+            !(is_login || name == "UV_INDEX" && value.is_empty())
         });
         tools
     }
