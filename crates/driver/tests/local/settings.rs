@@ -448,7 +448,7 @@ async fn a_commit_of_an_allowed_repository_is_built_and_its_address_kept() {
     let bench = Bench::empty(config);
     let first = bench.run(&task(&requirement)).await;
     assert_eq!(first.good(), "3.1");
-    assert_eq!(first.outcome.resolved.python, [requirement.clone()]);
+    assert_eq!(first.outcome.resolved.python, std::slice::from_ref(&requirement));
     let again = bench.run(&task(&requirement)).await;
     assert_eq!((again.good(), again.python()), ("3.1", CacheStatus::Hit));
     let lock = first.outcome.resolved.lock().unwrap();
