@@ -55,7 +55,7 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<AttackContext>> {
     let reporter = Reporter::new();
     let options = MachineOptions {
         trace_bytes: 0,
-        ..flags.local.options()
+        ..flags.local.options(flags.cluster.settings.as_deref())
     };
     let local = || -> Result<AttackContext> {
         let mut config = Machine::provision(&checkout, &options, &reporter)?.config;

@@ -12,7 +12,7 @@ use crate::progress::Reporter;
 /// # Errors
 /// This machine lacks a tool, there is no such cluster, or its caches cannot be opened.
 pub async fn open(driver: DriverName, local: &Local, cluster: &Cluster, reporter: &Reporter) -> Result<Backend> {
-    let (options, choice) = (local.options(), cluster.choice());
+    let (options, choice) = (local.options(cluster.settings.as_deref()), cluster.choice());
     let backend = Backend::open(&checkout()?, driver.into(), &options, &choice, reporter).await?;
     reporter.finish();
     Ok(backend)

@@ -10,7 +10,7 @@ use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedSe
 use hybrid_cache_bench::{BenchOptions, Counts, MeasuredService, load_scenarios, measure};
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
-use hybrid_cache_tools::{Checkout, ErrorContext, MachineOptions, Progress, Result};
+use hybrid_cache_tools::{Checkout, ErrorContext, MachineOptions, Progress, Result, cache_root};
 
 use crate::exit::{self, Exit};
 use crate::progress::Reporter;
@@ -51,7 +51,7 @@ fn options(flags: &flags::Bench) -> BenchOptions {
         // Requests of a measurement say nothing about the size that volumes need, so do not record them.
         machine: MachineOptions {
             trace_bytes: 0,
-            ..flags.local.options()
+            ..flags.local.options(flags.cluster.settings.as_deref())
         },
         cluster: flags.cluster.choice(),
         service: service(flags),
@@ -102,7 +102,7 @@ fn own_service(flags: &flags::Bench) -> Result<ServiceProgram> {
     let program = std::env::current_exe().context("finding this program")?;
     let asked = flags.clone();
     Ok(ServiceProgram {
-        folder: flags.local.cache_root()?.join("load"),
+        folder: cache_root(flags.local.cache_dir.as_deref())?.join("load"),
         command: Box::new(move |data, token_file| {
             let mut command = std::process::Command::new(&program);
             command.args(command::for_service(&asked, data, token_file));

@@ -6,7 +6,7 @@ use hybrid_cache_driver::{Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::{CacheReport, Failure, TaskSpec, Tenant};
 use hybrid_cache_report::caches::{self, CacheText};
-use hybrid_cache_tools::{Result, failed, requirements_file};
+use hybrid_cache_tools::{OperatorSettings, Result, failed, requirements_file};
 
 use crate::exit::Exit;
 use crate::flags::{self, CacheCommand};
@@ -52,7 +52,8 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                 let mut spec = TaskSpec::new("pass");
                 spec.dependencies = dep.join(",");
                 spec.system_dependencies = system.join(",");
-                let texts = requirements_file::read_all(requirements.as_deref(), constraints)?;
+                let settings = OperatorSettings::read(flags.cluster.settings.as_deref())?;
+                let texts = requirements_file::read_all(requirements.as_deref(), constraints, settings.policy())?;
                 (spec.requirements_file, spec.constraints) = (texts.requirements, texts.constraints);
                 backend.can_run_task(&spec)?;
                 warm(&backend, &spec, tenant, flags.json, &reporter).await

@@ -67,7 +67,12 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<FaultContext> {
     };
     if flags.driver == DriverName::Local {
         let reporter = Reporter::new();
-        let mut config = Machine::provision(&checkout, &flags.local.options(), &reporter)?.config;
+        let mut config = Machine::provision(
+            &checkout,
+            &flags.local.options(flags.cluster.settings.as_deref()),
+            &reporter,
+        )?
+        .config;
         reporter.finish();
         // Use a folder below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);

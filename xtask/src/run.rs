@@ -10,7 +10,7 @@ use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Failure, Outcome, Phase, TaskSpec};
 use hybrid_cache_report::caches;
-use hybrid_cache_tools::{Error, ErrorContext, Result, requirements_file};
+use hybrid_cache_tools::{Error, ErrorContext, OperatorSettings, Result, requirements_file};
 
 use crate::exit::Exit;
 use crate::flags;
@@ -23,7 +23,8 @@ use crate::{backend, runtime, waiting};
 /// # Errors
 /// The task is not acceptable or cannot be started. A task that fails is not an error; the exit code is then 5.
 pub fn run(flags: &flags::Run) -> Result<Exit> {
-    let texts = requirements_file::read_all(flags.requirements.as_deref(), &flags.constraints)?;
+    let settings = OperatorSettings::read(flags.cluster.settings.as_deref())?;
+    let texts = requirements_file::read_all(flags.requirements.as_deref(), &flags.constraints, settings.policy())?;
     let options = TaskOptions {
         file: flags.file.as_deref(),
         python: flags.python.as_deref(),
@@ -41,7 +42,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     };
     let spec = options.task(|name| std::env::var_os(name));
     let spec = spec.map_err(|error| Error::input(error.to_string()))?;
-    if let Err(error) = spec.check() {
+    if let Err(error) = spec.check_for(&settings.policy()) {
         if flags.json {
             let failure = Failure::new(FailureKind::InvalidTask, error.to_string());
             show(&Outcome::without_start(failure), true)?;

@@ -9,7 +9,7 @@ use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::NetworkStatus;
 use hybrid_cache_service::host::{self, ClusterVolumes, Ended, Host, HostError, LocalVolumes, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, cache_root, failed};
 
 use crate::exit::Exit;
 use crate::progress::Reporter;
@@ -68,7 +68,7 @@ fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
 async fn open(flags: &flags::Serve) -> Result<Engine> {
     let folder = match &flags.data_dir {
         Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
-        None => flags.local.cache_root()?.join("service"),
+        None => cache_root(flags.local.cache_dir.as_deref())?.join("service"),
     };
     let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &Reporter::new()).await?;
     if let Backend::Local(local) = &backend {

@@ -92,7 +92,7 @@ fn options(flags: &flags::Size) -> SizingOptions {
         flags.cluster.context.is_some() || matches!(flags.driver, Some(DriverName::Kube | DriverName::Argo));
     let place = match is_in_cluster {
         true => ProofPlace::KindNode(flags.cluster.choice()),
-        false => ProofPlace::Machine(flags::Local::default().options()),
+        false => ProofPlace::Machine(flags::Local::default().options(None)),
     };
     let proof = ProofOptions {
         place,

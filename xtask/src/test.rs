@@ -27,7 +27,7 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     let shell = Shell::new()?;
     shell.change_dir(checkout.root());
     // A test that needs a missing tool reports itself as skipped.
-    match Machine::provision(&checkout, &flags::Local::default().options(), reporter.as_ref()) {
+    match Machine::provision(&checkout, &flags::Local::default().options(None), reporter.as_ref()) {
         Ok(mut machine) => {
             // A test of the trace turns recording on itself.
             machine.config.trace_bytes = 0;

@@ -48,7 +48,7 @@ pub async fn describe(on: &ClusterBackend, which: &ClusterChoice, client: Proven
             format!("PersistentVolume of {size}")
         }),
         interpreter: known(record.map(|record| record.interpreter.version.as_str())),
-        index: config.network.index.clone(),
+        index: config.network.sources.with_index(&config.network.index),
         system_provider: known(provider),
         system_source: known(system.map(|system| system.source_id.as_str())),
         cluster: Some(ClusterRecord {

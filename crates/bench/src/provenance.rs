@@ -72,7 +72,7 @@ fn on_machine(machine: &Machine, client: Provenance) -> Provenance {
     Provenance {
         file_systems: BTreeMap::from([("cache folder".to_owned(), machine::file_system(root))]),
         interpreter: machine.config.interpreter.version.clone(),
-        index: machine.config.index.clone(),
+        index: machine.config.sources.with_index(&machine.config.index),
         system_provider: machine.provider.clone(),
         system_source: system.map_or("none".to_owned(), |system| system.source_id.clone()),
         tools: machine.tools.clone(),

@@ -101,8 +101,8 @@ impl Backend {
         match self {
             Backend::Local(backend) => backend.machine.can_run_task(spec),
             // The runner in the image reports what the image cannot provide.
-            Backend::Cluster(_) => match spec.check() {
-                Ok(_) => Ok(()),
+            Backend::Cluster(backend) => match backend.driver.check(spec) {
+                Ok(()) => Ok(()),
                 Err(error) => Err(Error::input(error.to_string())),
             },
         }

@@ -38,7 +38,7 @@ impl ClusterConnection {
     /// There is no such cluster or context, or the machine's settings cannot be read.
     pub async fn open(checkout: &Checkout, choice: &ClusterChoice) -> Result<ClusterConnection> {
         let api = api(choice).await?;
-        let mut config = config(checkout).await?;
+        let mut config = config(checkout, choice.settings.as_deref()).await?;
         config.namespace.clone_from(&api.namespace);
         Ok(ClusterConnection { api, config })
     }
@@ -133,15 +133,15 @@ pub async fn api_of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterA
     ClusterApi::from_kubeconfig(kubeconfig).await
 }
 
-/// Settings of the driver for any cluster of this checkout and this machine.
+/// Settings of the driver for any cluster of this checkout and this machine, with the operator's settings of a file.
 ///
 /// # Errors
 /// No image was built yet, or the machine's settings cannot be read.
-pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
+pub async fn config(checkout: &Checkout, settings: Option<&Path>) -> Result<KubeConfig> {
     let image = image::reference(checkout).ok_or_else(|| {
         Error::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
     })?;
-    Ok(config_with(image, network_settings(checkout).await?))
+    Ok(config_with(image, network_settings(checkout, settings).await?))
 }
 
 /// Settings of the driver for an image and a network that are already known.

@@ -14,6 +14,8 @@ pub struct ClusterChoice {
     pub context: Option<String>,
     /// Namespace for tasks and claims in that cluster.
     pub namespace: String,
+    /// The operator's settings file; `None` is the one that the variable names, or none.
+    pub settings: Option<PathBuf>,
 }
 
 impl Default for ClusterChoice {
@@ -23,6 +25,7 @@ impl Default for ClusterChoice {
             name: CLUSTER.to_owned(),
             context: None,
             namespace: NAMESPACE.to_owned(),
+            settings: None,
         }
     }
 }

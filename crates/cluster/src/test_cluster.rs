@@ -55,7 +55,7 @@ impl TestCluster {
     /// The cluster does not become Ready.
     pub async fn make(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<Vec<(&'static str, String)>> {
         up(checkout, &wanted(false), progress).await?;
-        let config = connection::config(checkout).await?;
+        let config = connection::config(checkout, None).await?;
         Ok(vec![
             ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
             (
@@ -73,7 +73,7 @@ impl TestCluster {
     /// Argo Workflows does not become Ready.
     pub async fn add_argo(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<(&'static str, String)> {
         up(checkout, &wanted(true), progress).await?;
-        let config = connection::with_argo(connection::config(checkout).await?);
+        let config = connection::with_argo(connection::config(checkout, None).await?);
         Ok((
             "HYBRID_CACHE_ARGO_CONFIG",
             write(checkout, "argo-config.json", &config)?,

@@ -47,6 +47,7 @@ fn config() -> LocalConfig {
         index: "default".into(),
         index_scope: Default::default(),
         no_builds: false,
+        sources: Default::default(),
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: Vec::new(),

@@ -174,6 +174,14 @@ pub trait Driver: Send + Sync {
         Lifetime::Independent
     }
 
+    /// Checks a task's text, also against the sources of packages that this driver's operator allows.
+    ///
+    /// # Errors
+    /// Everything in it that is not acceptable.
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskErrors> {
+        spec.check().map(drop)
+    }
+
     /// True if this driver may know the ticket.
     fn knows(&self, ticket: &Ticket) -> bool {
         ticket.driver == self.name()

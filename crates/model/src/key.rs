@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{EnvironmentContext, IndexScope, Interpreter};
 use crate::requirement::{PythonOptions, Requirement};
+use crate::sources::NamedIndex;
 use crate::system::SystemPackage;
 use crate::task::Task;
 
@@ -85,6 +86,13 @@ impl FieldHasher {
             .field("binary", &interpreter.binary_hash)
     }
 
+    fn named_indexes(self, indexes: &[NamedIndex]) -> FieldHasher {
+        let add = |hasher: FieldHasher, index: &NamedIndex| {
+            hasher.field("named-index", &index.name).field("identity", &index.url)
+        };
+        indexes.iter().fold(self, add)
+    }
+
     fn finish(self) -> String {
         let mut hex = self.0.finalize().to_hex().to_string();
         hex.truncate(32);
@@ -106,8 +114,8 @@ pub struct PythonRequest<'a> {
     pub index: &'a str,
     /// Which of several indexes a package is taken from: uv's `--index-strategy`.
     pub index_strategy: &'a str,
-    /// `(name, identity)` of indexes that single requirements are pinned to. No request can name one yet.
-    pub named_indexes: &'a [(String, String)],
+    /// The operator's own indexes, in the order in which they are asked.
+    pub named_indexes: &'a [NamedIndex],
     /// `public`, or `private` for an index that only one tenant may read.
     pub index_scope: &'a str,
     /// Hashes and options: `(requirement, hash)` that the request demands of its files, pre-releases, index addresses.
@@ -152,7 +160,7 @@ impl<'a> PythonRequest<'a> {
             interpreter: &context.interpreter,
             index: &context.index,
             index_strategy: INDEX_STRATEGY,
-            named_indexes: &[],
+            named_indexes: &context.sources.indexes,
             index_scope: match context.index_scope {
                 IndexScope::Public => "public",
                 IndexScope::Private => "private",
@@ -175,9 +183,7 @@ impl RequestKey {
             .field("index-scope", request.index_scope)
             .field("builds", request.builds)
             .field("python", request.python);
-        for (name, identity) in request.named_indexes {
-            hasher = hasher.field("named-index", name).field("identity", identity);
-        }
+        hasher = hasher.named_indexes(request.named_indexes);
         let options = request.options;
         for (pin, hash) in &options.hashes {
             hasher = hasher.field("hashed", pin).field("hash", hash);
@@ -221,6 +227,8 @@ pub struct BuiltWheelSource<'a> {
     pub network: &'a str,
     /// Identity of the package index, without credentials.
     pub index: &'a str,
+    /// The operator's own indexes, in the order in which they are asked.
+    pub named_indexes: &'a [NamedIndex],
     /// The interpreter.
     pub interpreter: &'a Interpreter,
 }
@@ -236,7 +244,8 @@ impl BuiltWheelKey {
             .field("constraints", source.constraints)
             .field("system", source.system)
             .field("network", source.network)
-            .field("index", source.index);
+            .field("index", source.index)
+            .named_indexes(source.named_indexes);
         BuiltWheelKey(hasher.finish())
     }
 }
@@ -270,216 +279,4 @@ impl SystemKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::Volumes;
-    use crate::requirement;
-
-    fn context() -> EnvironmentContext {
-        EnvironmentContext {
-            volumes: Volumes {
-                python: "/cache/python".into(),
-                nix: "/nix".into(),
-            },
-            interpreter: Interpreter {
-                path: "/usr/bin/python3.11".into(),
-                implementation: "cpython".into(),
-                version: "3.11.7".into(),
-                abi: "cpython-311".into(),
-                platform: "linux-x86_64".into(),
-                libc: "glibc 2.36".into(),
-                binary_hash: "0".repeat(64),
-                start: String::new(),
-            },
-            index: "default".into(),
-            system_source: "nixpkgs:1".into(),
-            max_age_s: 1,
-            tenant: Default::default(),
-            index_scope: Default::default(),
-            no_builds: false,
-        }
-    }
-
-    fn key(dependencies: &str, context: &EnvironmentContext) -> RequestKey {
-        let requirements = requirement::parse_list("/dependencies", dependencies).unwrap();
-        RequestKey::new(&PythonRequest::new(&requirements, context))
-    }
-
-    #[test]
-    fn a_key_is_a_file_name_and_depends_on_each_field() {
-        let base = key("numpy", &context());
-        assert_eq!(base.as_str().len(), 32);
-        assert_eq!(base, key("NumPy", &context()));
-        assert_ne!(base, key("numpy>=1", &context()));
-        assert_ne!(
-            base,
-            key(
-                "numpy",
-                &EnvironmentContext {
-                    index: "other".into(),
-                    ..context()
-                }
-            )
-        );
-    }
-
-    #[test]
-    fn a_request_without_options_keeps_the_key_that_it_had_before_there_were_options() {
-        let text = "numpy>=2 ; python_version >= '3.8' and os_name == 'posix',six";
-        assert_eq!(key(text, &context()).as_str(), "157efbb79f9dec7c17f94069c2fd1f80");
-        let task = |file: &str| {
-            let spec = crate::TaskSpec {
-                dependencies: text.to_owned(),
-                requirements_file: file.to_owned(),
-                ..crate::TaskSpec::new("1")
-            };
-            spec.check().unwrap()
-        };
-        let context = context();
-        let of = |file: &str| RequestKey::new(&PythonRequest::of(&task(file), &context));
-        let inert = "--prefer-binary\n--only-binary :all:\n--no-binary :none:\n# a comment\n";
-        assert_eq!(of(inert), key(text, &context));
-        let hash = format!("six==1 --hash=sha256:{}", "0".repeat(64));
-        let files = ["", "--pre", "--require-hashes", "-i https://host.test", "six==1", &hash];
-        let different: std::collections::BTreeSet<_> = files.into_iter().map(of).collect();
-        assert_eq!(different.len(), 6);
-        let constrained = |constraints: &str| {
-            let spec = crate::TaskSpec {
-                dependencies: text.to_owned(),
-                constraints: constraints.to_owned(),
-                ..crate::TaskSpec::new("1")
-            };
-            RequestKey::new(&PythonRequest::of(&spec.check().unwrap(), &context))
-        };
-        assert_eq!(constrained("# none\n"), key(text, &context));
-        assert_eq!(constrained("b\na<2"), constrained("A < 2\nb"));
-        assert_eq!(constrained("a<2").as_str(), "825cbafea8c2355c19e859aa7d8d26c8");
-        assert_ne!(constrained("a<2"), constrained("a<3"));
-        // A version chooses the interpreter, whose key this is.
-        let spec = crate::TaskSpec {
-            dependencies: text.to_owned(),
-            python_version: "3.11".to_owned(),
-            ..crate::TaskSpec::new("1")
-        };
-        let task = spec.check().unwrap();
-        assert_eq!(
-            RequestKey::new(&PythonRequest::of(&task, &context)),
-            key(text, &context)
-        );
-    }
-
-    #[test]
-    fn fields_cannot_run_into_each_other() {
-        let one = FieldHasher::new("t").field("ab", "c").finish();
-        let other = FieldHasher::new("t").field("a", "bc").finish();
-        assert_ne!(one, other);
-    }
-
-    #[test]
-    fn a_key_depends_on_the_interpreter_path_and_not_on_mount_points() {
-        let mut moved = context();
-        moved.volumes.python = "/elsewhere".into();
-        assert_eq!(key("numpy", &context()), key("numpy", &moved));
-        assert_eq!(SystemKey::new(&[], &context()), SystemKey::new(&[], &moved));
-        // An environment names its interpreter by path.
-        moved.interpreter.path = "/opt/python".into();
-        assert_ne!(key("numpy", &context()), key("numpy", &moved));
-        assert_eq!(SystemKey::new(&[], &context()), SystemKey::new(&[], &moved));
-    }
-
-    /// Options that each differ from the default in one field.
-    fn changed_options(pairs: &[(String, String)]) -> [PythonOptions; 4] {
-        [
-            PythonOptions {
-                hashes: pairs.to_vec(),
-                ..PythonOptions::default()
-            },
-            PythonOptions {
-                require_hashes: true,
-                ..PythonOptions::default()
-            },
-            PythonOptions {
-                pre_releases: true,
-                ..PythonOptions::default()
-            },
-            PythonOptions {
-                indexes: vec!["a".to_owned()],
-                ..PythonOptions::default()
-            },
-        ]
-    }
-
-    #[test]
-    fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
-        let context = context();
-        let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
-        let base = PythonRequest::new(&requirements, &context);
-        let pairs = [("a".to_owned(), "b".to_owned())];
-        let options = changed_options(&pairs);
-        let libc = Interpreter {
-            libc: "glibc 2.28".into(),
-            ..context.interpreter.clone()
-        };
-        let others = [
-            PythonRequest {
-                requirements: &[],
-                ..base
-            },
-            PythonRequest {
-                interpreter: &libc,
-                ..base
-            },
-            PythonRequest { index: "other", ..base },
-            PythonRequest {
-                index_strategy: "unsafe-best-match",
-                ..base
-            },
-            PythonRequest {
-                named_indexes: &pairs,
-                ..base
-            },
-            PythonRequest {
-                index_scope: "private",
-                ..base
-            },
-            PythonRequest {
-                options: &options[0],
-                ..base
-            },
-            PythonRequest {
-                options: &options[1],
-                ..base
-            },
-            PythonRequest {
-                options: &options[2],
-                ..base
-            },
-            PythonRequest {
-                options: &options[3],
-                ..base
-            },
-            PythonRequest {
-                constraints: &requirements,
-                ..base
-            },
-            PythonRequest {
-                builds: "sources",
-                ..base
-            },
-            PythonRequest { python: "3.12", ..base },
-        ];
-        let mut keys: Vec<RequestKey> = others.iter().chain([&base]).map(RequestKey::new).collect();
-        keys.sort();
-        keys.dedup();
-        assert_eq!(keys.len(), others.len() + 1);
-    }
-
-    #[test]
-    fn another_package_source_changes_the_system_key() {
-        let other = EnvironmentContext {
-            system_source: "nixpkgs:2".into(),
-            ..context()
-        };
-        assert_ne!(SystemKey::new(&[], &context()), SystemKey::new(&[], &other));
-    }
-}
+mod tests;

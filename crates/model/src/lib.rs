@@ -23,7 +23,10 @@ pub mod quantity;
 pub mod requirement;
 pub mod sample;
 pub mod scenario;
+#[cfg(feature = "yaml")]
+pub mod settings;
 pub mod shown;
+pub mod sources;
 pub mod system;
 pub mod task;
 pub mod task_error;
@@ -40,6 +43,7 @@ pub use python_version::PythonVersion;
 pub use requirement::Requirement;
 pub use scenario::{Claim, Scenario};
 pub use shown::shown;
+pub use sources::{AllowedSources, SourcePolicy};
 pub use system::SystemPackage;
 pub use task::{CachePolicy, Task, TaskSpec};
 pub use task_error::{TaskError, TaskErrors};

@@ -335,7 +335,7 @@ mod tests {
         };
         let read = |resolved: &Resolved| {
             let text = resolved.lock().unwrap();
-            let file = crate::requirement::parse_file("/requirementsFile", &text).unwrap();
+            let file = crate::requirement::parse_file("/requirementsFile", &text, &Default::default()).unwrap();
             let names: Vec<_> = file.requirements.iter().map(ToString::to_string).collect();
             assert_eq!(names, resolved.python);
             (text, file.options.hashes)

@@ -12,12 +12,15 @@
 //! /dev/termination-log           the RunReport, PrepareReport or MaintainReport
 //! ```
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
 use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
@@ -85,8 +88,9 @@ pub struct ImageSystem {
     pub source_id: String,
 }
 
-/// What a cluster's place in the network demands of the tools.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a cluster's place in the network demands of the tools. `Debug` leaves out the values of variables, among which are
+/// passwords.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSettings {
     /// Identity of the package index, without credentials.
     pub index: String,
@@ -105,6 +109,24 @@ pub struct NetworkSettings {
     /// True if packages without a wheel must not be built.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_builds: bool,
+    /// Where packages may come from beside the index.
+    #[serde(default, skip_serializing_if = "AllowedSources::is_empty")]
+    pub sources: AllowedSources,
+}
+
+impl fmt::Debug for NetworkSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |variables: &[(String, String)]| variables.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        f.debug_struct("NetworkSettings")
+            .field("index", &self.index)
+            .field("python_variables", &names(&self.python_variables))
+            .field("system_variables", &names(&self.system_variables))
+            .field("mirrors", &self.mirrors)
+            .field("index_scope", &self.index_scope)
+            .field("no_builds", &self.no_builds)
+            .field("sources", &self.sources)
+            .finish()
+    }
 }
 
 /// How the task's container finds its environments.

@@ -4,11 +4,14 @@
 //! as [`RunReport::Missed`]; the driver then asks for [`PrepareRequest`] in the *preparing* sandbox, which may write
 //! but never runs user code, and runs the task again as soon as [`PrepareEvent::Ready`] arrives.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budgets;
 use crate::contents::{Prepared, UsedKeys};
 use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
+use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
@@ -76,6 +79,9 @@ pub struct EnvironmentContext {
     /// True if packages without a wheel must not be built.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_builds: bool,
+    /// Where packages may come from beside the index.
+    #[serde(default, skip_serializing_if = "AllowedSources::is_empty")]
+    pub sources: AllowedSources,
 }
 
 /// Who may share downloads and bytecode of a package index.
@@ -260,8 +266,8 @@ pub struct Missed {
     pub system: bool,
 }
 
-/// How the runner reaches uv.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the runner reaches uv. `Debug` leaves out the values of variables, among which are passwords.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PythonTools {
     /// The uv program.
     pub uv: String,
@@ -271,6 +277,17 @@ pub struct PythonTools {
     /// True allows source builds; they run code of the package while preparing, so wheels only is the default.
     #[serde(default)]
     pub allow_source_builds: bool,
+}
+
+impl fmt::Debug for PythonTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
+        f.debug_struct("PythonTools")
+            .field("uv", &self.uv)
+            .field("variables", &names)
+            .field("allow_source_builds", &self.allow_source_builds)
+            .finish()
+    }
 }
 
 /// Which Nix makes store paths.

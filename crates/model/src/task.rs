@@ -11,7 +11,8 @@ use crate::inline_metadata;
 use crate::labels;
 use crate::program_input;
 use crate::python_version::PythonVersion;
-use crate::requirement::{self, PythonOptions, Requirement};
+use crate::requirement::{self, PythonOptions, Requirement, RequirementsFile};
+use crate::sources::SourcePolicy;
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
 use crate::variables::{self, SecretEnv};
@@ -141,11 +142,20 @@ impl TaskSpec {
         }
     }
 
-    /// Checks every field and puts it into normal form.
+    /// Checks every field and puts it into normal form. Accepts each source of packages that some operator may allow; who
+    /// runs or prepares a task calls [`TaskSpec::check_for`].
     ///
     /// # Errors
     /// Everything in it that is not acceptable, with its line if the field has lines.
     pub fn check(&self) -> Result<Task, TaskErrors> {
+        self.check_for(&SourcePolicy::unknown())
+    }
+
+    /// Like [`TaskSpec::check`], but refuses sources of packages that the operator does not allow.
+    ///
+    /// # Errors
+    /// Everything in it that is not acceptable, with its line if the field has lines.
+    pub fn check_for(&self, policy: &SourcePolicy<'_>) -> Result<Task, TaskErrors> {
         let mut faults = Faults::default();
         faults.keep(check_code(&self.python_code));
         let inline = faults.keep(inline_metadata::read(&self.python_code));
@@ -153,7 +163,7 @@ impl TaskSpec {
             requirements,
             constraints,
             options,
-        } = self.check_python(inline.requirements, &mut faults);
+        } = self.check_python(inline.requirements, policy, &mut faults);
         let python = PythonVersion::read(&self.python_version).map_err(TaskErrors::from);
         let python = faults.keep(python);
         let mut system = faults.keep(system::parse_list("/systemDependencies", &self.system_dependencies));
@@ -187,12 +197,20 @@ impl TaskSpec {
     }
 
     /// The Python packages of all fields and of the program's own block.
-    fn check_python(&self, of_program: Vec<Requirement>, faults: &mut Faults) -> PythonPackages {
-        let mut requirements = faults.keep(requirement::parse_list("/dependencies", &self.dependencies));
+    fn check_python(
+        &self,
+        of_program: Vec<Requirement>,
+        policy: &SourcePolicy<'_>,
+        faults: &mut Faults,
+    ) -> PythonPackages {
+        let listed = requirement::parse_list("/dependencies", &self.dependencies, policy);
+        let mut requirements = faults.keep(listed);
         requirements.extend(of_program);
-        let file = faults.keep(requirement::parse_file("/requirementsFile", &self.requirements_file));
+        let file = requirement::parse_file("/requirementsFile", &self.requirements_file, policy);
+        let file = faults.keep(file);
         requirements.extend(file.requirements);
-        let limits = faults.keep(requirement::parse_file("/constraints", &self.constraints));
+        let limits = requirement::parse_file("/constraints", &self.constraints, policy);
+        let limits = faults.keep(limits.and_then(without_references));
         let (mut constraints, mut options) = (limits.requirements, file.options);
         for (pointer, list, what) in [
             ("/requirementsFile", &mut requirements, "requirements"),
@@ -222,6 +240,20 @@ struct PythonPackages {
     requirements: Vec<Requirement>,
     constraints: Vec<Requirement>,
     options: PythonOptions,
+}
+
+/// The constraints, if each of them names versions.
+fn without_references(limits: RequirementsFile) -> Result<RequirementsFile, TaskErrors> {
+    let mut faults = Faults::default();
+    for one in limits.requirements.iter().filter(|one| one.reference().is_some()) {
+        faults.push(TaskError {
+            pointer: "/constraints",
+            line: None,
+            message: format!("a URL or a repository as a constraint of {}", one.name()),
+            hint: Some("write it into requirementsFile; constraints name versions".to_owned()),
+        });
+    }
+    faults.result(limits)
 }
 
 fn check_code(code: &str) -> Result<(), TaskErrors> {

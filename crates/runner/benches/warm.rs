@@ -143,6 +143,7 @@ impl Warm {
             tenant: Default::default(),
             index_scope: Default::default(),
             no_builds: false,
+            sources: Default::default(),
         };
         let request = request(TaskSpec::new("pass"), context, &scratch);
         Warm {

@@ -366,7 +366,7 @@ fn each_line_fares_as_with_uv_or_the_table_says_why_not() {
     for &(line, of_uv, of_ours, why) in TABLE {
         let text = line.replace("HASH", &"0".repeat(64));
         let (theirs, resolution) = uv(&bench, folder.path(), &text);
-        let read = parse_file("/requirementsFile", &text);
+        let read = parse_file("/requirementsFile", &text, &Default::default());
         let ours = if read.is_ok() { Read } else { Refused };
         if (theirs, ours) != (of_uv, of_ours) || (of_uv == of_ours) != why.is_empty() {
             wrong.push(format!("{line:?}: uv {theirs:?}, we {ours:?}"));

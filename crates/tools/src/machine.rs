@@ -17,6 +17,7 @@ use crate::programs::Built;
 use crate::progress::Progress;
 use crate::provision::provision;
 use crate::python::PythonInterpreter;
+use crate::settings::OperatorSettings;
 use crate::task_network::TaskNetwork;
 use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
 use crate::{environment, facts, failed, machine_facts, programs, saved_source};
@@ -34,6 +35,8 @@ pub struct MachineOptions {
     pub private_index: bool,
     /// Refuse packages without a wheel instead of building them.
     pub no_builds: bool,
+    /// The operator's settings file; `None` is the one that the variable names, or none.
+    pub settings: Option<PathBuf>,
     /// Most bytes of recorded requests; 0 if none are to be recorded.
     pub trace_bytes: u64,
     /// Bounds on each task.
@@ -119,6 +122,7 @@ impl FoundTools {
             budget_inodes: 0,
             trace_bytes: 0,
             no_builds: false,
+            sources: Default::default(),
         };
         Ok(FoundTools {
             config,
@@ -132,10 +136,7 @@ impl FoundTools {
 
     /// With the runner and what a person chose.
     fn into_machine(self, options: &MachineOptions, runner: Built, progress: &dyn Progress) -> Result<Machine> {
-        let root = match &options.cache_dir {
-            Some(folder) => absolute(folder)?,
-            None => default_root()?,
-        };
+        let root = cache_root(options.cache_dir.as_deref())?;
         let system = match self.config.system.clone() {
             Some(system) => {
                 if let Some(warning) = saved_source::keep(&root, &system) {
@@ -147,14 +148,20 @@ impl FoundTools {
             None => None,
         };
         let reaches_loopback = options.network == Network::Shared;
-        let tasks = TaskNetwork::on_machine(&self.config.python_tools.variables, reaches_loopback);
+        let operator = OperatorSettings::read(options.settings.as_deref())?;
+        let mut python_tools = self.config.python_tools;
+        operator.add_to(&mut python_tools.variables)?;
+        let is_private = self.is_index_private || operator.is_private() || options.private_index;
+        let tasks = TaskNetwork::on_machine(&python_tools.variables, reaches_loopback);
         tasks.warnings.iter().for_each(|warning| progress.line(warning));
         let config = LocalConfig {
             root,
             task_variables: tasks.variables,
             certificates: tasks.certificates,
             runner: runner.program,
-            index_scope: index_scope(self.is_index_private || options.private_index),
+            index_scope: index_scope(is_private),
+            python_tools,
+            sources: operator.sources,
             system,
             network: options.network,
             trace_bytes: options.trace_bytes,
@@ -216,9 +223,8 @@ impl Machine {
     /// # Errors
     /// The task is not acceptable, or asks for system packages and there is no Nix.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
-        let task = spec.check().map_err(|error| Error::input(error.to_string()))?;
-        let chosen = self.config.for_task(&task);
-        chosen.map_err(|error| Error::input(error.to_string()))?;
+        let task = self.config.check(spec);
+        let task = task.map_err(|error| Error::input(error.to_string()))?;
         if task.system.is_empty() || self.config.system.is_some() {
             return Ok(());
         }
@@ -255,8 +261,15 @@ pub fn default_root() -> Result<PathBuf> {
     Ok(cache.join("hybrid-cache"))
 }
 
-fn absolute(folder: &Path) -> Result<PathBuf> {
-    std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))
+/// The folder of the caches: the named one, or [`default_root`].
+///
+/// # Errors
+/// The user has no cache folder and none is named.
+pub fn cache_root(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
+        None => default_root(),
+    }
 }
 
 fn local_interpreter(found: &PythonInterpreter) -> LocalInterpreter {

@@ -1,26 +1,37 @@
 //! What this machine's settings say about the network, as it holds inside a pod.
 
+use std::path::Path;
+
 use hybrid_cache_model::pod::NetworkSettings;
+use hybrid_cache_model::protocol::IndexScope;
 
 use crate::checkout::Checkout;
 use crate::error::{ErrorContext, Result};
 use crate::index::IndexSettings;
 use crate::machine::index_scope;
 use crate::provision::network;
+use crate::settings::OperatorSettings;
 use crate::tool::ToolChoice;
 use crate::{facts, machine_facts, python};
 
 /// Where a pod finds this machine's trusted certificates.
 const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The machine's settings as they hold inside a pod, read or recalled.
+/// The machine's settings as they hold inside a pod, read or recalled, with the operator's settings of a file.
 ///
 /// # Errors
-/// They cannot be read.
-pub async fn network_settings(checkout: &Checkout) -> Result<NetworkSettings> {
+/// They cannot be read, or contradict each other.
+pub async fn network_settings(checkout: &Checkout, settings: Option<&Path>) -> Result<NetworkSettings> {
+    let operator = OperatorSettings::read(settings)?;
     let checkout = checkout.clone();
     let read = tokio::task::spawn_blocking(move || read(&checkout)).await;
-    read.context("reading this machine's network settings")?
+    let mut network = read.context("reading this machine's network settings")??;
+    operator.add_to(&mut network.python_variables)?;
+    if operator.is_private() {
+        network.index_scope = IndexScope::Private;
+    }
+    network.sources = operator.sources;
+    Ok(network)
 }
 
 fn read(checkout: &Checkout) -> Result<NetworkSettings> {
@@ -76,6 +87,7 @@ fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSetting
         mirrors: mirror.into_iter().collect(),
         index_scope: index_scope(index.is_private),
         no_builds: false,
+        sources: Default::default(),
     }
 }
 

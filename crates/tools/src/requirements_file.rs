@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::requirement::{self, Include, IncludeKind, MAX_TEXT_BYTES};
-use hybrid_cache_model::{End, Outcome};
+use hybrid_cache_model::{End, Outcome, SourcePolicy};
 
 use crate::{Error, Result};
 
@@ -17,15 +17,15 @@ const MAX_FILES: usize = 64;
 /// Reads requirements and constraints from the files and from those that they name.
 ///
 /// # Errors
-/// A file cannot be read, lies outside the first one's folder, or has lines that a task may not have; all of them together
+/// A file cannot be read, lies outside the first one's folder, or has lines that a task may not have under `policy`; all together
 /// are larger than a task may send.
-pub fn read_all(requirements: Option<&Path>, constraints: &[PathBuf]) -> Result<Texts> {
+pub fn read_all(requirements: Option<&Path>, constraints: &[PathBuf], policy: SourcePolicy<'_>) -> Result<Texts> {
     let mut texts = Texts::default();
     if let Some(file) = requirements {
-        read(file, IncludeKind::Requirements, &mut texts)?;
+        read(file, IncludeKind::Requirements, policy, &mut texts)?;
     }
     for file in constraints {
-        read(file, IncludeKind::Constraints, &mut texts)?;
+        read(file, IncludeKind::Constraints, policy, &mut texts)?;
     }
     Ok(texts)
 }
@@ -59,13 +59,14 @@ pub struct Texts {
 
 /// Adds the text of a file and of those that it names, as one requirements file and one constraints file. UTF-8 and
 /// UTF-16 are read.
-fn read(file: &Path, kind: IncludeKind, texts: &mut Texts) -> Result<()> {
+fn read(file: &Path, kind: IncludeKind, policy: SourcePolicy<'_>, texts: &mut Texts) -> Result<()> {
     let text = decoded(file)?;
     // A pipe has no real path, and names no other file.
     let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let mut reader = Reader {
         folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
         read: BTreeSet::from([(path.clone(), kind)]),
+        policy,
         texts,
     };
     reader.add(NamedFile {
@@ -81,6 +82,7 @@ struct Reader<'a> {
     folder: PathBuf,
     /// Files that are read once only, by their real paths: a circle ends here.
     read: BTreeSet<(PathBuf, IncludeKind)>,
+    policy: SourcePolicy<'a>,
     texts: &'a mut Texts,
 }
 
@@ -103,7 +105,7 @@ impl Reader<'_> {
                 IncludeKind::Constraints => ("/constraints", &mut self.texts.constraints),
             };
             // Checked here, because a message names a file's own lines.
-            if let Err(errors) = requirement::parse_file(pointer, &own) {
+            if let Err(errors) = requirement::parse_file(pointer, &own, &self.policy) {
                 return Err(Error::input(format!("{}: {errors}", file.shown.display())));
             }
             text.push_str(&own);
@@ -184,7 +186,7 @@ mod tests {
 
     fn texts(file: &Path) -> Result<Texts> {
         let mut texts = Texts::default();
-        super::read(file, IncludeKind::Requirements, &mut texts).map(|()| texts)
+        super::read(file, IncludeKind::Requirements, SourcePolicy::unknown(), &mut texts).map(|()| texts)
     }
 
     fn read(file: &Path) -> Result<String> {
@@ -218,7 +220,7 @@ mod tests {
         write("base.txt", "six\n-r more/deep.txt\n-r dev.txt\n");
         write("more/deep.txt", "idna\n--requirement ../base.txt\n");
         let text = read(&own.join("dev.txt")).unwrap();
-        let file = requirement::parse_file("/r", &text).unwrap();
+        let file = requirement::parse_file("/r", &text, &Default::default()).unwrap();
         let names: Vec<_> = file.requirements.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["pytest", "six", "idna"]);
 
@@ -252,18 +254,18 @@ mod tests {
         write("c.txt", "six<2\n-r more.txt\n-c c.txt\n");
         write("own.txt", "idna<4 \\");
         let names = |text: &str| {
-            let file = requirement::parse_file("/r", text).unwrap();
+            let file = requirement::parse_file("/r", text, &Default::default()).unwrap();
             file.requirements.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let own = [folder.path().join("own.txt")];
-        let texts = read_all(Some(&folder.path().join("r.txt")), &own).unwrap();
+        let texts = read_all(Some(&folder.path().join("r.txt")), &own, SourcePolicy::unknown()).unwrap();
         assert_eq!(names(&texts.requirements), ["six", "idna"]);
         assert_eq!(names(&texts.constraints), ["six<2", "idna", "idna<4"]);
         write("c.txt", "six<2\n\n-e .\n");
         let told = told(&folder.path().join("r.txt"));
         assert!(told.contains("c.txt: /constraints line 3: `-e` is an option"), "{told}");
         write("own.txt", "-c ../other.txt\n");
-        let told = read_all(None, &own).unwrap_err().to_string();
+        let told = read_all(None, &own, SourcePolicy::unknown()).unwrap_err().to_string();
         assert!(told.contains("own.txt line 1: `../other.txt` "), "{told}");
     }
 

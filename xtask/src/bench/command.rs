@@ -64,8 +64,10 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
     say("--nix-provider", name_of(choice.nix_provider).into());
     say("--package-source", name_of(choice.package_source).into());
     say("--network", name_of(flags.local.network()).into());
-    if let Some(folder) = cache_dir {
-        say("--cache-dir", folder.into());
+    for (flag, path) in [("--cache-dir", cache_dir), ("--settings", &flags.cluster.settings)] {
+        if let Some(path) = path {
+            say(flag, path.into());
+        }
     }
     let sizes = [
         ("--tmp-size", bounds.tmp_size),
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn the_service_is_told_what_the_bench_was_told() {
         let typed = "xtask bench --load 5 --driver kube --context here --namespace there --network none --private-index --no-builds \
-                     --memory 1MiB --cache-dir /caches --package-source debnix";
+                     --memory 1MiB --cache-dir /caches --package-source debnix --settings /settings.yaml";
         let Command::Bench(bench) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
             panic!("this is bench");
         };
@@ -128,6 +130,7 @@ mod tests {
         assert_eq!(serve.local.network(), NetworkName::None);
         assert_eq!(serve.local.choice.package_source, SourceName::Debnix);
         assert_eq!(serve.local.bounds.memory, Some(1 << 20));
+        assert_eq!(serve.cluster.settings.as_deref(), Some(Path::new("/settings.yaml")));
         assert!(serve.local.private_index && serve.local.no_builds && serve.local.no_trace && serve.with_parent);
         assert_eq!(serve.data_dir.as_deref(), Some(Path::new("/folder/data")));
         assert_eq!(serve.token_file.as_deref(), Some(Path::new("/token")));

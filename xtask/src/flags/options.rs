@@ -1,12 +1,10 @@
 //! Converts options to those of the crates that do the work.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use hybrid_cache_cluster::{BackendKind, ClusterChoice};
 use hybrid_cache_driver::local::Network;
-use hybrid_cache_tools::{
-    ErrorContext, MachineOptions, ProviderChoice, Result, SourceChoice, ToolChoice, default_root,
-};
+use hybrid_cache_tools::{MachineOptions, ProviderChoice, SourceChoice, ToolChoice};
 
 use super::place::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
 
@@ -38,8 +36,8 @@ impl From<Choice> for ToolChoice {
 }
 
 impl Local {
-    /// This machine as a place to run tasks.
-    pub fn options(&self) -> MachineOptions {
+    /// This machine as a place to run tasks. The option for the operator's settings is one for both places.
+    pub fn options(&self, settings: Option<&Path>) -> MachineOptions {
         MachineOptions {
             cache_dir: self.cache_dir.clone(),
             choice: self.choice.into(),
@@ -50,19 +48,9 @@ impl Local {
             },
             private_index: self.private_index,
             no_builds: self.no_builds,
+            settings: settings.map(Path::to_owned),
             trace_bytes: hybrid_cache_driver::trace::DEFAULT_MAX_BYTES * u64::from(!self.no_trace),
             limits: self.bounds.limits(),
-        }
-    }
-
-    /// The folder of the caches.
-    ///
-    /// # Errors
-    /// The user has no cache folder and none is named.
-    pub fn cache_root(&self) -> Result<PathBuf> {
-        match &self.cache_dir {
-            Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
-            None => default_root(),
         }
     }
 }
@@ -74,6 +62,7 @@ impl Cluster {
             name: self.name.clone(),
             context: self.context.clone(),
             namespace: self.namespace.clone(),
+            settings: self.settings.clone(),
         }
     }
 }

@@ -144,4 +144,7 @@ pub struct Cluster {
     /// Namespace of that cluster for tasks and claims
     #[arg(long, value_name = "NAME", default_value = NAMESPACE, requires = "context", global = true)]
     pub namespace: String,
+    /// Further indexes, hosts of wheels and repositories for tasks [default: the file that HYBRID_CACHE_SETTINGS names]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub settings: Option<PathBuf>,
 }

@@ -153,7 +153,7 @@ async fn pods_say(
     if !ready || !cluster.claims.iter().all(bound) {
         return Fact::Unknown("see cluster.node-ready and pvc.bound".to_owned());
     }
-    let driver = match connection::config(checkout).await {
+    let driver = match connection::config(checkout, None).await {
         Ok(config) => ClusterConnection { api, config }.driver().await,
         Err(error) => Err(error),
     };

@@ -20,7 +20,7 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// No pod can run, or it takes too long.
 pub async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
-    let mut config = connection::config(checkout).await?;
+    let mut config = connection::config(checkout, None).await?;
     config.namespace.clone_from(&api.namespace);
     measure(&ClusterConnection { api, config }.driver().await?).await
 }

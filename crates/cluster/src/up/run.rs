@@ -37,7 +37,9 @@ fn warn(network: &NetworkSettings, progress: &dyn Progress) {
 
 /// Brings up a cluster that exists already: it pulls the image itself and provides the volumes.
 async fn other_up(checkout: &Checkout, options: &UpOptions, steps: &Steps<'_>) -> Result<UpReport> {
-    let (api, mut config) = tokio::try_join!(connection::api(&options.cluster), connection::config(checkout))?;
+    let settings = options.cluster.settings.as_deref();
+    let config = connection::config(checkout, settings);
+    let (api, mut config) = tokio::try_join!(connection::api(&options.cluster), config)?;
     config.namespace.clone_from(&api.namespace);
     warn(&config.network, steps.progress());
     let version = api.version().await;
@@ -73,7 +75,10 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
         false => task_image::start(checkout, progress),
     };
     let observed = KindCluster::observe(checkout, &options.cluster.name, steps);
-    let (mut cluster, network) = tokio::try_join!(observed, network_settings(checkout))?;
+    let (mut cluster, network) = tokio::try_join!(
+        observed,
+        network_settings(checkout, options.cluster.settings.as_deref())
+    )?;
     warn(&network, progress.as_ref());
     let volumes = cluster.volumes(options.volumes_dir.as_ref())?;
     let todo = cluster

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
-use hybrid_cache_model::{Failure, Outcome, Phase, Task, TaskSpec, Tenant};
+use hybrid_cache_model::{Failure, Outcome, Phase, SourcePolicy, Task, TaskErrors, TaskSpec, Tenant};
 use tokio::sync::watch;
 
 use crate::kube::api::cluster::Cluster;
@@ -70,12 +70,14 @@ impl KubeDriver {
         let _ = self.shared.trace.set(recorder);
     }
 
+    fn policy(&self) -> SourcePolicy<'_> {
+        let network = &self.shared.config.network;
+        SourcePolicy::new(&network.sources, &network.python_variables)
+    }
+
     /// The task, checked also against the index that its pod would use.
     fn checked(&self, spec: &TaskSpec) -> Result<Task, DriverError> {
-        let task = spec.check()?;
-        task.options
-            .check_indexes(&self.shared.config.network.python_variables)?;
-        Ok(task)
+        Ok(spec.check_for(&self.policy())?)
     }
 
     /// Drops the remembered hit of a task's packages, as happens an hour after their use was recorded, so that the next task
@@ -199,6 +201,10 @@ impl Driver for KubeDriver {
             Some(_) => ARGO,
             None => KUBE,
         }
+    }
+
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskErrors> {
+        spec.check_for(&self.policy()).map(drop)
     }
 
     fn knows(&self, ticket: &Ticket) -> bool {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, PythonTools, SystemTools, Volumes};
-use hybrid_cache_model::{Task, TaskErrors, Tenant, python_version};
+use hybrid_cache_model::{AllowedSources, SourcePolicy, Task, TaskErrors, TaskSpec, Tenant, python_version};
 use serde::{Deserialize, Serialize};
 
 use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT};
@@ -94,6 +94,9 @@ pub struct LocalConfig {
     /// True if packages without a wheel are refused instead of built.
     #[serde(default)]
     pub no_builds: bool,
+    /// Where packages may come from beside the index.
+    #[serde(default)]
+    pub sources: AllowedSources,
 }
 
 impl LocalConfig {
@@ -103,6 +106,22 @@ impl LocalConfig {
             folder: self.root.join(FOLDER),
             max_bytes: self.trace_bytes,
         })
+    }
+
+    /// What the sources that a task names are held against.
+    pub fn policy(&self) -> SourcePolicy<'_> {
+        SourcePolicy::new(&self.sources, &self.python_tools.variables)
+    }
+
+    /// The task, if this machine may run it.
+    ///
+    /// # Errors
+    /// Everything in it that is not acceptable; a source of packages that the operator does not allow; a version that no
+    /// interpreter has.
+    pub fn check(&self, spec: &TaskSpec) -> Result<Task, TaskErrors> {
+        let task = spec.check_for(&self.policy())?;
+        self.for_task(&task)?;
+        Ok(task)
     }
 
     /// The configuration for a task that another interpreter than the default one must run; `None` if the default will do.
@@ -151,6 +170,7 @@ impl LocalConfig {
             tenant: tenant.clone(),
             index_scope: self.index_scope,
             no_builds: self.no_builds,
+            sources: self.sources.clone(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Identity;
 use hybrid_cache_model::trust;
-use hybrid_cache_model::{Outcome, Phase, TaskSpec};
+use hybrid_cache_model::{Outcome, Phase, TaskErrors, TaskSpec};
 use tokio::sync::watch;
 
 use crate::local::config::LocalConfig;
@@ -119,6 +119,10 @@ impl Driver for LocalDriver {
         "local"
     }
 
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskErrors> {
+        spec.check_for(&self.config.policy()).map(drop)
+    }
+
     /// bubblewrap ends its sandbox with the process that started it.
     fn lifetime(&self) -> Lifetime {
         Lifetime::WithProcess
@@ -126,8 +130,7 @@ impl Driver for LocalDriver {
 
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let clock = Instant::now();
-        let task = spec.check()?;
-        task.options.check_indexes(&self.config.python_tools.variables)?;
+        let task = self.config.check(spec)?;
         let config = match self.config.for_task(&task)? {
             Some(config) => Arc::new(config),
             None => Arc::clone(&self.config),

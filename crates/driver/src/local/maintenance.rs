@@ -63,7 +63,7 @@ impl LocalDriver {
     /// # Errors
     /// It could not be prepared; the failure says why.
     pub async fn warm(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<CacheReport, Failure> {
-        let task = spec.check()?;
+        let task = self.config.check(spec)?;
         let other = self.config.for_task(&task)?;
         let config = other.as_ref().unwrap_or(&self.config);
         let needs = Needs::from(&task);

@@ -27,15 +27,21 @@ const WHAT_TO_DO: &[(&str, &str)] = &[
         "a local file",
         "Write `name==version` of the published package; `file:` lines come from `pip freeze` in a conda environment.",
     ),
-    ("a git repository", "Name a published package and its version."),
-    ("a URL", "Name a published package and its version."),
+    (
+        "a git repository",
+        "Name a published package and its version. An operator can allow repositories, pinned to a commit: [settings](settings.md).",
+    ),
+    (
+        "a URL",
+        "Name a published package and its version. An operator can allow hosts of wheels: [settings](settings.md).",
+    ),
     (
         "another index",
-        "Leave the option out; the operator chooses the index, and no other is contacted.",
+        "Leave the option out; no index is contacted but the operator's, who can add one: [settings](settings.md).",
     ),
     (
         "`--find-links` or `--no-index`",
-        "Leave the option out; the operator chooses where packages come from.",
+        "Leave the option out; the operator chooses where packages come from. The address of an index of theirs may stand there.",
     ),
     ("`--no-binary`: a build", "Leave the option out."),
     ("a variable of the machine", "Write the value in its place."),

@@ -15,6 +15,7 @@ mod refusals;
 mod report;
 mod restart;
 mod scripts;
+mod settings;
 mod tasks;
 mod trace;
 mod warm;

@@ -22,6 +22,7 @@ mod race;
 mod roles;
 mod sandbox;
 mod scripts;
+mod settings;
 mod share;
 mod tasks;
 mod trace;

@@ -83,7 +83,7 @@ pub async fn ensure_seeded(
     let request = SeedRequest {
         protocol: POD_PROTOCOL_VERSION,
         tasks: seed.tasks,
-        network: network_settings(checkout).await?,
+        network: network_settings(checkout, None).await?,
         prepare_ms: u64::try_from(PREPARE_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         max_age_s: DEFAULT_MAX_AGE_S,
     };

@@ -1,6 +1,8 @@
 //! Requirements files as people have them: hashes, options, other programs' texts, and all faults in one answer.
 
+use super::tests::parse_file;
 use super::*;
+use crate::sources::{AllowedSources, NamedIndex};
 
 const HASH: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -91,7 +93,7 @@ fn options_that_run_and_contact_nothing_are_read() {
     let used = |text: &str, variables: &[(&str, &str)]| {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let variables: Vec<_> = variables.iter().map(own).collect();
-        read(text).options.check_indexes(&variables).is_ok()
+        super::parse_file("/f", text, &SourcePolicy::new(&AllowedSources::default(), &variables)).is_ok()
     };
     let own = ("UV_DEFAULT_INDEX", "https://me:pw@host.test/simple/");
     assert!(used("-i https://host.test/simple", &[own]));
@@ -113,7 +115,6 @@ fn options_that_run_and_contact_nothing_are_read() {
         "-i file:///srv/wheels",
         "-i https://${HOST}/simple",
         "-i https:///x",
-        "--find-links https://host.test",
         "-f wheels",
         "--no-index",
         "-r other.txt",
@@ -242,4 +243,163 @@ fn a_lock_file_of_thousands_of_lines_is_read() {
         .map(|number| format!("package-{number}==1.{number}{hashes}\n    # via x\n"))
         .collect();
     assert_eq!(read(&text).requirements.len(), 2500);
+}
+
+fn allowed() -> AllowedSources {
+    AllowedSources {
+        indexes: vec![NamedIndex {
+            name: "ours".to_owned(),
+            url: "https://ours.test/simple".to_owned(),
+        }],
+        wheel_hosts: vec!["files.test".to_owned(), "127.0.0.1:8080".to_owned()],
+        git_repositories: vec!["https://git.test/team".to_owned()],
+    }
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[test]
+fn a_wheel_and_a_commit_have_one_normal_form_that_is_read_again() {
+    let allowed = allowed();
+    let policy = SourcePolicy::new(&allowed, &[]);
+    for (text, normal) in [
+        (
+            "Torch@https://FILES.test/x/torch-2.2.0%2Bcpu-cp311-cp311-linux_x86_64.whl",
+            "torch @ https://files.test/x/torch-2.2.0%2Bcpu-cp311-cp311-linux_x86_64.whl".to_owned(),
+        ),
+        (
+            "https://files.test/Zope.Interface-5.0-py3-none-any.whl",
+            "zope-interface @ https://files.test/Zope.Interface-5.0-py3-none-any.whl".to_owned(),
+        ),
+        (
+            "a[b, A] @ https://files.test/a-1-py3-none-any.whl ; os_name=='posix'",
+            "a[a,b] @ https://files.test/a-1-py3-none-any.whl ; os_name == \"posix\"".to_owned(),
+        ),
+        (
+            "a @ http://127.0.0.1:8080/a-1-py3-none-any.whl",
+            "a @ http://127.0.0.1:8080/a-1-py3-none-any.whl".to_owned(),
+        ),
+        (
+            &format!("B.C @ git+https://git.test/team/x.git@{}", COMMIT.to_uppercase()),
+            format!("b-c @ git+https://git.test/team/x.git@{COMMIT}"),
+        ),
+        (
+            &format!("git+https://git.test/team/x@{COMMIT}#egg=b&subdirectory=/d/e"),
+            format!("b @ git+https://git.test/team/x@{COMMIT}#subdirectory=d/e"),
+        ),
+    ] {
+        let read =
+            |text: &str| super::parse_file("/f", text, &policy).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+        let file = read(text);
+        assert_eq!(file.requirements[0].as_str(), normal);
+        assert_eq!(read(&normal), file);
+        assert!(file.requirements[0].reference().is_some() && file.requirements[0].versions().is_empty());
+        assert!(parse_file("/f", text).is_err(), "{text} is off by default");
+        // Text that a stranger writes, such as build requirements, never has one.
+        assert!(text.parse::<Requirement>().is_err() && normal.parse::<Requirement>().is_err());
+    }
+    let hashed = format!(
+        "a @ https://files.test/a-1-py3-none-any.whl#{}\n",
+        HASH.replace(':', "=")
+    );
+    let file = super::parse_file("/f", &hashed, &policy).unwrap();
+    assert_eq!(
+        file.options.hashes,
+        [(file.requirements[0].to_string(), HASH.to_owned())]
+    );
+    let pinned = |text: &str| super::read(text, &policy).unwrap().0.pinned("1+cpu");
+    assert_eq!(
+        pinned("a[b] @ https://files.test/a-1-py3-none-any.whl; os_name=='x'"),
+        "a[b]==1+cpu ; os_name == \"x\""
+    );
+    assert_eq!(pinned("a @ https://files.test/a-1-py3-none-any.whl"), "a==1+cpu");
+}
+
+#[test]
+fn a_place_that_no_operator_can_allow_is_refused_without_repeating_a_secret() {
+    let allowed = allowed();
+    for (text, part) in [
+        (
+            "a @ https://me:hush@files.test/a-1-py3-none-any.whl".to_owned(),
+            "password",
+        ),
+        (
+            "a @ https://files.test/a-1-py3-none-any.whl?token=hush".to_owned(),
+            "query",
+        ),
+        ("a @ http://files.test/a-1-py3-none-any.whl".to_owned(), "`http`"),
+        ("a @ https://files.test/a-1.tar.gz".to_owned(), "lead to a wheel"),
+        (
+            "b @ https://files.test/a-1-py3-none-any.whl".to_owned(),
+            "another package",
+        ),
+        (
+            "a @ https://files.test/a-x-py3-none-any.whl".to_owned(),
+            "name of a wheel",
+        ),
+        ("a @ https://files.test/../a-1-py3-none-any.whl".to_owned(), "path"),
+        ("a @ https://files.test:x/a-1-py3-none-any.whl".to_owned(), "host"),
+        ("a>=1 @ https://files.test/a-1-py3-none-any.whl".to_owned(), "URL"),
+        ("a @ git+https://git.test/team/x@main".to_owned(), "not a full commit"),
+        ("a @ git+https://git.test/team/x".to_owned(), "without a commit"),
+        (format!("a @ git+https://hush@git.test/team/x@{COMMIT}"), "user name"),
+        (format!("a @ git+https://git.test/team/../x@{COMMIT}"), "path"),
+        (format!("a @ git+https://git.test/team%2fx@{COMMIT}"), "path"),
+        (format!("a @ git+ssh://git@git.test/team/x@{COMMIT}"), "repository"),
+        (
+            format!("a @ git+https://git.test/team/x@{COMMIT}#subdirectory=../y"),
+            "folder",
+        ),
+        (
+            format!("a @ git+https://git.test/team/x@{COMMIT} --hash={HASH}"),
+            "hash of a commit",
+        ),
+        (format!("git+https://git.test/team/x@{COMMIT}"), "no package name"),
+        ("a @ file:///srv/a-1-py3-none-any.whl".to_owned(), "local file"),
+    ] {
+        let errors = super::parse_file("/f", &text, &SourcePolicy::unknown()).expect_err(&text);
+        let told = super::parse_file("/f", &text, &SourcePolicy::new(&allowed, &[])).expect_err(&text);
+        assert_eq!(errors, told);
+        let told = told.to_string();
+        assert!(
+            told.contains(part) && told.contains("hint: ") && !told.contains("hush"),
+            "{text}: {told}"
+        );
+    }
+}
+
+#[test]
+fn what_an_operator_could_allow_is_refused_with_its_line_and_the_name_of_the_setting() {
+    let text = format!(
+        "six\na @ https://files.test/a-1-py3-none-any.whl\n--extra-index-url https://ours.test/simple/\n-f https://ours.test/simple\n\
+         b @ git+https://git.test/team/x@{COMMIT}\n"
+    );
+    let allowed = allowed();
+    let file = super::parse_file("/f", &text, &SourcePolicy::new(&allowed, &[])).unwrap();
+    assert_eq!((file.requirements.len(), file.options.indexes.len()), (3, 2));
+    let off = AllowedSources::default();
+    let told = super::parse_file("/f", &text, &SourcePolicy::new(&off, &[]))
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "4 errors",
+        "/f line 2: a URL in `a @ https://",
+        "/f line 3: the index https://ours.test/simple is not the one in use",
+        "the same on line 4",
+        "/f line 5: a repository in `b @ git+https://",
+        "`wheelHosts`",
+        "`indexes`",
+        "`gitRepositories`",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let other =
+        "a @ https://files.test.evil.test/a-1-py3-none-any.whl\na @ https://files.test:444/a-1-py3-none-any.whl";
+    let told = super::parse_file("/f", other, &SourcePolicy::new(&allowed, &[])).unwrap_err();
+    assert_eq!(told.total(), 2);
+    assert!(
+        told.to_string().contains("`files.test.evil.test` is not allowed"),
+        "{told}"
+    );
+    assert!(super::parse_file("/f", &text, &SourcePolicy::unknown()).is_ok());
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::marker;
+use super::reference::{Reference, Referring};
 use super::refusal::{Refusal, quote};
 use super::specifier::specifier;
 
@@ -20,6 +21,39 @@ pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
     }
     normal.push_str(&normal_specifiers(without_parentheses(trim(rest))?, name)?);
     if let Some(marker) = marker.map(marker::normalise).transpose()?.flatten() {
+        normal.push_str(" ; ");
+        normal.push_str(&marker);
+    }
+    Ok(normal)
+}
+
+/// Writes the normal form of a requirement with a reference: `name[extras] @ address ; marker`.
+pub(super) fn normalise_reference(referring: &Referring<'_>) -> Result<String, Refusal> {
+    let subject = referring.subject;
+    let (name, rest) = subject.split_at(name_end(subject));
+    let mut normal = normal_name(name, subject)?;
+    if let Reference::Wheel { url, .. } = &referring.reference {
+        let file = url.rsplit('/').next().unwrap_or_default();
+        let own = file.split('-').next().unwrap_or_default();
+        if normal_name(own, own).as_ref() != Ok(&normal) {
+            let message = format!(
+                "{} with the wheel {}, which is another package",
+                quote(name),
+                quote(file)
+            );
+            return Err(Refusal::new(message, "name the package of the wheel"));
+        }
+    }
+    let (extras, rest) = split_extras(trim(rest))?;
+    if let Some(extras) = extras {
+        normal.push_str(&normal_extras(extras)?);
+    }
+    if !trim(rest).is_empty() {
+        return Err(not_a_specifier(trim(rest), name));
+    }
+    normal.push_str(" @ ");
+    normal.push_str(&referring.reference.address());
+    if let Some(marker) = referring.marker.map(marker::normalise).transpose()?.flatten() {
         normal.push_str(" ; ");
         normal.push_str(&marker);
     }

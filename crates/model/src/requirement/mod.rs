@@ -1,5 +1,5 @@
 //! Python requirements as users may write them: every line that uv accepts, except those that would run code, read a
-//! local file, read a variable or contact another host.
+//! local file, read a variable or contact another host that the operator has not allowed.
 //!
 //! Requirement text is an attack surface: installers read options, paths, URLs and environment variables out of it.
 //! So none of a user's text goes any further. This module refuses such lines before any process starts, and writes
@@ -11,6 +11,7 @@
 //! '1' in platform_version)`, joined by `and`) is not printed within 20 seconds, and one of 923 bytes takes 1.7 seconds
 //! to read; ours takes microseconds. A diagram's text would also change the request key of each request with a marker.
 
+mod address;
 mod decode;
 mod evaluate;
 mod foreign;
@@ -19,6 +20,7 @@ mod includes;
 mod lines;
 mod marker;
 mod options;
+mod reference;
 mod refusal;
 mod replacement;
 mod scan;
@@ -37,14 +39,18 @@ use std::str::FromStr;
 use pep440_rs::{Version, VersionSpecifiers};
 use serde::{Deserialize, Serialize};
 
+use crate::sources::SourcePolicy;
 use crate::task_error::{Faults, TaskErrors};
 
+pub use address::Address;
+pub(crate) use address::is_same_index;
 pub use decode::decode;
 pub use evaluate::MarkerEnvironment;
 pub use includes::{Include, IncludeKind, split_includes};
 pub use lines::{MAX_LINES, MAX_TEXT_BYTES};
 pub use marker::MAX_MARKER_DEPTH;
 pub use options::PythonOptions;
+pub use reference::Reference;
 pub use refusal::Refusal;
 pub use replacement::replacement;
 pub use scan::MAX_REQUIREMENT_BYTES;
@@ -88,9 +94,30 @@ impl Requirement {
         specifiers.is_empty() || VersionSpecifiers::from_str(specifiers).is_ok_and(|all| all.contains(version))
     }
 
+    /// The wheel or the commit that it names; `None` if its package comes from the index.
+    pub fn reference(&self) -> Option<Reference> {
+        let (_, address) = self.head().split_once(" @ ")?;
+        Reference::read(address)
+    }
+
+    /// The same requirement for one version of the index: `name[extras]==1.0 ; marker`.
+    #[must_use]
+    pub fn pinned(&self, version: &str) -> String {
+        let head = self.head();
+        let subject = head.split(" @ ").next().unwrap_or(head);
+        format!("{subject}=={version}{}", &self.0[head.len()..])
+    }
+
+    fn head(&self) -> &str {
+        self.0.split(" ; ").next().unwrap_or_default()
+    }
+
     /// The version specifiers, without extras and marker; empty if any version will do.
     pub(crate) fn versions(&self) -> &str {
-        let head = self.0.split(" ; ").next().unwrap_or_default();
+        let head = self.head();
+        if head.contains(" @ ") {
+            return "";
+        }
         let start = head.find(['<', '>', '=', '!', '~']).unwrap_or(head.len());
         &head[start..]
     }
@@ -111,7 +138,7 @@ impl fmt::Display for Requirement {
 impl FromStr for Requirement {
     type Err = Refusal;
 
-    /// Reads one requirement, without a comment.
+    /// Reads one plain requirement, without a comment and without a reference.
     fn from_str(text: &str) -> Result<Requirement, Refusal> {
         let text = text.trim_matches([' ', '\t']);
         scan::check(text)?;
@@ -142,19 +169,42 @@ pub struct RequirementsFile {
     pub options: PythonOptions,
 }
 
+/// A requirement of a task's text: a plain one, or one with a reference. Also the hash that an address gives.
+fn read(text: &str, policy: &SourcePolicy<'_>) -> Result<(Requirement, Option<String>), Refusal> {
+    let text = text.trim_matches([' ', '\t']);
+    let Some(referring) = reference::split(text) else {
+        return Ok((text.parse()?, None));
+    };
+    scan::check_characters(text)?;
+    policy.check_any(text)?;
+    let referring = referring?;
+    let requirement = grammar::normalise_reference(&referring).map(Requirement)?;
+    policy.check_reference(text, &referring.reference)?;
+    Ok((requirement, referring.hash))
+}
+
 /// Reads a comma-separated list.
 ///
 /// A segment that starts with a comparison continues the one before, so `numpy>=1,<2,pandas[a,b]` holds two
 /// requirements. White space, blank lines and extra commas are ignored; a new line separates like a comma.
 ///
 /// # Errors
-/// All entries that are not plain requirements.
-pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<Requirement>, TaskErrors> {
+/// All entries that are not requirements, or name a place that `policy` does not allow.
+pub fn parse_list(
+    pointer: &'static str,
+    text: &str,
+    policy: &SourcePolicy<'_>,
+) -> Result<Vec<Requirement>, TaskErrors> {
     lines::check_size(text).map_err(|refusal| refusal.at(pointer, None))?;
     let (mut requirements, mut faults) = (Vec::new(), Faults::default());
     for entry in lines::split_list(text) {
-        match entry.parse() {
-            Ok(requirement) => requirements.push(requirement),
+        match read(&entry, policy) {
+            Ok((_, Some(hash))) => {
+                let hint = "write it into requirementsFile, where a hash may stand";
+                let refusal = Refusal::new(format!("{} with a hash", Refusal::quote(&hash)), hint);
+                faults.push(refusal.at(pointer, None));
+            }
+            Ok((requirement, None)) => requirements.push(requirement),
             Err(refusal) => faults.push(Refusal::at(refusal, pointer, None)),
         }
     }
@@ -164,8 +214,12 @@ pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<Requirement>,
 /// Reads the text of a requirements file: a requirement, with its hashes, or an option a line; comments from a `#` on.
 ///
 /// # Errors
-/// All lines that a task may not have; or what kind of text this is instead.
-pub fn parse_file(pointer: &'static str, text: &str) -> Result<RequirementsFile, TaskErrors> {
+/// All lines that a task may not have under `policy`; or what kind of text this is instead.
+pub fn parse_file(
+    pointer: &'static str,
+    text: &str,
+    policy: &SourcePolicy<'_>,
+) -> Result<RequirementsFile, TaskErrors> {
     lines::check_size(text).map_err(|refusal| refusal.at(pointer, None))?;
     if let Some((line, refusal)) = foreign::whole_text(text) {
         return Err(refusal.at(pointer, Some(line)).into());
@@ -174,7 +228,7 @@ pub fn parse_file(pointer: &'static str, text: &str) -> Result<RequirementsFile,
     for (number, line) in lines::logical_lines(text) {
         let entry = line.trim_matches([' ', '\t']);
         if !entry.is_empty()
-            && let Err(refusal) = file.read_entry(entry)
+            && let Err(refusal) = file.read_entry(entry, policy)
         {
             faults.push(refusal.at(pointer, Some(number)));
         }
@@ -183,18 +237,31 @@ pub fn parse_file(pointer: &'static str, text: &str) -> Result<RequirementsFile,
 }
 
 impl RequirementsFile {
-    fn read_entry(&mut self, entry: &str) -> Result<(), Refusal> {
+    fn read_entry(&mut self, entry: &str, policy: &SourcePolicy<'_>) -> Result<(), Refusal> {
         if let Some(refusal) = foreign::line(entry) {
             return Err(refusal);
         }
         if entry.starts_with('-') {
-            return options::read_line(entry, &mut self.options);
+            let named = self.options.indexes.len();
+            options::read_line(entry, &mut self.options)?;
+            return self.options.indexes[named..]
+                .iter()
+                .try_for_each(|one| policy.check_index(one));
         }
         let (text, hashes) = options::split_hashes(entry);
-        let hashes = options::read_hashes(hashes)?;
-        let requirement: Requirement = text.parse()?;
-        if !hashes.is_empty() {
-            options::check_pinned(requirement.as_str(), requirement.versions())?;
+        let mut hashes = options::read_hashes(hashes)?;
+        let (requirement, own) = read(text, policy)?;
+        if let Some(own) = own {
+            hashes.push(options::normal_hash(&own)?);
+        }
+        match requirement.reference() {
+            _ if hashes.is_empty() => {}
+            Some(Reference::Wheel { .. }) => {}
+            Some(Reference::Git { .. }) => {
+                let hint = "leave the hash out; the commit says which files are meant";
+                return Err(Refusal::new("a hash of a commit", hint));
+            }
+            None => options::check_pinned(requirement.as_str(), requirement.versions())?,
         }
         let of = |hash| (requirement.to_string(), hash);
         self.options.hashes.extend(hashes.into_iter().map(of));

@@ -1,7 +1,7 @@
 //! The options of a requirements file that may stand in a task: hashes, pre-releases, and those that change nothing.
 
+use super::address::index_address;
 use super::refusal::{Refusal, quote};
-use crate::task_error::TaskErrors;
 
 /// How the Python requirements of a task are to be resolved; the default for a text without options.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,37 +25,6 @@ impl PythonOptions {
         own.map(|(_, hash)| hash.as_str())
     }
 
-    /// Refuses addresses that are not those of the index in use. `variables` are uv's settings.
-    ///
-    /// # Errors
-    /// The first address that is not in use.
-    pub fn check_indexes(&self, variables: &[(String, String)]) -> Result<(), TaskErrors> {
-        let value = |wanted: &str| {
-            variables
-                .iter()
-                .find(|(name, _)| name == wanted)
-                .map(|(_, value)| value.as_str())
-        };
-        let own = value("UV_DEFAULT_INDEX");
-        let used = [own, value("UV_INDEX")].into_iter().flatten();
-        let used: Vec<&str> = used
-            .flat_map(|value| value.split([' ', ',']))
-            .map(without_name)
-            .collect();
-        let is_used = |asked: &String| {
-            let is_uvs_own = || blake3::hash(asked.as_bytes()).to_hex().as_str() == UVS_INDEX;
-            used.iter().any(|used| is_same_index(asked, used)) || (own.is_none() && is_uvs_own())
-        };
-        match self.indexes.iter().find(|asked| !is_used(asked)) {
-            None => Ok(()),
-            Some(asked) => {
-                let message = format!("the index {asked} is not the one in use");
-                let hint = "the operator chooses the index, and no other is contacted; leave the option out";
-                Err(Refusal::new(message, hint).at("/requirementsFile", None).into())
-            }
-        }
-    }
-
     /// Adds the hashes and options of another file.
     pub(crate) fn extend(&mut self, more: PythonOptions) {
         self.hashes.extend(more.hashes);
@@ -73,18 +42,6 @@ impl PythonOptions {
         let hashed = |one: &T| self.hashes_of(one.as_ref()).next().is_some();
         self.require_hashes |= !requirements.is_empty() && requirements.iter().all(hashed);
         self
-    }
-}
-
-/// The digest (BLAKE3) of the address that uv uses if no setting names an index. The address itself is not written here,
-/// because only settings say where packages come from.
-const UVS_INDEX: &str = "0a91d306db6fcd97539fc466e8127ff5b30282330392b32d48a00e60ff257308";
-
-/// An index may have a name in front: `name=https://…`.
-fn without_name(index: &str) -> &str {
-    match index.split_once('=') {
-        Some((name, address)) if !name.contains(':') => address,
-        _ => index,
     }
 }
 
@@ -106,9 +63,17 @@ pub(super) fn read_line(line: &str, options: &mut PythonOptions) -> Result<(), R
         "-i" | "--index-url" | "--extra-index-url" if !value.is_empty() => {
             options.indexes.push(index_address(value)?);
         }
+        "-f" | "--find-links" if is_address(value) => options.indexes.push(index_address(value)?),
         _ => return Err(refused(name)),
     }
     Ok(())
+}
+
+/// Not a folder.
+fn is_address(value: &str) -> bool {
+    value
+        .split_once("://")
+        .is_some_and(|(scheme, _)| ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()))
 }
 
 /// The option's name, and its value without quotes.
@@ -145,43 +110,14 @@ pub(super) fn refused(option: &str) -> Refusal {
         "--hash" => "write a hash in requirementsFile, after its requirement: `name==1.0 --hash=sha256:…`",
         "--pre" => "write it in requirementsFile, on a line of its own",
         "-i" | "--index-url" | "--extra-index-url" => "the operator chooses the index; leave the option out",
-        "-f" | "--find-links" | "--no-index" => "the operator chooses where packages come from; leave the option out",
+        "-f" | "--find-links" => {
+            "a folder is not there when the task runs; the operator chooses where packages come from; leave the option out"
+        }
+        "--no-index" => "the operator chooses where packages come from; leave the option out",
         "--no-binary" | "--only-binary" => ONLY_WHEELS,
         _ => "leave this option out",
     };
     Refusal::new(format!("{} is an option", quote(name)), hint)
-}
-
-/// An address in the form that is compared: lower-case scheme and host, no credentials, query or slash at the end.
-fn index_address(text: &str) -> Result<String, Refusal> {
-    let refuse = |why: &str| {
-        let hint = "write the whole address of the index, `https://…`, or leave the option out";
-        Err(Refusal::new(format!("{} {why}", quote(text)), hint))
-    };
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return refuse("is not the address of an index");
-    };
-    let scheme = scheme.to_ascii_lowercase();
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '$' | '{' | '}' | '"' | '\'' | '\\' | '<' | '>' | '`');
-    if !["http", "https"].contains(&scheme.as_str()) || !rest.chars().all(plain) || text.len() > 1024 {
-        return refuse("is not the address of an index");
-    }
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host = host.rsplit('@').next().unwrap_or(host).to_ascii_lowercase();
-    if host.is_empty() {
-        return refuse("names no host");
-    }
-    let path = path.trim_end_matches('/');
-    Ok(match path {
-        "" => format!("{scheme}://{host}"),
-        path => format!("{scheme}://{host}/{path}"),
-    })
-}
-
-/// True if `asked`, as [`PythonOptions::indexes`] holds it, is the same address as `used`.
-pub(super) fn is_same_index(asked: &str, used: &str) -> bool {
-    index_address(used).is_ok_and(|used| used == asked)
 }
 
 /// Splits a requirement from its hashes: at white space before `--`, quotes or not, as uv does.
@@ -222,7 +158,7 @@ const ALGORITHMS: [(&str, usize); 5] = [
     ("sha512", 128),
 ];
 
-fn normal_hash(text: &str) -> Result<String, Refusal> {
+pub(super) fn normal_hash(text: &str) -> Result<String, Refusal> {
     let (algorithm, digest) = text.split_once(':').unwrap_or((text, ""));
     let Some((name, digits)) = ALGORITHMS.iter().find(|(name, _)| *name == algorithm) else {
         let hint = "write `--hash=sha256:` and the digest; md5, sha384, sha512 and blake2b are verified as well";

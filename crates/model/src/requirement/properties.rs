@@ -8,6 +8,7 @@ use pep508_rs::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
+use super::tests::{parse_file, parse_list};
 use super::*;
 use crate::task_error::{MAX_SHOWN, TaskErrorGroup};
 

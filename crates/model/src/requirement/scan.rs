@@ -27,8 +27,19 @@ fn is_control(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Refuses everything that is not the text of a plain requirement, before its grammar is looked at.
-pub(super) fn check(text: &str) -> Result<(), Refusal> {
+/// Refuses characters that no requirement needs, and variables.
+pub(super) fn check_characters(text: &str) -> Result<(), Refusal> {
+    check_controls(text)?;
+    if text.contains("${") {
+        return Err(Refusal::new(
+            format!("an environment variable in {}", quote(text)),
+            PLAIN,
+        ));
+    }
+    check_ascii(text)
+}
+
+fn check_controls(text: &str) -> Result<(), Refusal> {
     if text.len() > MAX_REQUIREMENT_BYTES {
         let message = format!(
             "a requirement of {} bytes, at most {MAX_REQUIREMENT_BYTES} are accepted",
@@ -43,6 +54,22 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
             "remove it; one requirement a line, in plain text",
         ));
     }
+    Ok(())
+}
+
+fn check_ascii(text: &str) -> Result<(), Refusal> {
+    match text.chars().find(|c| !c.is_ascii()) {
+        None => Ok(()),
+        Some(c) => Err(Refusal::new(
+            format!("a character outside ASCII (U+{:04X}) in {}", u32::from(c), quote(text)),
+            "package names are ASCII; look for a look-alike letter or a typographic quote",
+        )),
+    }
+}
+
+/// Refuses everything that is not the text of a plain requirement, before its grammar is looked at.
+pub(super) fn check(text: &str) -> Result<(), Refusal> {
+    check_controls(text)?;
     // What the quotes of a marker hold is checked there.
     let head = text.split(';').next().unwrap_or(text).trim_end_matches([' ', '\t']);
     let mut words = head.split([' ', '\t']).filter(|word| !word.is_empty());
@@ -65,14 +92,7 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
             "comments belong into requirementsFile, with a space before the `#`",
         ));
     }
-    if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
-        let message = format!("a character outside ASCII (U+{:04X}) in {}", u32::from(c), quote(text));
-        return Err(Refusal::new(
-            message,
-            "package names are ASCII; look for a look-alike letter or a typographic quote",
-        ));
-    }
-    Ok(())
+    check_ascii(text)
 }
 
 fn marks_of_a_place(text: &str) -> Option<Refusal> {

@@ -1,6 +1,21 @@
 //! What is accepted and what it becomes, and the message of everything that is refused.
 
 use super::*;
+use crate::sources::AllowedSources;
+
+/// Under an operator who allows nothing.
+pub(super) fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<Requirement>, TaskErrors> {
+    super::parse_list(pointer, text, &SourcePolicy::new(&AllowedSources::default(), &[]))
+}
+
+/// Under an operator who allows nothing.
+pub(super) fn parse_file(pointer: &'static str, text: &str) -> Result<RequirementsFile, TaskErrors> {
+    super::parse_file(
+        pointer,
+        text,
+        &SourcePolicy::without_indexes(&AllowedSources::default()),
+    )
+}
 
 fn normal(text: &str) -> String {
     text.parse::<Requirement>()

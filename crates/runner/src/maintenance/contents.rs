@@ -121,7 +121,7 @@ fn python_contents<'a>(
     };
     let label = |member: &Member| {
         let pins = usage::pins(volume, member);
-        let names = pins.iter().map(|pin| pin.split("==").next().unwrap_or(pin));
+        let names = pins.iter().map(|pin| pin.split([' ', '=']).next().unwrap_or(pin));
         label(names, pins.len())
     };
     contents(ledger, &members, rest, part_id, label)

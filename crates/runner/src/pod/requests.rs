@@ -79,6 +79,7 @@ fn context(image: &ImageRecord, request: &PodRequest) -> EnvironmentContext {
         tenant: request.tenant.clone(),
         index_scope: request.network.index_scope,
         no_builds: request.network.no_builds,
+        sources: request.network.sources.clone(),
     }
 }
 

@@ -87,6 +87,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
             tenant: Tenant::default(),
             index_scope: request.network.index_scope,
             no_builds: request.network.no_builds,
+            sources: request.network.sources.clone(),
         },
         keep: Keep::Publish,
         python_tools: Some(python_tools(image, &request.network)),

@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BuildOrder, BuildReport, PrepareRequest};
-use hybrid_cache_model::{Failure, FailureKind, Task};
+use hybrid_cache_model::{Failure, FailureKind, SourcePolicy, Task};
 
 use crate::child::Deadline;
 use crate::clock::lock;
@@ -43,7 +43,9 @@ pub fn job<'a>(
     phases: &'a Phases<'a>,
     builder: Option<Builder<'a>>,
 ) -> Result<PrepareJob<'a>, Failure> {
-    let task = request.task.check()?;
+    let variables = request.python_tools.as_ref().map(|tools| tools.variables.as_slice());
+    let policy = SourcePolicy::new(&request.context.sources, variables.unwrap_or_default());
+    let task = request.task.check_for(&policy)?;
     let deadline = Deadline::at(Instant::now() + Duration::from_millis(request.deadline_ms))?;
     Ok(PrepareJob {
         request,

@@ -3,6 +3,7 @@
 
 mod builds;
 mod context;
+mod fetch;
 mod python;
 mod run;
 pub mod system;

@@ -8,6 +8,7 @@ use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, PythonRequest, Reque
 
 use super::builds::{self, Built};
 use super::context::{FREE_PARTS, PrepareJob};
+use super::fetch;
 use crate::maintenance;
 use crate::python::build::{self, Build, BuildRequest};
 use crate::python::environment;
@@ -39,7 +40,7 @@ pub struct Made {
     lock: Option<Lock>,
     warnings: Vec<String>,
     /// The wheels that were built for it.
-    built: Option<Built>,
+    built: Vec<Built>,
     /// True if the request had an environment that was too old.
     pub expired: bool,
 }
@@ -75,16 +76,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         }
         lock
     });
-    let request = build_request(job, &volume, &key, tools, &[]);
-    let made = match making_room(&request, &mut warnings, || build::make(&request)) {
-        Err(failure) if failure.kind == FailureKind::NoWheel => {
-            let said = failure.message.clone();
-            let with = with_builds(job, &volume, &key, tools, &mut warnings, failure);
-            with.map(|(build, built)| (build, Some(built)))
-                .map_err(|failure| explained(job, &volume, tools, failure, &said))
-        }
-        other => other.map(|build| (build, None)).map_err(no_wheel::unknown),
-    };
+    let made = making(job, &volume, &key, tools, &mut warnings);
     if let (Err(failure), true) = (&made, lock.is_some()) {
         build_failure::note(&volume.build_lock(&key), failure);
     }
@@ -99,15 +91,53 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
     })))
 }
 
-/// Builds what has no wheel, and then makes the environment. `no_wheel` is what uv said without builds.
-fn with_builds(
+/// Fetches the wheels that the task names by their addresses and makes the environment, with builds if it takes some.
+fn making(
     job: &PrepareJob<'_>,
     volume: &PythonVolume,
     key: &RequestKey,
     tools: &PythonTools,
     warnings: &mut Vec<String>,
+) -> Result<(Build, Vec<Built>), Failure> {
+    let fetched = fetch::wheels(job, volume, tools)?;
+    let commits = match builds::has_commits(&job.task) {
+        true => job.phases.run(Phase::PythonBuild, Lane::Python, || {
+            builds::build_commits(job, volume, tools)
+        })?,
+        false => None,
+    };
+    let mut wheels = fetched.wheels.clone();
+    let own = match &commits {
+        Some(built) => {
+            wheels.extend(built.wheels.iter().cloned());
+            builds::volume_of_tenant(volume)
+        }
+        None => volume.clone(),
+    };
+    let request = build_request(job, &own, key, tools, &wheels);
+    match making_room(&request, warnings, || build::make(&request)) {
+        Err(failure) if failure.kind == FailureKind::NoWheel => {
+            let said = failure.message.clone();
+            let with = with_builds(&request, job, warnings, failure);
+            with.map(|(build, built)| (build, commits.into_iter().chain([built]).collect()))
+                .map_err(|failure| explained(job, volume, tools, failure, &said))
+        }
+        Ok(build) => Ok((build, commits.into_iter().collect())),
+        Err(failure) => {
+            commits.iter().for_each(|built| builds::forget(built, volume));
+            Err(no_wheel::unknown(failure))
+        }
+    }
+}
+
+/// Builds what has no wheel, and then makes the environment. `no_wheel` is what uv said without builds.
+fn with_builds(
+    without: &BuildRequest<'_>,
+    job: &PrepareJob<'_>,
+    warnings: &mut Vec<String>,
     no_wheel: Failure,
 ) -> Result<(Build, Built), Failure> {
+    let (volume, tools) = (without.volume, without.tools);
     let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
         return Err(uv_errors::not_built(
             no_wheel,
@@ -122,7 +152,8 @@ fn with_builds(
         return Err(no_wheel);
     };
     let volume = builds::volume_of_tenant(volume);
-    let request = build_request(job, &volume, key, tools, &built.wheels);
+    let wheels = [without.built, built.wheels.as_slice()].concat();
+    let request = build_request(job, &volume, without.key, tools, &wheels);
     match making_room(&request, warnings, || build::make(&request)) {
         Ok(build) => Ok((build, built)),
         Err(failure) => {
@@ -290,12 +321,11 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
             context.volumes.python
         )];
     };
-    let volume = match &made.built {
-        Some(built) => {
-            builds::keep(built, &volume);
-            builds::volume_of_tenant(&volume)
-        }
-        None => volume,
+    let volume = if made.built.is_empty() {
+        volume
+    } else {
+        made.built.iter().for_each(|built| builds::keep(built, &volume));
+        builds::volume_of_tenant(&volume)
     };
     let request = build_request(job, &volume, &made.key, tools, &[]);
     match making_room(&request, &mut warnings, || publish::publish(&made.build, &request)) {

@@ -182,8 +182,11 @@ fn both(
         scope.spawn(move || python_sender.send(Side::Python(python::prepare(job))));
         scope.spawn(move || {
             let made = system_side(job, system);
-            job.system.set(made.as_ref().ok().map(|made| made.paths.clone()));
-            sender.send(Side::System(made))
+            let paths = made.as_ref().ok().map(|made| made.paths.clone());
+            // Sent first: a build that waits for the packages then fails because of this failure, which is the one to report.
+            let sent = sender.send(Side::System(made));
+            job.system.set(paths);
+            sent
         });
         let (mut python, mut systems, mut first) = (None, None, None);
         for side in receiver {

@@ -11,6 +11,19 @@ use pep440_rs::Version;
 use super::record::{Distribution, Installed};
 use super::uv::BuiltWheel;
 
+/// True unless the marker of a requirement is known not to hold for the interpreter.
+pub fn may_apply(requirement: &Requirement, interpreter: &Interpreter) -> bool {
+    requirement.is_for(&environment(interpreter)) != Some(false)
+}
+
+fn environment(interpreter: &Interpreter) -> MarkerEnvironment<'_> {
+    MarkerEnvironment {
+        implementation_name: &interpreter.implementation,
+        python_full_version: &interpreter.version,
+        platform_machine: interpreter.platform.strip_prefix("linux-").unwrap_or_default(),
+    }
+}
+
 /// Checks every requirement. Extras are not checked, because they only add requirements of the package itself.
 ///
 /// # Errors
@@ -20,11 +33,7 @@ pub fn all_there(
     installed: &Installed,
     interpreter: &Interpreter,
 ) -> Result<(), Failure> {
-    let environment = MarkerEnvironment {
-        implementation_name: &interpreter.implementation,
-        python_full_version: &interpreter.version,
-        platform_machine: interpreter.platform.strip_prefix("linux-").unwrap_or_default(),
-    };
+    let environment = environment(interpreter);
     for requirement in requirements {
         let has_marker = requirement.as_str().contains(';');
         if has_marker && (!Protection::InstalledCheck.is_on() || requirement.is_for(&environment) != Some(true)) {
@@ -72,7 +81,7 @@ pub fn built_as_named(built: &[BuiltWheel], installed: &Installed) -> Result<(),
         };
         if !found.any(|one| is_it(&one.version) && says(one)) {
             let message = format!(
-                "{}=={} was built from its source distribution, but its wheel holds something else",
+                "the wheel of {}=={}, which was built or fetched, holds something else",
                 wheel.name, wheel.version
             );
             return Err(Failure::new(FailureKind::NoWheel, message).hint("try another version of the package"));

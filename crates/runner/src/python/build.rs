@@ -1,6 +1,7 @@
 //! Builds an environment in staging: creates an empty venv, installs the packages, and verifies that all of them are
 //! there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -81,6 +82,8 @@ pub struct Build {
     pub checked: Checked,
     /// The hashes of the files that it was installed from, as far as they are known.
     pub hashes: PackageHashes,
+    /// `name @ address` of packages that a requirement names the place of, by `name==version`.
+    addresses: BTreeMap<String, String>,
 }
 
 impl Build {
@@ -101,9 +104,16 @@ impl Build {
 
     /// Its packages.
     pub fn packages(&self) -> Packages {
+        let named = |pin: String| self.addresses.get(&pin).cloned().unwrap_or(pin);
+        let mut pins: Vec<String> = self.installed.pins().into_iter().map(named).collect();
+        pins.sort();
         Packages {
-            pins: self.installed.pins(),
-            hashes: self.hashes.clone(),
+            pins,
+            hashes: self
+                .hashes
+                .iter()
+                .map(|(pin, hashes)| (named(pin.clone()), hashes.clone()))
+                .collect(),
         }
     }
 
@@ -179,11 +189,13 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
         hashes.extend(found);
         Ok::<_, Failure>((installed, checked?, hashes))
     })?;
+    let addresses = request.built.iter().filter_map(BuiltWheel::reference).collect();
     let build = Build {
         stage,
         installed,
         checked,
         hashes,
+        addresses,
     };
     finish(&environment, &build.packages())?;
     Ok(build)

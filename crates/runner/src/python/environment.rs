@@ -122,12 +122,12 @@ impl Packages {
     pub fn parse(text: &str) -> Packages {
         let mut packages = Packages::default();
         for line in text.lines() {
-            let mut words = line.split_whitespace();
-            let Some(pin) = words.next() else { continue };
-            let hashes: Vec<String> = words
-                .filter_map(|word| word.strip_prefix("--hash="))
-                .map(str::to_owned)
-                .collect();
+            // A pin may have spaces: `name @ address`.
+            let mut parts = line.trim().split(" --hash=");
+            let Some(pin) = parts.next().filter(|pin| !pin.is_empty()) else {
+                continue;
+            };
+            let hashes: Vec<String> = parts.map(str::to_owned).collect();
             if !hashes.is_empty() {
                 packages.hashes.insert(pin.to_owned(), hashes);
             }

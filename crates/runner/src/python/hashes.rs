@@ -44,6 +44,8 @@ impl Unhashed {
         let (mut unhashed, mut known) = (Vec::new(), PackageHashes::new());
         for one in &installed.distributions {
             match built.iter().find(|wheel| wheel.name == one.name) {
+                // A commit has no hash, and needs none.
+                Some(wheel) if wheel.source.is_empty() => {}
                 Some(wheel) => drop(known.insert(one.pin(), vec![wheel.source.clone()])),
                 None => unhashed.push(package(one)),
             }

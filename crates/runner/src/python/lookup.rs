@@ -188,6 +188,7 @@ mod tests {
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
             no_builds: false,
+            sources: Default::default(),
         };
         RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &context))
     }

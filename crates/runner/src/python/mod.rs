@@ -68,6 +68,7 @@ use crate::store::files::ensure_folder;
 use crate::store::format::{self, FormatAccess};
 use crate::store::{IoContext, folder, tenants};
 
+pub use asked::may_apply;
 pub use lookup::{Leased, Lookup};
 
 /// Name of this cache in its `FORMAT` files.

@@ -71,7 +71,9 @@ fn lacking(message: &str) -> Option<String> {
 /// What could be asked for instead of a package without a wheel.
 fn alternatives(name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Vec<String> {
     let version = &asked.interpreter.version;
-    let wanted = asked.task.requirements.iter().find(|one| one.name() == name);
+    // uv must not contact the address that a requirement names: only its name and versions are asked for.
+    let mut plain = asked.task.requirements.iter().filter(|one| one.reference().is_none());
+    let wanted = plain.find(|one| one.name() == name);
     let wanted = wanted.map_or(name, |one| one.as_str());
     let mut parts = Vec::new();
     parts.extend(instead(name));

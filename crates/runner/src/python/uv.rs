@@ -37,19 +37,32 @@ const ALLOWED: [&str; 10] = [
 /// The glibc minor versions that uv accepts as a platform, ascending.
 const GLIBC_MINORS: [u32; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
 
-/// A wheel that was built for a task, in a folder of its own.
+/// A wheel that was built or fetched for a task, in a folder of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltWheel {
     /// The package's name in normal form.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// `sha256:…` of the source distribution.
+    /// `sha256:…` of the source distribution, or of the wheel itself if it was fetched; empty for a commit.
     pub source: String,
     /// `sha256:…` of the wheel.
     pub hash: String,
     /// The folder.
     pub folder: PathBuf,
+    /// The address or the commit that a requirement names for it; `None` if it is a package of the index.
+    pub address: Option<String>,
+}
+
+impl BuiltWheel {
+    /// `name==version`, and `name @ address` if a requirement names its place.
+    pub fn reference(&self) -> Option<(String, String)> {
+        let address = self.address.as_ref()?;
+        Some((
+            format!("{}=={}", self.name, self.version),
+            format!("{} @ {address}", self.name),
+        ))
+    }
 }
 
 /// uv as one preparation uses it.
@@ -96,7 +109,6 @@ impl Uv<'_> {
         built: &[BuiltWheel],
     ) -> Result<(), Failure> {
         self.check_variables()?;
-        task.options.check_indexes(&self.tools.variables)?;
         std::fs::write(list, requirements_text(task, built)).io_context("write", list)?;
         let mut command = self.command("pip");
         command
@@ -193,7 +205,7 @@ impl Uv<'_> {
     }
 
     /// uv with a cleared environment.
-    pub(super) fn command(&self, verb: &str) -> Command {
+    pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.tools.uv);
         command.arg(verb).current_dir(self.work).env_clear();
         command.envs([("HOME", self.work), ("TMPDIR", self.work), ("UV_CACHE_DIR", self.cache)]);
@@ -216,8 +228,8 @@ impl Uv<'_> {
     ///
     /// # Errors
     /// uv failed; the message contains uv's explanation.
-    pub(super) fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
-        let exit = child::run(command, name, Vec::new(), self.deadline).map_err(|failure| {
+    pub(crate) fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
+        let mut exit = child::run(command, name, Vec::new(), self.deadline).map_err(|failure| {
             let hint = "check the uv program named in the request";
             if failure.kind == FailureKind::Tool {
                 failure.hint(hint)
@@ -228,15 +240,55 @@ impl Uv<'_> {
         if exit.status.success() {
             Ok(())
         } else {
+            exit.stderr = without_secrets(&exit.stderr, &self.tools.variables);
             Err(uv_errors::failure(name, &exit))
         }
     }
+}
+
+/// Shortest password that a message is searched for: a shorter one is part of ordinary words.
+const MIN_PASSWORD: usize = 4;
+
+/// A text of uv without passwords. uv hides those of addresses by itself; none is in a message because uv has changed.
+fn without_secrets(text: &str, variables: &[(String, String)]) -> String {
+    let mut text = without_logins(text);
+    for (name, value) in variables {
+        let is_secret = name.starts_with("UV_INDEX_") && name.ends_with("_PASSWORD") && value.len() >= MIN_PASSWORD;
+        if is_secret {
+            text = text.replace(value.as_str(), "****");
+        }
+    }
+    text
+}
+
+/// The text without what stands between `://` and an `@` of the same address.
+pub fn without_logins(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut open = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | ',' | '?' | '#'))
+            .unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        open.push_str("://");
+        open.push_str(&part[host..]);
+    }
+    open
 }
 
 /// The requirements, each with its hashes, as uv reads them: one a line, in normal form. A wheel that was built from a
 /// source distribution with one of the hashes adds its own.
 pub fn requirements_text(task: &Task, built: &[BuiltWheel]) -> String {
     lines(&task.requirements, &task.options, built)
+}
+
+/// The requirements for the sandbox that runs code of packages, with the addresses that they name: it has the network of
+/// tasks, and may contact whatever a task may.
+pub fn sandbox_text(task: &Task) -> String {
+    let named = task.requirements.iter().filter(|one| one.reference().is_some());
+    let mut text = lines(&task.requirements, &task.options, &[]);
+    named.for_each(|one| text.push_str(&format!("{one}\n")));
+    text
 }
 
 /// The constraints in the same form.
@@ -247,6 +299,15 @@ pub fn constraints_text(task: &Task) -> String {
 fn lines(requirements: &[Requirement], options: &PythonOptions, built: &[BuiltWheel]) -> String {
     let mut text = String::new();
     for requirement in requirements {
+        if requirement.reference().is_some() {
+            // The wheel is there already, in a folder: for uv it is one version of a package, and only the one with this
+            // hash. Without it the marker does not hold; uv never gets the address, whose redirects it would follow.
+            if let Some(wheel) = built.iter().find(|one| one.name == requirement.name()) {
+                text.push_str(&requirement.pinned(&wheel.version));
+                text.push_str(&format!(" --hash={}\n", wheel.hash));
+            }
+            continue;
+        }
         text.push_str(requirement.as_str());
         let hashes: Vec<&str> = options.hashes_of(requirement.as_str()).collect();
         let own = built

@@ -43,6 +43,15 @@ const HASHES: [&str; 4] = [
     "In `--require-hashes` mode",
     "In `--verify-hashes` mode",
 ];
+/// What uv says if an index or a file wants another login.
+const LOGIN: [&str; 4] = [
+    "lack of valid authentication credentials",
+    "(401 Unauthorized)",
+    "(403 Forbidden)",
+    "Missing credentials for",
+];
+/// Where uv's advice begins to give up the protection against packages of the same name on another index.
+const UNSAFE_ADVICE: &str = " By default, uv will only consider versions that are published on the first index";
 /// What uv says once the code of a package is involved.
 const BUILDING: [&str; 5] = [
     "Failed to build",
@@ -76,6 +85,12 @@ pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
     if has(&DISK_FULL) {
         return disk_full(format!("the volume filled up during `{command}`: {words}"));
     }
+    // Look for this before a package that does not exist: uv looks no further than an index that denies access.
+    if has(&LOGIN) {
+        let message = format!("a package index denied access: {words}");
+        return Failure::new(FailureKind::Tool, message)
+            .hint("the operator gives user names and passwords of indexes in the settings file (docs/settings.md)");
+    }
     if has(&[
         "No solution found",
         "unsatisfiable",
@@ -91,6 +106,11 @@ pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
     if has(&HASHES) {
         let message = format!("the packages do not have the hashes that the requirements demand: {words}");
         let hint = "give the hash of each package, also of those that others need, from a source that you trust";
+        return Failure::new(FailureKind::Unsatisfiable, message).hint(hint);
+    }
+    if has(&["was included as a URL dependency"]) {
+        let message = format!("a package names an address for another one: {words}");
+        let hint = "only a requirement of the task may name an address: add a line for that package";
         return Failure::new(FailureKind::Unsatisfiable, message).hint(hint);
     }
     if has(&UNREACHABLE) {
@@ -211,7 +231,7 @@ fn unknown_package(words: &str) -> Failure {
 fn words(stderr: &str) -> String {
     let kept: Vec<&str> = stderr
         .lines()
-        .map(str::trim_end)
+        .map(|line| line.split(UNSAFE_ADVICE).next().unwrap_or(line).trim_end())
         .filter(|line| !line.is_empty() && !PROGRESS.iter().any(|start| line.trim_start().starts_with(start)))
         .collect();
     if kept.is_empty() {
@@ -325,6 +345,24 @@ mod tests {
             failure.contains("no password") && failure.contains("cpython 3.11.7 on linux-x86_64, glibc 2.36"),
             "{failure}"
         );
+    }
+
+    #[test]
+    fn an_index_that_denies_access_is_not_a_package_that_does_not_exist() {
+        let denied = "error: No solution found when resolving dependencies\n  cause: Because ours was not found in the package \
+                      registry and you require ours\n\nhint: An index URL (https://packages.example/simple) could not be queried \
+                      due to a lack of valid authentication credentials (401 Unauthorized)\n";
+        let failure = explained(denied);
+        assert_eq!(failure.kind, FailureKind::Tool);
+        assert!(failure.message.contains("denied access") && failure.message.contains("packages.example"));
+        let elsewhere = "error: No solution found when resolving dependencies\n  cause: Because there is no version of \
+                         torch==2.3.0\n\nhint: `torch` was found on https://a.test/simple, but not at the requested version \
+                         (torch==2.3.0). A compatible version may be available on a subsequent index (e.g., https://b.test/simple). \
+                         By default, uv will only consider versions that are published on the first index that contains a given \
+                         package, to avoid dependency confusion attacks. If all indexes are equally trusted, use `--index-strategy \
+                         unsafe-best-match` to consider all versions.\n";
+        let told = explained(elsewhere).message;
+        assert!(told.contains("subsequent index") && !told.contains("unsafe"), "{told}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod format;
 pub mod known_files;
 pub mod lock;
 pub mod measure;
+pub mod sha256;
 pub mod stage;
 pub mod tenants;
 pub mod tree;

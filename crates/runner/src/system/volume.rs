@@ -227,6 +227,7 @@ mod tests {
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
             no_builds: false,
+            sources: Default::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use hybrid_cache_model::requirement::decode;
 use hybrid_cache_model::task_error::TaskErrors;
-use hybrid_cache_model::{Task, TaskSpec};
+use hybrid_cache_model::{AllowedSources, SourcePolicy, TaskSpec};
 use serde::{Deserialize, Serialize};
 
 use super::python_support::Bench;
@@ -47,7 +47,11 @@ pub const REASONS: &[(&str, &str)] = &[
     ("a path in", "a local file"),
     ("is the name of a file", "a local file"),
     ("a repository in", "a git repository"),
+    ("no package name with", "a git repository"),
+    ("without a commit", "a git repository"),
+    ("is not a full commit", "a git repository"),
     ("a URL in", "a URL"),
+    ("does not lead to a wheel", "a URL"),
     ("a direct reference", "a URL"),
     ("where packages come from", "`--find-links` or `--no-index`"),
     ("is not the one in use", "another index"),
@@ -124,7 +128,8 @@ fn told(text: &str) -> Vec<String> {
         requirements_file: text.to_owned(),
         ..TaskSpec::new("print(1)")
     };
-    let checked = spec.check().and_then(|task: Task| task.options.check_indexes(&[]));
+    let nothing = AllowedSources::default();
+    let checked = spec.check_for(&SourcePolicy::new(&nothing, &[]));
     checked.err().iter().flat_map(messages).collect()
 }
 

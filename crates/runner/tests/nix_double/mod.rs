@@ -73,6 +73,7 @@ pub fn bench() -> Bench {
         tenant: Default::default(),
         index_scope: Default::default(),
         no_builds: false,
+        sources: Default::default(),
     };
     let tools = SystemTools {
         provider: Provider::Nix {

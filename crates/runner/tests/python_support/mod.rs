@@ -107,6 +107,7 @@ impl Bench {
                 tenant: Tenant::default(),
                 index_scope: IndexScope::Public,
                 no_builds: false,
+                sources: Default::default(),
             },
             keep: Keep::Publish,
             python_tools: Some(self.tools.clone()),

@@ -80,6 +80,7 @@ impl Case {
             tenant: Default::default(),
             index_scope: Default::default(),
             no_builds: false,
+            sources: Default::default(),
         };
         let limits = Limits {
             time_ms: 30_000,

@@ -255,7 +255,7 @@ impl Inner {
             .into());
         }
         let mut faults = Faults::default();
-        faults.keep(spec.check().map(drop));
+        faults.keep(self.driver.check(spec));
         let most_s = self.config.limits.time_ms / 1000;
         let above = |seconds: &u64| seconds.saturating_mul(1000) > self.config.limits.time_ms;
         if let Some(seconds) = spec.timeout_seconds.filter(above) {

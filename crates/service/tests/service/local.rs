@@ -72,6 +72,27 @@ async fn real_tasks_run_print_and_are_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_the_operator_does_not_allow_is_refused_before_a_task_exists() {
+    let root = tempfile::tempdir().unwrap();
+    let test = "a_source_that_the_operator_does_not_allow_is_refused_before_a_task_exists";
+    let Some(driver) = machine(test, root.path()) else {
+        return;
+    };
+    let engine = open(&root.path().join("service"), &driver).await;
+    let spec = TaskSpec {
+        requirements_file:
+            "six\n\nnamed @ https://files.invalid/named-1.0-py3-none-any.whl\n-f https://other.invalid\n--foo\n"
+                .to_owned(),
+        ..TaskSpec::new("1")
+    };
+    let told = engine.submit(&spec, None).await.unwrap_err().to_string();
+    for part in ["3 errors", "line 3", "`wheelHosts`", "line 4", "`indexes`", "line 5"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    engine.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_that_is_submitted_again_finds_the_task_that_is_there() {
     let root = tempfile::tempdir().unwrap();
     let Some(driver) = machine(

@@ -152,6 +152,7 @@ pub fn for_task(
             index: config.network.index.clone(),
             index_scope: config.network.index_scope,
             no_builds: config.network.no_builds,
+            sources: config.network.sources.clone(),
             ..NetworkSettings::default()
         },
         ..whole

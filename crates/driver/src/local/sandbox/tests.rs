@@ -50,6 +50,7 @@ pub(crate) fn config() -> LocalConfig {
         budget_inodes: 0,
         trace_bytes: 0,
         no_builds: false,
+        sources: Default::default(),
     }
 }
 

@@ -4,13 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use hybrid_cache_model::Failure;
 use hybrid_cache_model::key::BuiltWheelKey;
 use hybrid_cache_model::protocol::IndexScope;
 
 use crate::python::PythonVolume;
 use crate::python::uv::BuiltWheel;
 use crate::store::stage::Stage;
-use crate::store::{files, folder};
+use crate::store::{IoContext, files, folder};
 
 /// Name of the folder in uv's cache.
 const FOLDER: &str = "built-wheels";
@@ -54,6 +55,19 @@ pub fn volume_of_tenant(volume: &PythonVolume) -> PythonVolume {
 
 fn folder_of(volume: &PythonVolume, key: &BuiltWheelKey) -> PathBuf {
     volume_of_tenant(volume).uv_cache().join(FOLDER).join(key.as_str())
+}
+
+/// Copies a wheel that a build made into `folder`, which is created.
+///
+/// # Errors
+/// It cannot be copied.
+pub fn copy(made: &Path, folder: &Path) -> Result<PathBuf, Failure> {
+    files::ensure_folder(folder)?;
+    let copy = folder.join(made.file_name().unwrap_or_default());
+    std::fs::copy(made, &copy).io_context("copy to", &copy)?;
+    // The copy is the one that counts; the other takes space until the task has ended.
+    drop(std::fs::remove_file(made));
+    Ok(folder.to_owned())
 }
 
 /// The folder of the wheel with this key.

@@ -2,6 +2,7 @@
 //! driver makes for each order and which writes nothing shared. What leaves it is text and wheels of a stranger.
 //!
 //! ```text
+//! commits   one sandbox each: a commit that a requirement names, fetched and built; its address is the task's own text
 //! resolve   one sandbox: uv resolves with builds allowed. Only a proposal: names, versions, hashes, build requirements
 //! for each proposed package:
 //!   pin     here, without code: uv pins the build requirements with hashes
@@ -14,11 +15,12 @@
 //! A proposal can name nothing but files of the index: the sandbox that builds gets a name, a version and a hash, and
 //! downloads by name. So a package that lies while it is resolved cannot put its own wheel in another one's place.
 
+mod commits;
 mod kept;
+mod logins;
 mod order;
 mod proposal;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::key::{BuiltWheelKey, BuiltWheelSource};
@@ -29,11 +31,12 @@ use super::context::{Builder, PrepareJob};
 use crate::python::PythonVolume;
 use crate::python::uv::{BuiltWheel, Uv};
 use crate::store::stage::Stage;
-use crate::store::{IoContext, files};
+use crate::store::{IoContext, files, sha256};
+use logins::{Logins, Work};
 use order::Orders;
 use proposal::Proposed;
-use sha2::Digest as _;
 
+pub use commits::{build_commits, has_commits};
 pub use kept::{Built, forget, keep, volume_of_tenant};
 
 /// Builds what has no wheel. Returns `None` if uv finds that nothing must be built.
@@ -51,12 +54,23 @@ pub fn build(
     let stage = Stage::create(&volume.staging())?;
     let work = stage.path().join("work");
     files::ensure_folder(&work)?;
-    let orders = Orders::new(job, tools, settings, builder, system);
-    let proposed = orders.resolve()?;
+    let logins = Logins::find(tools);
+    let lookup = Work {
+        cache: &volume.uv_cache(),
+        folder: &work,
+        interpreter: &job.request.context.interpreter,
+        deadline: &job.deadline,
+    };
+    // Code of packages gets neither a password nor an index that wants one.
+    let open = logins.left_out();
+    let orders = Orders::new(job, &open, settings, builder, system);
+    let known = logins.known(job.task.requirements.iter().map(|one| one.name()), &lookup)?;
+    let proposed = orders.resolve(&known).map_err(|failure| without(failure, &logins))?;
+    logins.check(&proposed, &lookup)?;
     let mut built = Built::new(stage);
     for package in &proposed {
         package.check_hash(&job.task)?;
-        let constraints = pin(job, volume, tools, package, &work);
+        let constraints = pin(job, volume, &open, package, &work);
         let key = key(job, settings, package, &constraints);
         let folder = match kept::find(volume, &key) {
             Some(folder) => folder,
@@ -65,6 +79,20 @@ pub fn build(
         built.add(wheel(package, folder)?, key);
     }
     Ok((!built.wheels.is_empty()).then_some(built))
+}
+
+/// `failure` of the sandbox, with the indexes that it does not ask.
+fn without(failure: Failure, logins: &Logins<'_>) -> Failure {
+    if logins.is_empty() {
+        return failure;
+    }
+    let own = failure.hint.clone().unwrap_or_default();
+    let hint = format!(
+        "packages without a wheel are resolved and built without the indexes that want a login ({}), because code of packages \
+         gets no password; {own}",
+        logins.names()
+    );
+    failure.hint(hint)
 }
 
 /// The build requirements of a package with their hashes; empty if uv cannot pin them, because one has no wheel itself.
@@ -102,6 +130,7 @@ fn key(job: &PrepareJob<'_>, settings: &BuildSettings, package: &Proposed, const
         system: system.as_deref().unwrap_or_default(),
         network: &settings.network,
         index: &context.index,
+        named_indexes: &context.sources.indexes,
         interpreter: &context.interpreter,
     })
 }
@@ -117,12 +146,7 @@ fn new_wheel(orders: &Orders<'_>, package: &Proposed, constraints: &str, folder:
         );
         return Err(Failure::new(FailureKind::NoWheel, message).hint("try another version of the package"));
     }
-    files::ensure_folder(folder)?;
-    let copy = folder.join(&name);
-    std::fs::copy(&made, &copy).io_context("copy to", &copy)?;
-    // The copy is the one that counts; the other takes space until the task has ended.
-    drop(std::fs::remove_file(&made));
-    Ok(folder.to_owned())
+    kept::copy(&made, folder)
 }
 
 fn wheel(package: &Proposed, folder: PathBuf) -> Result<BuiltWheel, Failure> {
@@ -134,24 +158,8 @@ fn wheel(package: &Proposed, folder: PathBuf) -> Result<BuiltWheel, Failure> {
         name: package.name.clone(),
         version: package.version.clone(),
         source: format!("sha256:{}", package.sha256),
-        hash: format!("sha256:{}", sha256(&file).io_context("read", &file)?),
+        hash: format!("sha256:{}", sha256::of_file(&file).io_context("read", &file)?),
         folder,
+        address: None,
     })
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    struct Hasher(sha2::Sha256);
-    impl Write for Hasher {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut hasher = Hasher(sha2::Sha256::new());
-    io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-    Ok(hasher.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

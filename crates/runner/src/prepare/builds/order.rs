@@ -1,6 +1,7 @@
 //! The orders for the sandbox that runs code of packages: each is one program with its settings in front.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -71,12 +72,17 @@ impl<'a> Orders<'a> {
         }
     }
 
-    /// The packages that must be built, as the sandbox proposes them.
+    /// The packages that must be built, as the sandbox proposes them. `known` are names that it does not ask for.
     ///
     /// # Errors
     /// The requirements cannot be resolved, or the sandbox cannot be made.
-    pub fn resolve(&self) -> Result<Vec<Proposed>, Failure> {
-        let requirements = uv::requirements_text(&self.job.task, &[]);
+    pub fn resolve(&self, known: &BTreeSet<&str>) -> Result<Vec<Proposed>, Failure> {
+        let mut task = self.job.task.clone();
+        task.requirements.retain(|one| !known.contains(one.name()));
+        if task.requirements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let requirements = uv::sandbox_text(&task);
         let constraints = uv::constraints_text(&self.job.task);
         let settings = serde_json::json!({
             "work": "resolve",
@@ -100,7 +106,20 @@ impl<'a> Orders<'a> {
             "constraints": constraints,
         });
         let name = format!("building {}=={}", package.name, package.version);
-        let (answer, folder) = self.run(&name, settings)?;
+        self.wheel(&name, settings)
+    }
+
+    /// Builds the package at a commit of a repository. Returns the file that is called its wheel.
+    ///
+    /// # Errors
+    /// It cannot be fetched or built.
+    pub fn build_commit(&self, name: &str, address: &str) -> Result<PathBuf, Failure> {
+        let settings = serde_json::json!({"work": "commit", "name": name, "address": address});
+        self.wheel(&format!("building {name} from {address}"), settings)
+    }
+
+    fn wheel(&self, name: &str, settings: serde_json::Value) -> Result<PathBuf, Failure> {
+        let (answer, folder) = self.run(name, settings)?;
         let wheel = answer
             .wheel
             .filter(|name| !name.contains('/'))
@@ -192,24 +211,11 @@ fn for_strangers(variables: &[(String, String)]) -> (serde_json::Map<String, ser
             left_out = true;
             continue;
         }
-        let open = without_logins(value);
+        let open = uv::without_logins(value);
         left_out |= open != *value;
         kept.insert(name.clone(), open.into());
     }
     (kept, left_out)
-}
-
-/// The text without what stands between `://` and an `@` of the same address.
-fn without_logins(text: &str) -> String {
-    let mut parts = text.split("://");
-    let mut open = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let end = part.find(['/', ' ', ',', '?', '#']).unwrap_or(part.len());
-        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
-        open.push_str("://");
-        open.push_str(&part[host..]);
-    }
-    open
 }
 
 #[cfg(test)]
@@ -228,7 +234,7 @@ mod tests {
             ("https://host/a@b", "https://host/a@b"),
             ("http://u:p@proxy:8080", "http://proxy:8080"),
         ] {
-            assert_eq!(without_logins(text), open);
+            assert_eq!(uv::without_logins(text), open);
         }
         let variables = [
             ("UV_INDEX_OURS_PASSWORD", "secret"),

@@ -107,5 +107,20 @@ def build():
     answer(wheel=os.path.basename(wheels[0]))
 
 
+def commit():
+    name = ORDER["name"]
+    requirement = write("requirements.txt", f"{name} @ {ORDER['address']}\n")
+    code, said = uv("pip", "install", "--python", ORDER["python"], "--no-deps", "--target", "installed", "--requirements",
+                    requirement)
+    if code != 0:
+        answer(said=said)
+    found = glob.glob(os.path.join(CACHE, "sdists-*", "git", "**", "*.whl"), recursive=True)
+    wheels = [path for path in found if os.path.isfile(path)]
+    if len(wheels) != 1:
+        answer(said=f"error: building {name} made {len(wheels)} wheels\n")
+    shutil.move(wheels[0], OUT)
+    answer(wheel=os.path.basename(wheels[0]))
+
+
 os.makedirs(OUT)
-{"resolve": resolve, "build": build}[ORDER["work"]]()
+{"resolve": resolve, "build": build, "commit": commit}[ORDER["work"]]()

@@ -46,6 +46,15 @@ pub fn checked(packages: Vec<Proposed>) -> Result<Vec<Proposed>, Failure> {
     }
 }
 
+/// The version in normal form, if `file` is the name of a wheel of the package `name`.
+pub fn version_of(file: &str, name: &str) -> Option<String> {
+    let (own, rest) = file.strip_suffix(".whl")?.split_once('-')?;
+    let version = rest.split('-').next().unwrap_or_default();
+    let pin = format!("{own}=={version}").parse::<Requirement>().ok()?;
+    let version = pin.as_str().strip_prefix(name)?.strip_prefix("==")?;
+    Some(version.to_owned())
+}
+
 impl Proposed {
     fn is_good(&self) -> bool {
         let pin = format!("{}=={}", self.name, self.version);
@@ -73,12 +82,7 @@ impl Proposed {
 
     /// True if `file` is the name of a wheel of this package and version.
     pub fn is_named(&self, file: &str) -> bool {
-        let Some((name, rest)) = file.strip_suffix(".whl").and_then(|stem| stem.split_once('-')) else {
-            return false;
-        };
-        let version = rest.split('-').next().unwrap_or_default();
-        let pin = format!("{name}=={version}").parse::<Requirement>();
-        pin.is_ok_and(|pin| pin.as_str() == format!("{}=={}", self.name, self.version))
+        version_of(file, &self.name).is_some_and(|version| version == self.version)
     }
 
     /// Refuses a source distribution with another hash than the task demands.

@@ -1,0 +1,425 @@
+//! The operator's settings file: further indexes, hosts of wheels and git repositories. Every fault of it is named at once.
+//!
+//! A file names where a user name and a password are, never what they are: whoever reads the file learns no secret, and a
+//! message may quote it.
+
+mod tree;
+
+use crate::requirement::Address;
+use crate::sources::{AllowedSources, NamedIndex, login_variable};
+use tree::{Node, Tree};
+
+/// Largest accepted file, in bytes.
+pub const MAX_BYTES: usize = 64 << 10;
+/// Most entries of each list.
+const MAX_ENTRIES: usize = 64;
+
+/// What a settings file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// What is allowed.
+    pub sources: AllowedSources,
+    /// Where the credentials of its indexes are.
+    pub logins: Vec<Login>,
+}
+
+/// A user name or a password of one index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The index.
+    pub index: String,
+    /// The variable of uv that takes it: `UV_INDEX_OURS_PASSWORD`.
+    pub variable: String,
+    /// Where it is.
+    pub secret: SecretSource,
+    /// The line that names it, for messages.
+    pub line: u64,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In an environment variable of the process that reads the settings.
+    Variable(String),
+    /// In a file; a relative name is one in the folder of the settings file.
+    File(String),
+}
+
+/// One fault of a settings file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, {field}: {message}{}", crate::task_error::at_hint(Some(hint)))]
+pub struct SettingsFault {
+    /// The line, from 1.
+    pub line: u64,
+    /// The field, such as `indexes[0].url`.
+    pub field: String,
+    /// What is wrong, in lower case.
+    pub message: String,
+    /// The next step.
+    pub hint: String,
+}
+
+impl Settings {
+    /// Reads and checks the text of a settings file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in its order.
+    pub fn from_yaml(text: &str) -> Result<Settings, Vec<SettingsFault>> {
+        let mut reader = Reader::default();
+        if text.len() > MAX_BYTES {
+            let message = format!("it has {} bytes, at most {MAX_BYTES} are accepted", text.len());
+            reader.fault(
+                1,
+                "the file",
+                message,
+                "name prefixes of repositories instead of each one",
+            );
+            return Err(reader.faults);
+        }
+        match tree::read(text) {
+            Ok(document) => reader.document(&document),
+            Err(error) => {
+                let error = error.without_snippet();
+                let line = error.location().map_or(1, |place| place.line()).max(1);
+                let message = error.to_string();
+                let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                reader.fault(line, "the file", message, HINT);
+            }
+        }
+        if reader.faults.is_empty() {
+            Ok(reader.settings)
+        } else {
+            Err(reader.faults)
+        }
+    }
+}
+
+const HINT: &str = "docs/settings.md describes every field";
+const FIELDS: [&str; 3] = ["indexes", "wheelHosts", "gitRepositories"];
+const INDEX_FIELDS: [&str; 4] = ["name", "url", "username", "password"];
+
+/// Reads a tree and collects its faults.
+#[derive(Default)]
+struct Reader {
+    settings: Settings,
+    faults: Vec<SettingsFault>,
+}
+
+fn line(node: &Node) -> u64 {
+    node.referenced.line().max(1)
+}
+
+/// A piece of the file for a message, without anything behind a `://`.
+fn quote(text: &str) -> String {
+    crate::requirement::Refusal::quote(text)
+}
+
+impl Reader {
+    fn fault(&mut self, line: u64, field: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.faults.push(SettingsFault {
+            line,
+            field: field.to_owned(),
+            message: message.into(),
+            hint: hint.into(),
+        });
+    }
+
+    fn document(&mut self, document: &Node) {
+        let fields = match &document.value {
+            Tree::Map(fields) => fields,
+            Tree::Null => return,
+            _ => return self.fault(line(document), "the file", "it holds no fields", HINT),
+        };
+        for (name, node) in fields {
+            match name.as_str() {
+                "indexes" => {
+                    for (place, item) in self.list(name, node) {
+                        self.index(&place, item);
+                    }
+                }
+                "wheelHosts" => {
+                    for (place, item) in self.list(name, node) {
+                        self.host(&place, item);
+                    }
+                }
+                "gitRepositories" => {
+                    for (place, item) in self.list(name, node) {
+                        self.repository(&place, item);
+                    }
+                }
+                _ => self.unknown(name, "", node, &FIELDS),
+            }
+        }
+    }
+
+    fn unknown(&mut self, name: &str, inside: &str, node: &Node, known: &[&str]) {
+        let shown = quote(name);
+        let message = format!("there is no setting {shown}");
+        let hint = format!("the fields are {}; {HINT}", known.join(", "));
+        self.fault(
+            line(node),
+            &format!("{inside}{}", shown.trim_matches('`')),
+            message,
+            hint,
+        );
+    }
+
+    /// The items of a list, each with its place in the file.
+    fn list<'a>(&mut self, name: &str, node: &'a Node) -> Vec<(String, &'a Node)> {
+        match &node.value {
+            Tree::List(items) if items.len() <= MAX_ENTRIES => {
+                let place = |(number, item)| (format!("{name}[{number}]"), item);
+                items.iter().enumerate().map(place).collect()
+            }
+            Tree::List(items) => {
+                let message = format!("{} entries, at most {MAX_ENTRIES} are accepted", items.len());
+                self.fault(line(node), name, message, HINT);
+                Vec::new()
+            }
+            Tree::Null => Vec::new(),
+            _ => {
+                self.fault(line(node), name, "it is not a list", "begin each entry with `- `");
+                Vec::new()
+            }
+        }
+    }
+
+    fn text<'a>(&mut self, place: &str, node: &'a Node) -> Option<&'a str> {
+        match &node.value {
+            Tree::Text(text) => Some(text),
+            _ => {
+                self.fault(line(node), place, "it is not a text", HINT);
+                None
+            }
+        }
+    }
+
+    fn index(&mut self, place: &str, node: &Node) {
+        let Tree::Map(fields) = &node.value else {
+            return self.fault(line(node), place, "it is not an index", "write `name:` and `url:`");
+        };
+        for (name, node) in fields.iter().filter(|(name, _)| !INDEX_FIELDS.contains(&name.as_str())) {
+            self.unknown(name, &format!("{place}."), node, &INDEX_FIELDS);
+        }
+        let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, node)| node);
+        for missing in ["name", "url"].into_iter().filter(|name| field(name).is_none()) {
+            self.fault(line(node), place, format!("it has no `{missing}`"), HINT);
+        }
+        let name = field("name").and_then(|node| self.index_name(&format!("{place}.name"), node));
+        let url = field("url").and_then(|node| self.address(&format!("{place}.url"), node));
+        for part in ["username", "password"] {
+            if let (Some(node), Some(index)) = (field(part), &name)
+                && let Some(secret) = self.secret(&format!("{place}.{part}"), node)
+            {
+                self.settings.logins.push(Login {
+                    index: index.clone(),
+                    variable: login_variable(index, &part.to_ascii_uppercase()),
+                    secret,
+                    line: line(node),
+                });
+            }
+        }
+        if let (Some(name), Some(url)) = (name, url) {
+            self.settings.sources.indexes.push(NamedIndex { name, url });
+        }
+    }
+
+    fn index_name(&mut self, place: &str, node: &Node) -> Option<String> {
+        let name = self.text(place, node)?;
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        let is_name = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(inner) && name.len() < 64;
+        if !is_name {
+            let hint = "begin with a letter; a-z, 0-9, `-` and `_`, at most 63 characters";
+            self.fault(line(node), place, format!("{} is not a name", quote(name)), hint);
+            return None;
+        }
+        let same = |index: &&NamedIndex| login_variable(&index.name, "") == login_variable(name, "");
+        if let Some(other) = self.settings.sources.indexes.iter().find(same) {
+            let message = format!("{} has the same variables as the index `{}`", quote(name), other.name);
+            self.fault(line(node), place, message, "give each index a name of its own");
+            return None;
+        }
+        Some(name.to_owned())
+    }
+
+    /// An address without secrets, as it is compared.
+    fn address(&mut self, place: &str, node: &Node) -> Option<String> {
+        let text = self.text(place, node)?;
+        let told = match Address::read(text) {
+            Err(why) => (format!("{} {why}", quote(text)), "write `https://host/path`"),
+            Ok(read) if read.has_login => (
+                "a user name or a password in an address".to_owned(),
+                "take it out, and name a variable or a file with `username:` and `password:`",
+            ),
+            Ok(read) if read.has_query || !read.fragment.is_empty() => (
+                "a query or a fragment in an address".to_owned(),
+                "take it out; a secret may stand there, and this file is not secret",
+            ),
+            Ok(read) if !read.is_protected() => (
+                "`http`, which anybody on the way can change".to_owned(),
+                "write `https`; only a server of this machine may use `http`",
+            ),
+            // uv reads a space and a comma as the end of an address.
+            Ok(read) if !read.is_simple() || text.contains(',') => (
+                format!("a strange host or path in {}", quote(text)),
+                "write `https://host/path`",
+            ),
+            Ok(read) => return Some(read.plain()),
+        };
+        self.fault(line(node), place, told.0, told.1);
+        None
+    }
+
+    fn host(&mut self, place: &str, node: &Node) {
+        let Some(text) = self.text(place, node) else { return };
+        let read = Address::read(&format!("https://{text}"));
+        match read {
+            Ok(read) if read.is_simple() && read.host.eq_ignore_ascii_case(text) => {
+                self.settings.sources.wheel_hosts.push(read.host);
+            }
+            _ => {
+                let hint = "write the host alone, `files.example.org`, with `:PORT` if it is not the usual one";
+                self.fault(line(node), place, format!("{} is not a host", quote(text)), hint);
+            }
+        }
+    }
+
+    fn repository(&mut self, place: &str, node: &Node) {
+        if let Some(address) = self.address(place, node) {
+            if address.contains(['%', '@']) || address.contains("//.") {
+                let hint = "write the path as it is, `https://host/team`";
+                return self.fault(line(node), place, "an encoded path", hint);
+            }
+            self.settings.sources.git_repositories.push(address);
+        }
+    }
+
+    fn secret(&mut self, place: &str, node: &Node) -> Option<SecretSource> {
+        let hint = "write `{variable: NAME}` or `{file: PATH}`: the value itself must not stand in this file";
+        if let Tree::Map(fields) = &node.value
+            && let [(kind, value)] = fields.as_slice()
+            && let Tree::Text(text) = &value.value
+            && !text.is_empty()
+        {
+            let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            match kind.as_str() {
+                "variable" if is_name => return Some(SecretSource::Variable(text.clone())),
+                "file" => return Some(SecretSource::File(text.clone())),
+                _ => {}
+            }
+        }
+        // The value may be the secret, so no message repeats it.
+        self.fault(line(node), place, "it names neither a variable nor a file", hint);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+# what tasks may use
+indexes:
+  - name: pytorch
+    url: https://Download.example/whl/cpu/
+  - name: our-own
+    url: http://127.0.0.1:8080/simple
+    username: {variable: OUR_USER}
+    password: {file: secrets/token}
+wheelHosts:
+  - files.example
+  - files.example:8443
+gitRepositories:
+  - https://git.example/team/
+";
+
+    #[test]
+    fn a_file_says_what_is_allowed_and_where_the_credentials_are() {
+        let settings = Settings::from_yaml(GOOD).unwrap();
+        let index = |name: &str, url: &str| NamedIndex {
+            name: name.to_owned(),
+            url: url.to_owned(),
+        };
+        assert_eq!(
+            settings.sources.indexes,
+            [
+                index("pytorch", "https://download.example/whl/cpu"),
+                index("our-own", "http://127.0.0.1:8080/simple")
+            ]
+        );
+        assert_eq!(settings.sources.wheel_hosts, ["files.example", "files.example:8443"]);
+        assert_eq!(settings.sources.git_repositories, ["https://git.example/team"]);
+        let [user, password] = settings.logins.as_slice() else {
+            panic!("{:?}", settings.logins)
+        };
+        assert_eq!(user.variable, "UV_INDEX_OUR_OWN_USERNAME");
+        assert_eq!(user.secret, SecretSource::Variable("OUR_USER".to_owned()));
+        assert_eq!(password.variable, "UV_INDEX_OUR_OWN_PASSWORD");
+        assert_eq!(
+            (&password.secret, password.line),
+            (&SecretSource::File("secrets/token".to_owned()), 8)
+        );
+        for empty in ["", "# nothing\n", "indexes: []\n", "indexes:\n", "{}"] {
+            assert_eq!(Settings::from_yaml(empty), Ok(Settings::default()), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_file_has_its_line_and_its_field_and_no_secret() {
+        let text = "\
+indexes:
+  - name: Pytorch
+    url: http://download.example/whl
+  - name: ours
+    url: https://me:hush@packages.example/simple
+    password: hush
+    verify: no
+  - url: https://packages.example/simple?token=hush
+  - name: ours
+    url: https://packages.example/simple
+  - name: our_s
+    url: https://packages.example/a
+    username: {variable: A, file: hush}
+  - name: our-s
+    url: file:///srv
+wheelHost: [a]
+wheelHosts:
+  - https://files.example
+  - files.example/x
+  - 12
+gitRepositories: https://git.example
+";
+        let faults = Settings::from_yaml(text).unwrap_err();
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        for (line, field) in [
+            (2, "indexes[0].name"),
+            (3, "indexes[0].url"),
+            (7, "indexes[1].verify"),
+            (5, "indexes[1].url"),
+            (6, "indexes[1].password"),
+            (8, "indexes[2]"),
+            (8, "indexes[2].url"),
+            (13, "indexes[4].username"),
+            (14, "indexes[5].name"),
+            (15, "indexes[5].url"),
+            (16, "wheelHost"),
+            (18, "wheelHosts[0]"),
+            (19, "wheelHosts[1]"),
+            (20, "wheelHosts[2]"),
+            (21, "gitRepositories"),
+        ] {
+            let start = format!("line {line}, {field}: ");
+            assert!(
+                told.iter().any(|one| one.starts_with(&start) && one.contains("hint: ")),
+                "{start}{told:#?}"
+            );
+        }
+        assert_eq!(told.len(), 15, "{told:#?}");
+        assert!(!told.concat().contains("hush"), "{told:#?}");
+        let told = Settings::from_yaml("indexes: [\n").unwrap_err();
+        assert_eq!(told.len(), 1);
+        assert!(Settings::from_yaml(&"#".repeat(MAX_BYTES + 1)).is_err());
+        assert!(Settings::from_yaml("wheelHosts: [a]\nwheelHosts: [b]\n").is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! Indexes that ask for a login. Code of packages gets no password, so the sandbox that builds does not ask these indexes.
+//!
+//! Without them, a name of such an index could come from another one there, which is what attackers of package names hope
+//! for. So this is looked up here, where no code of packages runs: what such an index knows is neither resolved nor built
+//! in the sandbox.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use hybrid_cache_model::protocol::{Interpreter, PythonTools};
+use hybrid_cache_model::sources::login_variable;
+use hybrid_cache_model::{Failure, FailureKind};
+
+use super::proposal::Proposed;
+use crate::child::Deadline;
+use crate::python::uv::{Uv, selection};
+use crate::store::{IoContext, files};
+
+/// Most requirements of a task that are looked up; a task with more is resolved with all of them.
+const MAX_ASKED: usize = 128;
+
+/// The indexes with a login among uv's settings.
+pub struct Logins<'a> {
+    tools: &'a PythonTools,
+    /// `(name, address)`.
+    indexes: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Logins<'a> {
+    /// Finds them by their variables.
+    pub fn find(tools: &'a PythonTools) -> Logins<'a> {
+        let has = |variable: String| tools.variables.iter().any(|(name, _)| *name == variable);
+        let has_login = |name: &str| {
+            ["USERNAME", "PASSWORD"]
+                .iter()
+                .any(|part| has(login_variable(name, part)))
+        };
+        let values = tools.variables.iter().filter(|(name, _)| name == "UV_INDEX");
+        let named = values
+            .flat_map(|(_, value)| value.split([' ', ',']))
+            .filter_map(|one| one.split_once('='));
+        Logins {
+            tools,
+            indexes: named.filter(|(name, _)| has_login(name)).collect(),
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indexes.is_empty()
+    }
+
+    /// The names of the indexes, for messages.
+    pub fn names(&self) -> String {
+        let names: Vec<String> = self.indexes.iter().map(|(name, _)| format!("`{name}`")).collect();
+        names.join(", ")
+    }
+
+    /// uv's settings without these indexes and their logins.
+    pub fn left_out(&self) -> PythonTools {
+        let is_kept = |one: &&str| {
+            !self
+                .indexes
+                .iter()
+                .any(|(name, url)| one.split_once('=') == Some((name, url)))
+        };
+        let mut tools = self.tools.clone();
+        tools.variables.retain_mut(|(name, value)| {
+            if name == "UV_INDEX" {
+                *value = value.split([' ', ',']).filter(is_kept).collect::<Vec<_>>().join(" ");
+            }
+            let is_login = self.indexes.iter().any(|(index, _)| {
+                ["USERNAME", "PASSWORD"]
+                    .iter()
+                    .any(|part| *name == login_variable(index, part))
+            });
+            !(is_login || name == "UV_INDEX" && value.is_empty())
+        });
+        tools
+    }
+
+    /// Which of the packages one of these indexes knows.
+    ///
+    /// # Errors
+    /// An index does not answer or denies access.
+    pub fn known<'b>(
+        &self,
+        packages: impl Iterator<Item = &'b str>,
+        work: &Work<'_>,
+    ) -> Result<BTreeSet<&'b str>, Failure> {
+        let packages: BTreeSet<&str> = packages.collect();
+        let mut known = BTreeSet::new();
+        if self.indexes.is_empty() || packages.len() > MAX_ASKED {
+            return Ok(known);
+        }
+        for package in packages {
+            for index in &self.indexes {
+                if self.knows(index, package, work)? {
+                    known.insert(package);
+                    break;
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Refuses to build a package whose name one of these indexes knows.
+    ///
+    /// # Errors
+    /// There is one, or an index does not answer or denies access.
+    pub fn check(&self, proposed: &[Proposed], work: &Work<'_>) -> Result<(), Failure> {
+        let known = self.known(proposed.iter().map(|one| one.name.as_str()), work)?;
+        match known.first() {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!(
+                    "{name} has no wheel, and its name is one of an index with a login ({})",
+                    self.names()
+                );
+                let hint = "code of packages gets no password, so such a package is not built: put a wheel of it into the index";
+                Err(Failure::new(FailureKind::NoWheel, message).hint(hint))
+            }
+        }
+    }
+
+    fn knows(&self, (name, url): &(&str, &str), package: &str, work: &Work<'_>) -> Result<bool, Failure> {
+        let mut tools = self.tools.clone();
+        let elsewhere = ["UV_INDEX", "UV_DEFAULT_INDEX", "UV_FIND_LINKS"];
+        tools.variables.retain(|(name, _)| !elsewhere.contains(&name.as_str()));
+        tools
+            .variables
+            .push(("UV_DEFAULT_INDEX".to_owned(), format!("{name}={url}")));
+        let uv = Uv {
+            tools: &tools,
+            cache: work.cache,
+            work: work.folder,
+            deadline: work.deadline,
+        };
+        let (list, answer) = (work.folder.join("known.txt"), work.folder.join("known.lock"));
+        std::fs::write(&list, format!("{package}\n")).io_context("write", &list)?;
+        files::delete(&answer)?;
+        let mut command = uv.command("pip");
+        command.args([
+            "compile",
+            "--no-deps",
+            "--no-header",
+            "--no-annotate",
+            "--quiet",
+            "--no-build",
+        ]);
+        command.args(["--python", &work.interpreter.path]);
+        command.arg("--output-file").arg(&answer);
+        command.args(selection(true, work.interpreter, &tools.variables));
+        command.arg(&list);
+        match uv.run(&mut command, "uv pip compile") {
+            Ok(()) => Ok(true),
+            Err(failure) => match failure.kind {
+                FailureKind::UnknownPackage => Ok(false),
+                FailureKind::NoWheel | FailureKind::Unsatisfiable => Ok(true),
+                _ => Err(failure),
+            },
+        }
+    }
+}
+
+/// What uv needs to look something up.
+pub struct Work<'a> {
+    /// UV_CACHE_DIR.
+    pub cache: &'a Path,
+    /// A folder for files.
+    pub folder: &'a Path,
+    /// The interpreter.
+    pub interpreter: &'a Interpreter,
+    /// When to give up.
+    pub deadline: &'a Deadline,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_with_a_login_is_left_out_with_its_login() {
+        let variables = [
+            (
+                "UV_INDEX",
+                "open=https://open.test/simple our-s=https://ours.test/simple https://third.test",
+            ),
+            ("UV_INDEX_OUR_S_USERNAME", "robot"),
+            ("UV_INDEX_OUR_S_PASSWORD", "hush"),
+            ("UV_DEFAULT_INDEX", "https://default.test"),
+        ];
+        let tools = |variables: &[(&str, &str)]| PythonTools {
+            uv: String::new(),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            allow_source_builds: false,
+        };
+        let all = tools(&variables);
+        let logins = Logins::find(&all);
+        assert_eq!(logins.names(), "`our-s`");
+        let open = ("UV_INDEX", "open=https://open.test/simple https://third.test");
+        assert_eq!(logins.left_out(), tools(&[open, variables[3]]));
+        let only = tools(&[
+            ("UV_INDEX", "ours=https://ours.test"),
+            ("UV_INDEX_OURS_PASSWORD", "hush"),
+        ]);
+        assert_eq!(Logins::find(&only).left_out(), tools(&[]));
+        assert!(Logins::find(&tools(&[open])).is_empty());
+    }
+}
