@@ -141,6 +141,7 @@ static NO_OPTIONS: PythonOptions = PythonOptions {
     require_hashes: false,
     pre_releases: false,
     indexes: Vec::new(),
+    wheels_only: Vec::new(),
 };
 
 impl<'a> PythonRequest<'a> {
@@ -199,6 +200,9 @@ impl RequestKey {
         }
         for index in &options.indexes {
             hasher = hasher.field("asked-index", index);
+        }
+        for name in &options.wheels_only {
+            hasher = hasher.field("wheels-only", name);
         }
         for constraint in request.constraints {
             hasher = hasher.field("constraint", constraint.as_str());

@@ -135,6 +135,32 @@ async fn without_builds_the_interpreter_that_no_wheel_fits_is_named() {
     assert_eq!(ran.outcome.timeline.phase_us(Phase::PythonBuild), 0);
 }
 
+#[tokio::test]
+async fn a_file_may_say_that_a_package_is_not_built() {
+    let Some(config) = machine("a_file_may_say_that_a_package_is_not_built") else {
+        return;
+    };
+    let folder = index_folder();
+    let bench = Bench::empty(with_index(
+        config,
+        folder.path(),
+        &[("alpha", "1.0", ""), ("beta", "2.0", "")],
+    ));
+    let asking = |option: &str| TaskSpec {
+        requirements_file: format!("{option}\nalpha\n"),
+        ..TaskSpec::new("import alpha; print(1)")
+    };
+    for (option, part) in [
+        ("--only-binary :all:", "--only-binary :all:"),
+        ("--only-binary Alpha", "alpha"),
+    ] {
+        let ran = bench.run(&asking(option)).await;
+        let told = ran.failed(FailureKind::NoWheel).to_string();
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(bench.run(&asking("--only-binary beta")).await.good(), "1");
+}
+
 /// Looks for what it should not see or change, and puts what it found into the module.
 const SPY: &str = r#"
 found = []

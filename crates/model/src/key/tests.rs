@@ -67,12 +67,22 @@ fn a_request_without_options_keeps_the_key_that_it_had_before_there_were_options
     };
     let context = context();
     let of = |file: &str| RequestKey::new(&PythonRequest::of(&task(file), &context));
-    let inert = "--prefer-binary\n--only-binary :all:\n--no-binary :none:\n# a comment\n";
+    let inert = "--prefer-binary\n--only-binary :none:\n--no-binary :none:\n# a comment\n";
     assert_eq!(of(inert), key(text, &context));
     let hash = format!("six==1 --hash=sha256:{}", "0".repeat(64));
-    let files = ["", "--pre", "--require-hashes", "-i https://host.test", "six==1", &hash];
+    let files = [
+        "",
+        "--pre",
+        "--require-hashes",
+        "-i https://host.test",
+        "six==1",
+        &hash,
+        "--only-binary :all:",
+        "--only-binary six",
+    ];
     let different: std::collections::BTreeSet<_> = files.into_iter().map(of).collect();
-    assert_eq!(different.len(), 6);
+    assert_eq!(different.len(), 8);
+    assert_eq!(of("--only-binary Six,a_b"), of("--only-binary a.b\n--only-binary six"));
     let constrained = |constraints: &str| {
         let spec = crate::TaskSpec {
             dependencies: text.to_owned(),

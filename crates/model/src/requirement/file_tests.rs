@@ -74,10 +74,19 @@ fn hashes_of_all_requirements_allow_nothing_without_one() {
 
 #[test]
 fn options_that_run_and_contact_nothing_are_read() {
-    let inert = "--prefer-binary\n--only-binary :all:\n--only-binary=a,b # c\n--no-binary :none:\n--no-binary=:none:\n\
+    let inert = "--prefer-binary\n--only-binary :all:\n--only-binary=a,:none: # c\n--no-binary :none:\n--no-binary=:none:\n\
                  --trusted-host host.test\n--use-feature=x\n";
     assert_eq!(read(inert), RequirementsFile::default());
     assert!(read("  --pre # c\na").options.pre_releases);
+    let wheels_only = |text: &str| read(text).options.wheels_only;
+    assert_eq!(
+        wheels_only("--only-binary=B_b,a # c\n--only-binary a"),
+        ["b-b", "a", "a"]
+    );
+    assert_eq!(
+        wheels_only("--only-binary a\n--only-binary :none:\n--only-binary :all:"),
+        [":all:"]
+    );
     let indexes = read(
         "-i https://user:secret@Host.test/simple/\n--index-url=https://host.test/simple?x\n\
          --extra-index-url 'HTTPS://other.test'\n-ihttps://third.test/\n-i=https://fourth.test/a",

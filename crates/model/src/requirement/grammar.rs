@@ -70,7 +70,7 @@ fn name_end(text: &str) -> usize {
 }
 
 /// A name as PEP 503 normalises it: lower case, and one hyphen for each run of `-`, `_` and `.`.
-fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
+pub(super) fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
     if name.is_empty() {
         let hint = "begin with a package's name, such as `numpy>=2`";
         return Err(Refusal::new(

@@ -1,6 +1,7 @@
 //! The options of a requirements file that may stand in a task: hashes, pre-releases, and those that change nothing.
 
 use super::address::index_address;
+use super::grammar::normal_name;
 use super::refusal::{Refusal, quote};
 
 /// How the Python requirements of a task are to be resolved; the default for a text without options.
@@ -15,6 +16,8 @@ pub struct PythonOptions {
     /// Addresses that the text names for the index, without credentials; sorted, without repeats. They are compared with
     /// the index in use and never contacted.
     pub indexes: Vec<String>,
+    /// Packages that may not be built, in normal form, or `:all:`: `--only-binary`; sorted, without repeats.
+    pub wheels_only: Vec<String>,
 }
 
 impl PythonOptions {
@@ -31,6 +34,7 @@ impl PythonOptions {
         self.require_hashes |= more.require_hashes;
         self.pre_releases |= more.pre_releases;
         self.indexes.extend(more.indexes);
+        self.wheels_only.extend(more.wheels_only);
     }
 
     /// Brings lists into order, and demands hashes of everything if every requirement has one, as pip does.
@@ -39,13 +43,15 @@ impl PythonOptions {
         self.hashes.dedup();
         self.indexes.sort();
         self.indexes.dedup();
+        self.wheels_only.sort();
+        self.wheels_only.dedup();
         let hashed = |one: &T| self.hashes_of(one.as_ref()).next().is_some();
         self.require_hashes |= !requirements.is_empty() && requirements.iter().all(hashed);
         self
     }
 }
 
-const ONLY_WHEELS: &str = "only wheels are installed, because building a package runs its code; leave the option out";
+const ONLY_WHEELS: &str = "a wheel is used if there is one; leave the option out";
 
 /// Reads a line that begins with a hyphen.
 pub(super) fn read_line(line: &str, options: &mut PythonOptions) -> Result<(), Refusal> {
@@ -53,9 +59,9 @@ pub(super) fn read_line(line: &str, options: &mut PythonOptions) -> Result<(), R
     match name {
         "--pre" if value.is_empty() => options.pre_releases = true,
         "--require-hashes" if value.is_empty() => options.require_hashes = true,
-        // Only wheels are installed anyway, and the newest version wins.
+        // Only what has no wheel is built, and the newest version wins.
         "--prefer-binary" if value.is_empty() => {}
-        "--only-binary" if !value.is_empty() => {}
+        "--only-binary" if !value.is_empty() => read_wheels_only(value, &mut options.wheels_only)?,
         "--no-binary" if value == ":none:" => {}
         "--no-binary" => return Err(Refusal::new(format!("{} asks for a build", quote(line)), ONLY_WHEELS)),
         // uv ignores these two.
@@ -65,6 +71,18 @@ pub(super) fn read_line(line: &str, options: &mut PythonOptions) -> Result<(), R
         }
         "-f" | "--find-links" if is_address(value) => options.indexes.push(index_address(value)?),
         _ => return Err(refused(name)),
+    }
+    Ok(())
+}
+
+/// Adds the packages of one `--only-binary`; `:none:` takes back those before it, as in pip.
+fn read_wheels_only(value: &str, packages: &mut Vec<String>) -> Result<(), Refusal> {
+    for name in value.split(',') {
+        match name {
+            ":none:" => packages.clear(),
+            ":all:" => packages.push(name.to_owned()),
+            name => packages.push(normal_name(name, value)?),
+        }
     }
     Ok(())
 }

@@ -138,6 +138,9 @@ fn with_builds(
     no_wheel: Failure,
 ) -> Result<(Build, Built), Failure> {
     let (volume, tools) = (without.volume, without.tools);
+    if job.task.options.wheels_only.iter().any(|name| name == ":all:") {
+        return Err(no_wheel.hint("the requirements say `--only-binary :all:`, so that no package is built"));
+    }
     let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
         return Err(uv_errors::not_built(
             no_wheel,

@@ -88,6 +88,7 @@ impl<'a> Orders<'a> {
             "work": "resolve",
             "requirements": requirements,
             "constraints": constraints,
+            "only_binary": self.job.task.options.wheels_only,
         });
         let (answer, _) = self.run("resolving", settings)?;
         proposal::checked(answer.packages)

@@ -73,6 +73,8 @@ def resolve():
                  "--output-file", "pylock.toml"]
     if ORDER["constraints"]:
         arguments += ["--constraints", write("constraints.txt", ORDER["constraints"])]
+    for name in ORDER["only_binary"]:
+        arguments += ["--only-binary", name]
     code, said = uv(*arguments)
     if code != 0:
         answer(said=said)
