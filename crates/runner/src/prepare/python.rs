@@ -80,12 +80,17 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         Err(failure) if failure.kind == FailureKind::NoWheel => {
             let said = failure.message.clone();
             let with = with_builds(job, &volume, &key, tools, &mut warnings, failure);
-            with.map(|(build, built)| (build, Some(built)))
-                .map_err(|failure| explained(job, &volume, tools, failure, &said))
+            let explain = |failure| match is_built_elsewhere(job) {
+                true => failure,
+                false => explained(job, &volume, tools, failure, &said),
+            };
+            with.map(|(build, built)| (build, Some(built))).map_err(explain)
         }
         other => other.map(|build| (build, None)).map_err(no_wheel::unknown),
     };
-    if let (Err(failure), true) = (&made, lock.is_some()) {
+    if let (Err(failure), true) = (&made, lock.is_some())
+        && !(failure.kind == FailureKind::NoWheel && is_built_elsewhere(job))
+    {
         build_failure::note(&volume.build_lock(&key), failure);
     }
     let (build, built) = made?;
@@ -130,6 +135,11 @@ fn with_builds(
             Err(failure)
         }
     }
+}
+
+/// True if this preparation cannot build packages and another one may: then the lack of a wheel is no end.
+fn is_built_elsewhere(job: &PrepareJob<'_>) -> bool {
+    job.builder.is_none() && !job.request.context.no_builds
 }
 
 /// A failure for lack of a wheel, with what else could be asked for. `said` is what uv said without builds.
