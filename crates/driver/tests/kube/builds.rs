@@ -209,6 +209,25 @@ async fn a_hostile_build_in_a_pod_fails_alone_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_in_a_pod_is_shown_and_another_process_can_cancel_it() {
+    let Some(bench) = bench::cluster("a_build_in_a_pod_is_shown").await else {
+        return;
+    };
+    let builds = Builds::new(&bench, &[("endless", "1.0", ENDLESS)]).await;
+    let task = spec("print(1)", "endless", "");
+    let ticket = builds.driver.submit(&task, &on(&builds.epoch)).await.unwrap();
+    let mut preparing = builds.driver.preparing(&ticket).unwrap();
+    let shown = within(preparing.wait_for(|phase| *phase == Some(Phase::PythonBuild))).await;
+    assert!(shown.is_ok());
+    let second = bench.driver().await;
+    second.cancel(&ticket).await.unwrap();
+    let asked = Instant::now();
+    assert_eq!(bench::wait(&second, &ticket).await.outcome.end, End::Cancelled);
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    builds.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_needs_a_compiler_gets_it_from_the_system_packages_of_its_pod() {
     let Some(bench) = bench::cluster("a_package_that_needs_a_compiler_in_a_pod").await else {
         return;
