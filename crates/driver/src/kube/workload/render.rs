@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::kube::config::KubeConfig;
+use crate::kube::config::{KubeConfig, Resources};
 use crate::kube::names::{self, BUILD_CONTAINER, Component, PREPARE_CONTAINER, TASK_CONTAINER};
 use crate::kube::pod::containers::{PodParts, container, pod_spec};
 use crate::kube::pod::request::{BUILD_KEY, PREPARE_KEY, TASK_KEY};
@@ -25,6 +25,9 @@ use crate::needs::Needs;
 const DEADLINE_MARGIN_S: u64 = 120;
 /// Seconds that a maintenance Job stays after its end. Its caller reads the answer at once, or has ended.
 const MAINTENANCE_TTL_S: u32 = 600;
+
+/// CPU that the scheduler sets aside for a building container.
+const BUILD_CPU_REQUEST: &str = "10m";
 
 /// What a task's workload is made of.
 pub struct TaskPod<'a> {
@@ -156,7 +159,13 @@ fn build_container(config: &KubeConfig, task: &TaskPod, caches: &CacheMounts, po
     pod.add_optional(volumes::certificates(config));
     pod.add(volumes::builds(MountAccess::ReadOnly));
     let mounts = pod.take_mounts();
-    container(config, BUILD_CONTAINER, "pod-build", &config.prepare_resources, mounts)
+    // The preparing container waits meanwhile. A pod's containers share its time, so this one gets what that one asked for,
+    // and the pod fits beside the one before it.
+    let resources = Resources {
+        cpu_request: BUILD_CPU_REQUEST.to_owned(),
+        ..config.prepare_resources.clone()
+    };
+    container(config, BUILD_CONTAINER, "pod-build", &resources, mounts)
 }
 
 /// The Job of a maintenance command. `whole` mounts the volumes from their roots, to create and delete epochs.
