@@ -39,7 +39,7 @@ dpkg-query --listfiles $packages | sort -u | while read -r file; do
         /usr/share/perl5/* | /usr/share/bash-completion/* | /usr/share/gcc/* | /usr/share/gdb/* | /usr/share/menu/* | /usr/share/python3/*) ;;
         /usr/share/base-files/* | /usr/share/binfmts/* | /usr/share/doc-base/* | /usr/share/fish/* | /usr/share/zsh/* | /usr/lib/binfmt.d/*) ;;
         /usr/share/zoneinfo/right/* | /usr/share/zoneinfo/posix/* | /usr/share/applications/* | /usr/share/pixmaps/* | /usr/share/debianutils/* | /usr/share/common-licenses/* | /usr/share/icons/*) ;;
-        */gconv/* | */__pycache__/* | */nis.cpython-* | /etc/skel/* | /etc/cron* | /etc/apt/* | /etc/dpkg/* | /etc/default/* | /etc/sysctl* | /etc/nix/* | /etc/profile.d/*) ;;
+        *.a | */config-3.11-*/* | */libpython3.11.so | */pkgconfig/* | */gconv/* | */__pycache__/* | */nis.cpython-* | /etc/skel/* | /etc/cron* | /etc/apt/* | /etc/dpkg/* | /etc/default/* | /etc/sysctl* | /etc/nix/* | /etc/profile.d/*) ;;
         /etc/init.d/* | /etc/update-motd.d/* | /etc/motd | /etc/issue* | /usr/lib/systemd/* | /lib/systemd/* | /usr/sbin/update-*) ;;
         *) if [ ! -d "$file" ] || [ -L "$file" ]; then [ -e "$file" ] && printf '%s\n' "${file#/}"; fi || true ;;
     esac
@@ -52,6 +52,8 @@ ln -sf dash "$root/usr/bin/sh"
 ln -sf mawk "$root/usr/bin/awk"
 ln -sf which.debianutils "$root/usr/bin/which"
 ln -sf python3.11 "$root/usr/bin/python3"
+# Debian's own names another folder of its compiler's search path, which compilers of a store do not have.
+cp "$root"/usr/include/*/python3.11/pyconfig.h "$root/usr/include/python3.11/pyconfig.h"
 mkdir -p "$root/etc/ssl/certs" "$root/usr/lib/ssl" "$root/etc/hybrid-cache"
 find /usr/share/ca-certificates -name '*.crt' | LC_ALL=C sort | while read -r certificate; do
     cat "$certificate"
@@ -75,7 +77,7 @@ for tool in $(sed '/^#/d; s/^[a-z-]*://' "$here/basic-tools"); do
 done
 
 # Mount points: a container with a read-only root cannot make them. /nix stays empty, the volume is mounted there.
-mkdir -p "$root/nix" "$root/cache/python" "$root/scratch" "$root/handover" "$root/task" "$root/volumes" \
+mkdir -p "$root/nix" "$root/cache/python" "$root/scratch" "$root/handover" "$root/builds" "$root/task" "$root/volumes" \
     "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/root" "$root/tmp" "$root/var/tmp"
 chmod 1777 "$root/tmp" "$root/var/tmp"
 

@@ -7,6 +7,7 @@
 //! /task/request.json             PodRequest (or PodMaintainRequest), a Secret owned by the task's Job or Workflow
 //! /handover/ready                one PrepareEvent, Ready or Failed: from the preparing container to the task's
 //! /handover/leased               opened by the task's container once it has its leases: the preparing one lets its own go
+//! /builds/socket                 from the preparing container to the one that builds: a BuildOrder, answered by BuildMessages
 //! /cache/python, /nix            the volumes: read-only for the task, writable for the preparing container
 //! /scratch, /tmp                 emptyDirs of the container
 //! /dev/termination-log           the RunReport, PrepareReport or MaintainReport
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
-use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::protocol::{BuildReport, Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
 use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
@@ -37,6 +38,10 @@ pub const REQUEST_FILE: &str = "/task/request.json";
 pub const HANDOVER_FOLDER: &str = "/handover";
 /// What the preparing container leaves in [`HANDOVER_FOLDER`]: one line of JSON.
 pub const HANDOVER_FILE: &str = "/handover/ready";
+/// Folder that the preparing container shares with the one that builds; only the former can write to it.
+pub const BUILDS_FOLDER: &str = "/builds";
+/// The socket on which the preparing container takes one connection, before any code of a package runs.
+pub const BUILDS_SOCKET: &str = "/builds/socket";
 /// Where the Python volume is mounted.
 pub const PYTHON_MOUNT: &str = "/cache/python";
 /// Where the Nix folder of the system volume is mounted.
@@ -173,6 +178,24 @@ pub struct PodRequest {
     /// True asks what the task's environments are made of: the answer is in the preparing container's log, after [`PREPARED_MARK`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
+    /// True if a container of the same pod builds packages that have no wheel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub builds: bool,
+}
+
+/// What the building container says of one order, one JSON object a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "message")]
+pub enum BuildMessage {
+    /// A file that the program left; its bytes follow the line.
+    File {
+        /// Its name.
+        name: String,
+        /// How many bytes follow.
+        bytes: u64,
+    },
+    /// The program has ended; the last message of an order.
+    Report(BuildReport),
 }
 
 /// How the preparing container ended: its last event, without what the task's container has passed on already.

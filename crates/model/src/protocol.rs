@@ -403,6 +403,9 @@ pub struct BuildOrder {
 /// Folder below the scratch folder in which a build's program leaves what it has made.
 pub const BUILD_OUT: &str = "work/out";
 
+/// Bytes of output of a build's program that are read; it should print nothing.
+pub const BUILD_OUTPUT_BYTES: u64 = 64 << 10;
+
 /// How a build ended. Its files are in the folder of its order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildReport {

@@ -16,7 +16,7 @@ use hybrid_cache_model::protocol::{
     RunReport, RunRequest,
 };
 use hybrid_cache_model::{Failure, FailureKind};
-use hybrid_cache_runner::builder;
+use hybrid_cache_runner::builder::{self, BUILD_MARGIN};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintenance::{self, MaintenanceCommand};
 use hybrid_cache_runner::network;
@@ -36,7 +36,7 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     back through the socket on standard input
        runner usage | contents | gc | verify
                                     read a MaintainRequest from standard input, write a report to standard output
-       runner pod-run | pod-prepare | pod-maintain
+       runner pod-run | pod-prepare | pod-build | pod-maintain
                                     in a pod: read the request from a file, write the report to the termination message
        runner pod-seed              during an image build: read the request from a file, pack filled caches into /seed,
                                     write a report to standard output
@@ -49,8 +49,6 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     keeps the user namespace
        runner version";
 
-/// How much longer than its own limit a build may take, sandbox and copies included.
-const BUILD_MARGIN: Duration = Duration::from_secs(120);
 /// Exit code for an invalid command line.
 const EXIT_USAGE: i32 = 2;
 /// A request holds at most a mebibyte of code, every byte of it escaped in JSON, and a few paths.
@@ -76,6 +74,7 @@ fn main() -> ExitCode {
         ["verify"] => maintain(MaintenanceCommand::Verify),
         ["pod-run"] => pod_run(&recorder),
         ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
+        ["pod-build"] => pod_build(&recorder),
         ["pod-maintain"] => leave(&mut pod::maintain()),
         ["pod-seed"] => answer(&pod::make_seed()),
         ["hold-network"] => hold_network(),
@@ -122,6 +121,14 @@ fn pod_run(recorder: &Recorder) -> i32 {
             code
         }
         Err(error) => broken(&error.to_string()),
+    }
+}
+
+/// Runs code of packages for the preparing container, which reports what went wrong.
+fn pod_build(recorder: &Recorder) -> i32 {
+    match pod::build(recorder) {
+        Ok(()) => EXIT_REPORTED,
+        Err(failure) => broken(&failure.to_string()),
     }
 }
 

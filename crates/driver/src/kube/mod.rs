@@ -4,7 +4,7 @@
 //! submit ─ Secret, workload ─► API server       watches (workloads, pods, warnings), shared by all tasks
 //!                             │                    │
 //!                             ▼                    ▼
-//!          pod: task [+ prepare]            observe/observed: state of one workload
+//!          pod: task [+ prepare [+ build]]  observe/observed: state of one workload
 //!                │ log    │ message                │ observe/{step, explain}: pure
 //!                ▼        ▼                        ▼
 //!             LogWriter   RunReport ────────►   Outcome

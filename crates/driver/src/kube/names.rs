@@ -29,6 +29,8 @@ pub const WORKFLOW_NAME: &str = "workflows.argoproj.io/workflow";
 pub const TASK_CONTAINER: &str = "task";
 /// Container that prepares.
 pub const PREPARE_CONTAINER: &str = "prepare";
+/// Container that runs code of packages to build them.
+pub const BUILD_CONTAINER: &str = "build";
 
 /// What a workload is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,19 +69,22 @@ pub enum Attempt {
     First,
     /// Prepared, after the first one missed.
     Prepared,
+    /// Prepared with a container that builds, after a package was found to have no wheel.
+    Building,
     /// With stale environments, after the index could not be reached.
     Stale,
 }
 
 impl Attempt {
     /// All of them, in the order in which they come.
-    pub const ALL: [Attempt; 3] = [Attempt::First, Attempt::Prepared, Attempt::Stale];
+    pub const ALL: [Attempt; 4] = [Attempt::First, Attempt::Prepared, Attempt::Building, Attempt::Stale];
 
     /// The name of the workload and of its Secret.
     pub fn workload_name(self, id: &str) -> String {
         match self {
             Attempt::First => id.to_owned(),
             Attempt::Prepared => format!("{id}-p"),
+            Attempt::Building => format!("{id}-b"),
             Attempt::Stale => format!("{id}-s"),
         }
     }

@@ -3,7 +3,8 @@
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Resolved};
 use hybrid_cache_model::protocol::{
-    BuildOrder, BuildRequest, BuildSettings, Environments, Identity, Keep, Limits, PrepareRequest, RunRequest,
+    BUILD_OUTPUT_BYTES, BuildOrder, BuildRequest, BuildSettings, Environments, Identity, Keep, Limits, PrepareRequest,
+    RunRequest,
 };
 use hybrid_cache_model::{TaskSpec, Tenant};
 
@@ -39,8 +40,6 @@ pub fn run_request(
 
 /// Bytes that `/tmp` of a build may hold: source distributions, what they are built in, and uv's cache.
 const BUILD_TMP_BYTES: u64 = 4 << 30;
-/// Bytes of output of a build's program that are read; it should print nothing.
-const BUILD_OUTPUT_BYTES: u64 = 64 << 10;
 
 /// The bounds of a build: those of a task, with room to build.
 pub fn build_limits(options: &SubmitOptions, order: &BuildOrder) -> Limits {

@@ -10,6 +10,8 @@
 
 #[path = "../kube/bench.rs"]
 mod bench;
+#[path = "../kube/builds.rs"]
+mod builds;
 #[path = "../kube/ends.rs"]
 mod ends;
 #[path = "../kube/many.rs"]

@@ -210,7 +210,7 @@ fn of_scripts() -> String {
         .map(|(package, call, _)| format!("| {package} | `{}` |", call.join(" ")))
         .collect();
     format!(
-        "\n## Console scripts\nThese run in the sandbox, first and cached; a test sees to it. The same test for pods has not run yet.\n\n| package | call |\n|---|---|\n{}\n",
+        "\n## Console scripts\nThese run in the sandbox and in pods, first and cached; tests see to it.\n\n| package | call |\n|---|---|\n{}\n",
         scripts.join("\n")
     )
 }

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod bench;
+mod builds;
 mod ends;
 mod many;
 mod policies;

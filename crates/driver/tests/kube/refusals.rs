@@ -22,6 +22,21 @@ async fn an_image_that_does_not_exist_is_reported_with_the_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_python_version_that_the_image_lacks_is_refused_with_those_that_it_has() {
+    let Some(bench) = bench::cluster("a_python_version").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let asking = |version: &str| TaskSpec {
+        python_version: version.to_owned(),
+        ..TaskSpec::new("import sys; print(sys.version_info[:2])")
+    };
+    run(&driver, &asking("3.11"), &options()).await.printed("(3, 11)\n");
+    let ran = run(&driver, &asking("3.9"), &options()).await;
+    ran.failed(FailureKind::InvalidTask, &["only Python 3.11"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_claim_is_reported_at_once() {
     let Some(bench) = bench::cluster("a_missing_claim").await else {
         return;

@@ -1,7 +1,9 @@
 //! Packages without a wheel: built in a sandbox of their own, once, and what hostile ones try there.
 
+#[path = "../shared/sdists.rs"]
+mod sdists;
+
 use std::path::Path;
-use std::process::Command;
 
 use hybrid_cache_driver::SubmitOptions;
 use hybrid_cache_driver::local::{LocalConfig, Network};
@@ -10,60 +12,9 @@ use hybrid_cache_model::{CacheStatus, FailureKind, Phase, TaskSpec};
 
 use crate::bench::{Bench, difference, is_built, machine, machine_with_nix, python};
 
-/// Writes source distributions into a folder: `PLAN` has name, version and build backend of each.
-const WRITE_SDISTS: &str = r#"
-import io, json, sys, tarfile
-for name, version, backend in json.load(sys.stdin):
-    with tarfile.open(f"{sys.argv[1]}/{name}-{version}.tar.gz", "w:gz") as archive:
-        files = {
-            "PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n",
-            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-            "backend.py": f"NAME, VERSION = {name!r}, {version!r}\n" + backend,
-        }
-        for path, text in files.items():
-            entry = tarfile.TarInfo(f"{name}-{version}/{path}")
-            entry.size = len(text.encode())
-            archive.addfile(entry, io.BytesIO(text.encode()))
-"#;
-
-/// A backend whose wheel has one module with a text of its own for each build. `hook` runs as it is imported.
-fn backend(hook: &str) -> String {
-    format!(
-        r#"
-import os, random, sys, zipfile
-FILES = {{}}
-WHEEL = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    info = f"{{NAME}}-{{VERSION}}.dist-info"
-    files = {{f"{{NAME}}.py": f"BUILD = {{random.getrandbits(64)}}\n",
-              f"{{info}}/METADATA": f"Metadata-Version: 2.1\nName: {{NAME}}\nVersion: {{VERSION}}\n",
-              f"{{info}}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n", **FILES}}
-    files[f"{{info}}/RECORD"] = "".join(f"{{path}},,\n" for path in [*files, f"{{info}}/RECORD"])
-    with zipfile.ZipFile(os.path.join(folder, WHEEL), "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-    return WHEEL
-{hook}
-"#
-    )
-}
-
 /// A configuration whose only index is a folder with these source distributions.
 fn with_index(mut config: LocalConfig, folder: &Path, packages: &[(&str, &str, &str)]) -> LocalConfig {
-    let plan: Vec<_> = packages
-        .iter()
-        .map(|(name, version, hook)| (name, version, backend(hook)))
-        .collect();
-    let mut writer = Command::new(&config.interpreter.path)
-        .args(["-c", WRITE_SDISTS])
-        .arg(folder)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    serde_json::to_writer(writer.stdin.take().unwrap(), &plan).unwrap();
-    assert!(writer.wait().unwrap().success());
+    sdists::write(&config.interpreter.path, folder, packages);
     let variables = &mut config.python_tools.variables;
     variables.retain(|(name, _)| !name.starts_with("UV_"));
     variables.push(("UV_FIND_LINKS".to_owned(), folder.display().to_string()));
@@ -361,27 +312,17 @@ async fn real_packages_without_a_wheel_run() {
 /// Of docopt's source distribution.
 const DOCOPT: &str = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491";
 
-/// A backend that compiles a module with the compiler on its search path.
-const COMPILES: &str = r#"
-import subprocess, sysconfig
-with open("compiled.c", "w") as file:
-    file.write('#include <Python.h>\nstatic struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "compiled"};\n'
-               'PyMODINIT_FUNC PyInit_compiled(void) { return PyModule_Create(&m); }\n')
-def build_wheel(folder, config_settings=None, metadata_directory=None, made=build_wheel):
-    include = sysconfig.get_paths()["include"]
-    subprocess.run(["gcc", "-shared", "-fPIC", "-I", include, "compiled.c", "-o", "compiled.so"], check=True)
-    with open("compiled.so", "rb") as file:
-        FILES["compiled.so"] = file.read()
-    return made(folder)
-"#;
-
 #[tokio::test]
 async fn a_package_that_needs_a_compiler_gets_it_from_the_system_packages() {
     let Some(config) = machine_with_nix("a_package_that_needs_a_compiler_gets_it_from_the_system_packages") else {
         return;
     };
     let folder = index_folder();
-    let bench = Bench::empty(with_index(config, folder.path(), &[("native", "1.0", COMPILES)]));
+    let bench = Bench::empty(with_index(
+        config,
+        folder.path(),
+        &[("native", "1.0", sdists::COMPILES)],
+    ));
     let mut spec = python("native", "import compiled; print(compiled.__name__)");
     let told = bench.run(&spec).await.failed(FailureKind::NoWheel).to_string();
     assert!(told.contains("gcc") && told.contains("system packages"), "{told}");

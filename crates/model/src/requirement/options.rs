@@ -28,6 +28,11 @@ impl PythonOptions {
         own.map(|(_, hash)| hash.as_str())
     }
 
+    /// True if no package may be built.
+    pub fn builds_nothing(&self) -> bool {
+        self.wheels_only.iter().any(|name| name == ALL)
+    }
+
     /// Adds the hashes and options of another file.
     pub(crate) fn extend(&mut self, more: PythonOptions) {
         self.hashes.extend(more.hashes);
@@ -51,6 +56,8 @@ impl PythonOptions {
     }
 }
 
+/// Every package, as a value of `--only-binary`.
+const ALL: &str = ":all:";
 const ONLY_WHEELS: &str = "a wheel is used if there is one; leave the option out";
 
 /// Reads a line that begins with a hyphen.
@@ -80,7 +87,7 @@ fn read_wheels_only(value: &str, packages: &mut Vec<String>) -> Result<(), Refus
     for name in value.split(',') {
         match name {
             ":none:" => packages.clear(),
-            ":all:" => packages.push(name.to_owned()),
+            ALL => packages.push(name.to_owned()),
             name => packages.push(normal_name(name, value)?),
         }
     }

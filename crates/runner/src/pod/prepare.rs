@@ -2,17 +2,20 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use hybrid_cache_model::pod::{HANDOVER_FOLDER, PREPARED_MARK, PrepareReport, TERMINATION_FILE};
-use hybrid_cache_model::protocol::PrepareEvent;
+use hybrid_cache_model::pod::{BUILDS_SOCKET, HANDOVER_FOLDER, PREPARED_MARK, PrepareReport, TERMINATION_FILE};
+use hybrid_cache_model::protocol::{BuildOrder, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{Failure, FailureKind, Timeline};
 
+use super::build_link::BuildLink;
 use super::handover;
 use super::log::log_line;
-use super::requests::{prepare_request, read_for_task};
+use super::requests::{BUILT_FOLDER, prepare_request, read_for_task};
 use super::termination::leave_message;
+use crate::builder::MAX_FILE_BYTES;
 use crate::clock::{Recorder, lock};
-use crate::prepare;
+use crate::prepare::{self, Emit};
 use crate::run::kernel;
 
 /// Prepares what the task of this pod needs, hands it over, and returns the result of publishing.
@@ -70,13 +73,30 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             leases.wait(limit);
         }
     };
-    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased, None);
+    run(&prepare_request(&image, &request), recorder, &emit, &until_leased);
     let ready_us = lock(&ready_us).unwrap_or_default();
     let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
         failure: Failure::new(FailureKind::Internal, "the preparation ended without an event"),
         timeline: recorder.timeline(),
     });
     ended(last, ready_us)
+}
+
+/// Prepares, with the container that builds if the pod has one.
+fn run(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, until_leased: &(dyn Fn(Duration) + Sync)) {
+    if request.builds.is_none() {
+        return prepare::run_until_leased(request, recorder, emit, until_leased, None);
+    }
+    match BuildLink::listen(Path::new(BUILDS_SOCKET), Path::new(BUILT_FOLDER), MAX_FILE_BYTES) {
+        Ok(link) => {
+            let build = |order: &BuildOrder| link.run(order);
+            prepare::run_until_leased(request, recorder, emit, until_leased, Some(&build));
+        }
+        Err(failure) => emit(&PrepareEvent::Failed {
+            failure,
+            timeline: recorder.timeline(),
+        }),
+    }
 }
 
 fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {

@@ -8,7 +8,8 @@ use hybrid_cache_model::pod::{
     IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PodRequest, REQUEST_FILE, SCRATCH_FOLDER,
 };
 use hybrid_cache_model::protocol::{
-    EnvironmentContext, Environments, PackageSource, PrepareRequest, PythonTools, RunRequest, SystemTools,
+    BuildSettings, EnvironmentContext, Environments, PackageSource, PrepareRequest, PythonTools, RunRequest,
+    SystemTools,
 };
 use hybrid_cache_model::{Failure, FailureKind, TaskErrors, TaskSpec, Tenant, python_version};
 use serde::de::DeserializeOwned;
@@ -17,6 +18,8 @@ use crate::store::IoContext;
 
 /// A request is a Secret, which Kubernetes bounds at a mebibyte; an image record is far smaller.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Where the preparing container puts what builds leave, in a folder of its own.
+pub const BUILT_FOLDER: &str = "/scratch/builds";
 
 /// Reads the image's record and the request.
 pub fn read_both<T: DeserializeOwned>(protocol: impl Fn(&T) -> u32) -> Result<(ImageRecord, T), Failure> {
@@ -123,7 +126,10 @@ pub fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequ
             .map(|other| other.version.clone())
             .collect(),
         describe: request.describe,
-        builds: None,
+        builds: request.builds.then(|| BuildSettings {
+            folder: BUILT_FOLDER.to_owned(),
+            network: "cluster".to_owned(),
+        }),
     }
 }
 

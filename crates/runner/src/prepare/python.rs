@@ -77,7 +77,9 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         lock
     });
     let made = making(job, &volume, &key, tools, &mut warnings);
-    if let (Err(failure), true) = (&made, lock.is_some()) {
+    if let (Err(failure), true) = (&made, lock.is_some())
+        && !(failure.kind == FailureKind::NoWheel && is_built_elsewhere(job))
+    {
         build_failure::note(&volume.build_lock(&key), failure);
     }
     let (build, built) = made?;
@@ -119,8 +121,12 @@ fn making(
         Err(failure) if failure.kind == FailureKind::NoWheel => {
             let said = failure.message.clone();
             let with = with_builds(&request, job, warnings, failure);
+            let explain = |failure| match is_built_elsewhere(job) {
+                true => failure,
+                false => explained(job, volume, tools, failure, &said),
+            };
             with.map(|(build, built)| (build, commits.into_iter().chain([built]).collect()))
-                .map_err(|failure| explained(job, volume, tools, failure, &said))
+                .map_err(explain)
         }
         Ok(build) => Ok((build, commits.into_iter().collect())),
         Err(failure) => {
@@ -138,7 +144,7 @@ fn with_builds(
     no_wheel: Failure,
 ) -> Result<(Build, Built), Failure> {
     let (volume, tools) = (without.volume, without.tools);
-    if job.task.options.wheels_only.iter().any(|name| name == ":all:") {
+    if job.task.options.builds_nothing() {
         return Err(no_wheel.hint("the requirements say `--only-binary :all:`, so that no package is built"));
     }
     let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
@@ -164,6 +170,11 @@ fn with_builds(
             Err(failure)
         }
     }
+}
+
+/// True if this preparation cannot build packages and another one may: then the lack of a wheel is no end.
+fn is_built_elsewhere(job: &PrepareJob<'_>) -> bool {
+    job.builder.is_none() && !job.request.context.no_builds && !job.task.options.builds_nothing()
 }
 
 /// A failure for lack of a wheel, with what else could be asked for. `said` is what uv said without builds.

@@ -156,9 +156,7 @@ pub fn not_built(failure: Failure, interpreter: &Interpreter, no_builds: bool) -
     let message = format!("{} (no wheel for {})", failure.message, described(interpreter));
     let hint = match no_builds {
         true => "packages without a wheel are not built here (`--no-builds`); try another version, or another Python",
-        false => {
-            "packages without a wheel are built for tasks of the local driver only; try another version, or another Python"
-        }
+        false => "nothing builds packages without a wheel here; try another version, or another Python",
     };
     Failure::new(failure.kind, message).hint(hint)
 }

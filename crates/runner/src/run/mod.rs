@@ -9,7 +9,7 @@ mod environment;
 mod find_environments;
 pub(crate) mod kernel;
 
-mod memory;
+pub(crate) mod memory;
 mod module_hint;
 mod program;
 mod report;
@@ -37,7 +37,7 @@ use kernel::Signals;
 use supervise::Supervised;
 
 /// The signal that the kernel sends when memory runs out.
-const SIGKILL: i32 = 9;
+pub(crate) const SIGKILL: i32 = 9;
 
 /// What the driver gave the runner beside the request.
 #[derive(Debug, Default)]

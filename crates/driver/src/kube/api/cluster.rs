@@ -345,9 +345,9 @@ impl Cluster {
             Ok::<_, Failure>(ours.map(|found| (attempt, found)))
         };
         let all = async |kind: WorkloadKind| {
-            let [first, prepared, stale] = Attempt::ALL;
-            let (first, prepared, stale) = tokio::try_join!(one(kind, first), one(kind, prepared), one(kind, stale))?;
-            Ok::<_, Failure>(stale.or(prepared).or(first))
+            let [first, prepared, building, stale] = Attempt::ALL.map(|attempt| one(kind, attempt));
+            let (first, prepared, building, stale) = tokio::try_join!(first, prepared, building, stale)?;
+            Ok::<_, Failure>(stale.or(building).or(prepared).or(first))
         };
         let workflow = async {
             match self.workflows {

@@ -157,7 +157,7 @@ async fn create(
     }
     let freshness = match attempt {
         Attempt::Stale => Freshness::StaleAccepted,
-        Attempt::First | Attempt::Prepared => Freshness::Required,
+        Attempt::First | Attempt::Prepared | Attempt::Building => Freshness::Required,
     };
     let (config, options) = (&context.shared.config, &context.options);
     let mut requests = request::for_task(config, &context.spec, &context.task, options, variant, freshness);
@@ -205,7 +205,7 @@ fn create_timeouts(context: &TaskContext, attempt: Attempt) -> CreateTimeouts {
                 retention
             },
         },
-        Attempt::Prepared | Attempt::Stale => CreateTimeouts {
+        Attempt::Prepared | Attempt::Building | Attempt::Stale => CreateTimeouts {
             answer: retention,
             room: retention,
         },
@@ -216,7 +216,7 @@ fn bounds(context: &TaskContext, variant: PodVariant) -> Bounds {
     let start = Duration::from_secs(context.shared.config.start_s);
     let prepare_ms = match variant {
         PodVariant::Warm => 0,
-        PodVariant::Prepared => context.options.prepare_ms,
+        PodVariant::Prepared | PodVariant::Building => context.options.prepare_ms,
     };
     let work = Duration::from_millis(context.options.limits.time_ms.saturating_add(prepare_ms));
     Bounds {
@@ -249,14 +249,12 @@ fn show_preparing(
     observed: &ObservedWorkload,
     has_output: bool,
 ) {
-    let is_running = observed.has_place()
-        && variant == PodVariant::Prepared
-        && !has_output
-        && step::preparation(observed) == Preparation::Going;
-    let longest = if needs.system {
-        Phase::SystemRealise
-    } else {
-        Phase::PythonInstall
+    let is_running =
+        observed.has_place() && variant.prepares() && !has_output && step::preparation(observed) == Preparation::Going;
+    let longest = match variant {
+        PodVariant::Building => Phase::PythonBuild,
+        _ if needs.system => Phase::SystemRealise,
+        _ => Phase::PythonInstall,
     };
     let phase = is_running.then_some(longest);
     preparing.send_if_modified(|shown| std::mem::replace(shown, phase) != phase);

@@ -1,7 +1,7 @@
 //! Runs one task: the attempts that it takes, and its outcome.
 //!
 //! The first attempt is a warm pod if the packages are known to be cached, and a prepared pod otherwise. A miss leads to
-//! a prepared pod; an index that is offline leads to a pod that accepts environments which were resolved too long ago.
+//! a prepared pod; a package without a wheel leads to a pod that builds it; an index that is offline leads to a pod that accepts environments which were resolved too long ago.
 
 use std::time::Instant;
 
@@ -91,6 +91,12 @@ impl TaskFlow {
                     offline = Some(failure.clone());
                     (attempt, variant) = (Attempt::Stale, PodVariant::Warm);
                 }
+                Ok(RunReport::Finished {
+                    end: End::Failed { failure },
+                    ..
+                }) if self.may_be_built(failure, result.variant) => {
+                    (attempt, variant) = (Attempt::Building, PodVariant::Building);
+                }
                 _ => {
                     let mut outcome = self.outcome(&result, progress);
                     if let Ok(RunReport::Finished { keys, .. }) = &result.report {
@@ -122,10 +128,18 @@ impl TaskFlow {
         }
     }
 
+    /// True if a package that has no wheel may be built.
+    fn may_be_built(&self, failure: &Failure, variant: PodVariant) -> bool {
+        failure.kind == FailureKind::NoWheel
+            && variant == PodVariant::Prepared
+            && !self.context.shared.config.network.no_builds
+            && !self.context.task.options.builds_nothing()
+    }
+
     /// True if an environment that was resolved too long ago may be used.
     fn may_be_stale(&self, failure: &Failure, variant: PodVariant) -> bool {
         failure.kind == FailureKind::Offline
-            && variant == PodVariant::Prepared
+            && variant.prepares()
             && self.context.task.cache == CachePolicy::Use
             && self.context.needs().python
     }
@@ -146,7 +160,7 @@ impl TaskFlow {
             let (recent_hits, now) = (&context.shared.recent_hits, Instant::now());
             match result.variant {
                 PodVariant::Warm => recent_hits.see(&context.cache_request(), now),
-                PodVariant::Prepared => recent_hits.note(&context.cache_request(), now),
+                PodVariant::Prepared | PodVariant::Building => recent_hits.note(&context.cache_request(), now),
             }
         }
         match outcome::from_report(report, progress.timeline.clone()) {

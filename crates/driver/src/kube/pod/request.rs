@@ -20,6 +20,8 @@ use hybrid_cache_model::quantity;
 pub const TASK_KEY: &str = "request.json";
 /// Key of a Secret: the request of the preparing container.
 pub const PREPARE_KEY: &str = "prepare.json";
+/// Key of a Secret: the request of the building container.
+pub const BUILD_KEY: &str = "build.json";
 /// Most bytes that Kubernetes stores in one Secret.
 const MAX_SECRET_BYTES: usize = 1 << 20;
 /// Linux counts processes per user on the whole node, so a lower limit would count all tasks of the node together. In a
@@ -42,6 +44,8 @@ pub struct PodRequests {
     pub task: PodRequest,
     /// For the preparing container, if there is one.
     pub prepare: Option<PodRequest>,
+    /// For the building container, if there is one.
+    pub build: Option<PodRequest>,
 }
 
 /// The requests as the data of the Secret that the pod mounts.
@@ -52,6 +56,9 @@ pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString
     let mut data = BTreeMap::from([(TASK_KEY.to_owned(), bytes(&requests.task)?)]);
     if let Some(prepare) = &requests.prepare {
         data.insert(PREPARE_KEY.to_owned(), bytes(prepare)?);
+    }
+    if let Some(build) = &requests.build {
+        data.insert(BUILD_KEY.to_owned(), bytes(build)?);
     }
     let size: usize = data.iter().map(|(key, value)| key.len() + value.0.len()).sum();
     if size <= MAX_SECRET_BYTES {
@@ -103,7 +110,7 @@ fn bytes(request: &impl Serialize) -> Result<ByteString, TaskError> {
 /// The requests of a task's pod.
 ///
 /// The preparing container gets a request of its own: it never sees the user's code, and the task's container never
-/// sees the settings that only uv and Nix need and that may hold credentials.
+/// sees the settings that only uv and Nix need and that may hold credentials. The building container gets neither.
 pub fn for_task(
     config: &KubeConfig,
     spec: &TaskSpec,
@@ -117,7 +124,7 @@ pub fn for_task(
         task: spec.for_program(),
         environments: match variant {
             PodVariant::Warm => PodEnvironments::Lookup,
-            PodVariant::Prepared => PodEnvironments::HandedOver,
+            PodVariant::Prepared | PodVariant::Building => PodEnvironments::HandedOver,
         },
         volumes: Volumes {
             python: PYTHON_MOUNT.to_owned(),
@@ -141,10 +148,12 @@ pub fn for_task(
         variables: config.task_variables.clone(),
         tenant: options.tenant.clone(),
         describe: false,
+        builds: false,
     };
-    let prepare = (variant == PodVariant::Prepared).then(|| PodRequest {
+    let prepare = variant.prepares().then(|| PodRequest {
         task: spec.for_preparation(),
         variables: Vec::new(),
+        builds: variant == PodVariant::Building,
         ..whole.clone()
     });
     let task = PodRequest {
@@ -157,7 +166,12 @@ pub fn for_task(
         },
         ..whole
     };
-    PodRequests { task, prepare }
+    let build = (variant == PodVariant::Building).then(|| PodRequest {
+        task: spec.for_preparation(),
+        variables: Vec::new(),
+        ..task.clone()
+    });
+    PodRequests { task, prepare, build }
 }
 
 /// The request of a maintenance pod, as the data of its Secret.

@@ -1,4 +1,4 @@
-//! The two variants of a task's pod.
+//! The variants of a task's pod.
 
 use crate::kube::names;
 use crate::kube::workload::object::Workload;
@@ -10,6 +10,8 @@ pub enum PodVariant {
     Warm,
     /// Two containers, of which one prepares what is missing.
     Prepared,
+    /// Three containers: the third runs code of packages that have no wheel, for the one that prepares.
+    Building,
 }
 
 impl PodVariant {
@@ -18,7 +20,13 @@ impl PodVariant {
         match self {
             PodVariant::Warm => "warm",
             PodVariant::Prepared => "prepared",
+            PodVariant::Building => "building",
         }
+    }
+
+    /// True if one of its containers prepares.
+    pub fn prepares(self) -> bool {
+        self != PodVariant::Warm
     }
 }
 
@@ -26,6 +34,7 @@ impl From<&Workload> for PodVariant {
     fn from(workload: &Workload) -> PodVariant {
         match workload.annotation(names::POD_VARIANT) {
             Some(name) if name == PodVariant::Prepared.name() => PodVariant::Prepared,
+            Some(name) if name == PodVariant::Building.name() => PodVariant::Building,
             _ => PodVariant::Warm,
         }
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! container   /task     /cache/python, /nix            /handover   /scratch, /tmp
 //! task        request   PVC, read-only, as needed      read-only   emptyDirs of its own
-//! prepare     request   PVC, writable, as needed       writable    emptyDirs of its own
+//! prepare     request   PVC, writable, as needed       writable    emptyDirs of its own; writable /builds if something is built
+//! build       request   the store, read-only           none        emptyDirs of its own; read-only /builds
 //! maintain    request   PVC, writable, or whole volumes below /volumes
 //! ```
 //!
@@ -12,8 +13,8 @@
 //! kubelet would create them as root. A volume that is deleted with the pod belongs to the task and is mounted whole.
 
 use hybrid_cache_model::pod::{
-    HANDOVER_FOLDER, NIX_MOUNT, PYTHON_MOUNT, REQUEST_FILE, SCRATCH_FOLDER, VOLUMES_FOLDER, nix_sub_path,
-    python_sub_path,
+    BUILDS_FOLDER, HANDOVER_FOLDER, NIX_MOUNT, PYTHON_MOUNT, REQUEST_FILE, SCRATCH_FOLDER, VOLUMES_FOLDER,
+    nix_sub_path, python_sub_path,
 };
 use hybrid_cache_model::{CachePolicy, Protection, Tenant};
 use k8s_openapi::api::core::v1::{
@@ -156,6 +157,12 @@ pub fn own(resources: &Resources, container: &str) -> Vec<MountedVolume> {
 pub fn handover(access: MountAccess) -> MountedVolume {
     let volume = empty("handover", Some("Memory"), HANDOVER_SIZE);
     (volume, mount("handover", HANDOVER_FOLDER, access))
+}
+
+/// The socket through which the preparing container has the building one run code of packages.
+pub fn builds(access: MountAccess) -> MountedVolume {
+    let volume = empty("builds", Some("Memory"), HANDOVER_SIZE);
+    (volume, mount("builds", BUILDS_FOLDER, access))
 }
 
 /// Certificates that replace the image's own; `None` if the cluster needs none.

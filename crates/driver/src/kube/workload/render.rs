@@ -6,13 +6,13 @@ use hybrid_cache_model::pod::TRAILER_VARIABLE;
 use hybrid_cache_model::{CachePolicy, Tenant};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::kube::config::KubeConfig;
-use crate::kube::names::{self, Component, PREPARE_CONTAINER, TASK_CONTAINER};
+use crate::kube::config::{KubeConfig, Resources};
+use crate::kube::names::{self, BUILD_CONTAINER, Component, PREPARE_CONTAINER, TASK_CONTAINER};
 use crate::kube::pod::containers::{PodParts, container, pod_spec};
-use crate::kube::pod::request::{PREPARE_KEY, TASK_KEY};
+use crate::kube::pod::request::{BUILD_KEY, PREPARE_KEY, TASK_KEY};
 use crate::kube::pod::variant::PodVariant;
 use crate::kube::pod::volumes::{self, CacheMounts, MountAccess};
 use crate::kube::workload::frame::WorkloadFrame;
@@ -26,13 +26,16 @@ const DEADLINE_MARGIN_S: u64 = 120;
 /// Seconds that a maintenance Job stays after its end. Its caller reads the answer at once, or has ended.
 const MAINTENANCE_TTL_S: u32 = 600;
 
+/// CPU that the scheduler sets aside for a building container.
+const BUILD_CPU_REQUEST: &str = "10m";
+
 /// What a task's workload is made of.
 pub struct TaskPod<'a> {
     /// The ticket's id.
     pub id: &'a str,
     /// The workload's name, and the Secret's.
     pub name: &'a str,
-    /// Warm or prepared.
+    /// How it gets its environments.
     pub variant: PodVariant,
     /// Which caches the pod mounts.
     pub needs: Needs,
@@ -75,7 +78,7 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
         pod.add(part);
     }
     pod.add_optional(volumes::certificates(config));
-    if task.variant == PodVariant::Prepared {
+    if task.variant.prepares() {
         pod.add(volumes::handover(MountAccess::ReadOnly));
     }
     let mut containers = vec![container(
@@ -93,7 +96,7 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
             ..EnvVar::default()
         }]
     });
-    if task.variant == PodVariant::Prepared {
+    if task.variant.prepares() {
         pod.add(volumes::request("prepare-request", task.name, PREPARE_KEY));
         for part in volumes::caches(config, &caches, MountAccess::Writable) {
             pod.add(part);
@@ -103,13 +106,20 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
         }
         pod.add_optional(volumes::certificates(config));
         pod.add(volumes::handover(MountAccess::Writable));
+        if task.variant == PodVariant::Building {
+            pod.add(volumes::builds(MountAccess::Writable));
+        }
         let mounts = pod.take_mounts();
         let resources = &config.prepare_resources;
         containers.push(container(config, PREPARE_CONTAINER, "pod-prepare", resources, mounts));
     }
-    let bound_ms = match task.variant {
-        PodVariant::Warm => task.time_ms,
-        PodVariant::Prepared => task.time_ms.saturating_add(task.prepare_ms),
+    if task.variant == PodVariant::Building {
+        containers.push(build_container(config, task, &caches, &mut pod));
+    }
+    let bound_ms = if task.variant.prepares() {
+        task.time_ms.saturating_add(task.prepare_ms)
+    } else {
+        task.time_ms
     };
     let mut annotations = BTreeMap::from([(names::POD_VARIANT.to_owned(), task.variant.name().to_owned())]);
     annotations.extend(task.token.map(|token| (names::TRAILER.to_owned(), token.to_owned())));
@@ -127,6 +137,35 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
         ttl_s: config.ttl_s,
     };
     (frame, pod_spec(config, containers, pod.volumes))
+}
+
+/// The container that runs code of packages. Of the caches it has the store alone, and it cannot write to what it shares
+/// with the preparing container.
+fn build_container(config: &KubeConfig, task: &TaskPod, caches: &CacheMounts, pod: &mut PodParts) -> Container {
+    pod.add(volumes::request("build-request", task.name, BUILD_KEY));
+    let store = CacheMounts {
+        needs: Needs {
+            python: false,
+            ..caches.needs
+        },
+        ..*caches
+    };
+    for part in volumes::caches(config, &store, MountAccess::ReadOnly) {
+        pod.add(part);
+    }
+    for part in volumes::own(&config.prepare_resources, BUILD_CONTAINER) {
+        pod.add(part);
+    }
+    pod.add_optional(volumes::certificates(config));
+    pod.add(volumes::builds(MountAccess::ReadOnly));
+    let mounts = pod.take_mounts();
+    // The preparing container waits meanwhile. A pod's containers share its time, so this one gets what that one asked for,
+    // and the pod fits beside the one before it.
+    let resources = Resources {
+        cpu_request: BUILD_CPU_REQUEST.to_owned(),
+        ..config.prepare_resources.clone()
+    };
+    container(config, BUILD_CONTAINER, "pod-build", &resources, mounts)
 }
 
 /// The Job of a maintenance command. `whole` mounts the volumes from their roots, to create and delete epochs.

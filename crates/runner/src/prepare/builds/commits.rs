@@ -90,9 +90,7 @@ fn not_built(requirement: &Requirement, no_builds: bool) -> Failure {
     let message = format!("{} comes from a repository and has to be built", requirement.name());
     let hint = match no_builds {
         true => "packages are not built here (`--no-builds`); name a published package, or the address of a wheel",
-        false => {
-            "packages are built for tasks of the local driver only; name a published package, or the address of a wheel"
-        }
+        false => "nothing builds packages here; name a published package, or the address of a wheel",
     };
     Failure::new(FailureKind::NoWheel, message).hint(hint)
 }

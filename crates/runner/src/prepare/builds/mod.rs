@@ -1,5 +1,6 @@
 //! Builds packages that have no wheel: everything that runs their code happens in a sandbox of its own, which the
-//! driver makes for each order and which writes nothing shared. What leaves it is text and wheels of a stranger.
+//! driver makes for each order and which writes nothing shared. In a pod that is a container for all orders, which the
+//! runner empties before each. What leaves it is text and wheels of a stranger.
 //!
 //! ```text
 //! commits   one sandbox each: a commit that a requirement names, fetched and built; its address is the task's own text

@@ -6,15 +6,24 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 OUT = os.path.join(os.getcwd(), "out")
 CACHE = os.path.join(os.environ["TMPDIR"], "uv-cache")
 HEAD_BYTES, TAIL_BYTES = 2 << 10, 8 << 10
 
 
+def compilers():
+    """The compilers that are there, if the interpreter was made with others, as Debian's was."""
+    names = {"CC": "gcc", "CXX": "g++"}
+    own = {key: (sysconfig.get_config_var(key) or "").split()[:1] for key in names}
+    return {key: name for key, name in names.items()
+            if shutil.which(name) and not (own[key] and shutil.which(own[key][0]))}
+
+
 def uv(*arguments):
     """Runs uv with the empty cache of this sandbox; returns its exit code, and beginning and end of what it said."""
-    environment = {**os.environ, **ORDER["variables"], "UV_CACHE_DIR": CACHE}
+    environment = {**compilers(), **os.environ, **ORDER["variables"], "UV_CACHE_DIR": CACHE}
     with open("said", "wb") as said:
         command = [ORDER["uv"], *arguments, *ORDER["arguments"]]
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said).returncode

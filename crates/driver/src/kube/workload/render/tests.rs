@@ -1,7 +1,7 @@
 //! The workloads that a cluster has to admit: one snapshot of each variant.
 
 use hybrid_cache_model::pod::RUNNER_FILE;
-use k8s_openapi::api::core::v1::{Container, Volume};
+use k8s_openapi::api::core::v1::{Container, Volume, VolumeMount};
 
 use super::*;
 use crate::kube::config::tests::{argo, config};
@@ -61,6 +61,34 @@ fn a_task_without_the_cache_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_building_task_has_a_third_container_that_writes_nothing_shared() {
+    let pod = TaskPod {
+        name: "task-abcdefghij-b",
+        ..task_of(PodVariant::Building, true, true)
+    };
+    let job = task_job(&config(), &pod);
+    insta::assert_snapshot!(yaml(&job));
+    let spec = job.spec.unwrap().template.spec.unwrap();
+    let mounts = |name: &str| -> Vec<VolumeMount> {
+        let found = spec.containers.iter().find(|container| container.name == name).unwrap();
+        found.volume_mounts.clone().unwrap()
+    };
+    let others = [mounts(TASK_CONTAINER), mounts(PREPARE_CONTAINER)].concat();
+    for mount in mounts(BUILD_CONTAINER)
+        .into_iter()
+        .filter(|mount| mount.read_only.is_none())
+    {
+        assert!(others.iter().all(|other| other.name != mount.name), "{mount:?}");
+    }
+    assert!(
+        mounts(BUILD_CONTAINER)
+            .iter()
+            .all(|mount| mount.name != "python" && mount.name != "handover")
+    );
+    assert!(mounts(TASK_CONTAINER).iter().all(|mount| mount.name != "builds"));
+}
+
+#[test]
 fn a_task_of_code_alone_mounts_no_volume() {
     let job = yaml(&task_job(&config(), &task_of(PodVariant::Warm, false, false)));
     assert!(!job.contains("persistentVolumeClaim"), "{job}");
@@ -73,7 +101,7 @@ fn a_maintenance_command_for_epochs_mounts_whole_volumes() {
 
 #[test]
 fn no_container_of_any_form_has_more_rights_than_pod_security_restricted_grants() {
-    for variant in [PodVariant::Warm, PodVariant::Prepared] {
+    for variant in [PodVariant::Warm, PodVariant::Prepared, PodVariant::Building] {
         let spec = task_job(&config(), &task_of(variant, true, true))
             .spec
             .unwrap()
@@ -144,7 +172,7 @@ fn a_prepared_workflow_has_its_preparing_container_in_the_set() {
 
 #[test]
 fn a_workflow_differs_from_a_job_in_how_the_runner_is_started_alone() {
-    for variant in [PodVariant::Warm, PodVariant::Prepared] {
+    for variant in [PodVariant::Warm, PodVariant::Prepared, PodVariant::Building] {
         let pod = TaskPod {
             token: None,
             ..task_of(variant, true, true)
