@@ -170,10 +170,11 @@ fn of_runs(runs: &Value) -> String {
     let mut text = format!(
         "\n## Tasks\n{} of the accepted files that were kept aside, drawn with the seed {}, without those that download more than \
          150 MB or name a\npackage of Windows alone. Each ran as a task of the local driver that imports the top-level modules of \
-         every direct package,\nwith Python {}.\n\n| result | files |\n|---|--:|\n",
+         every direct package,\nfirst with Python {}, and then, until it ran, with {}.\n\n| result | files |\n|---|--:|\n",
         files.len(),
         runs["seed"],
-        interpreters.join(" or ")
+        interpreters.first().unwrap(),
+        interpreters[1..].join(", ")
     );
     // A measurement writes none: it is for what has changed since.
     if let Some(note) = runs["note"].as_str() {
@@ -183,8 +184,16 @@ fn of_runs(runs: &Value) -> String {
     for file in files {
         *counts.entry(file["result"].as_str().unwrap()).or_default() += 1;
     }
-    let ran = counts.remove("runs").unwrap_or(0);
-    writeln!(text, "| runs | {ran} |").unwrap();
+    counts.remove("runs");
+    let ran = |by_default: bool, added: bool| {
+        let ran = files.iter().filter(|file| file["result"] == "runs");
+        ran.filter(|file| (file["python"] == interpreters[0]) == by_default && (file["added"] != "") == added)
+            .count()
+    };
+    writeln!(text, "| runs with the default interpreter | {} |", ran(true, false)).unwrap();
+    writeln!(text, "| runs with another one | {} |", ran(false, false)).unwrap();
+    let added = ran(true, true) + ran(false, true);
+    writeln!(text, "| runs with what the failure says to add | {added} |").unwrap();
     for (result, count) in counts {
         writeln!(text, "| {result} | {count} |").unwrap();
     }
@@ -200,6 +209,7 @@ fn of_runs(runs: &Value) -> String {
 fn gist(detail: &str) -> String {
     let cause = detail.split_once("Because ").map_or(detail, |(_, cause)| cause);
     let cause = cause.split(" and you require").next().unwrap_or(cause);
+    let cause = cause.split_once("could not be built ").map_or(cause, |(_, what)| what);
     let short: String = cause.chars().take(100).collect();
     format!("`{}`", short.replace(['`', '|'], "'"))
 }
