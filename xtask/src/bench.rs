@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
-use hybrid_cache_bench::{BenchOptions, Counts, MeasuredService, load_scenarios, measure};
+use hybrid_cache_bench::{BenchGate, BenchOptions, Counts, MeasuredService, load_scenarios, measure};
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
 use hybrid_cache_tools::{Checkout, ErrorContext, MachineOptions, Progress, Result};
@@ -29,7 +29,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
     let shown = Arc::new(Reporter::new());
     let progress: Arc<dyn Progress> = shown.clone();
-    let options = options(flags);
+    let options = options(flags, baseline.clone());
     let runtime = runtime::current_thread()?;
     let measured = runtime.block_on(measure(&checkout, scenarios, &options, &progress));
     shown.finish();
@@ -42,10 +42,21 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
         eprintln!("{count} samples were taken before; report: {}", page.display());
         return Err(error);
     }
-    results::conclude(&measured.out, &measured.record, baseline.as_ref(), flags.gate)
+    let gate = options.gate.map(|gate| gate.judge(&measured.record));
+    results::conclude(
+        &measured.out,
+        &measured.record,
+        baseline.as_ref(),
+        gate,
+        flags.allow_undecided,
+    )
 }
 
-fn options(flags: &flags::Bench) -> BenchOptions {
+fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> BenchOptions {
+    let gate = flags.gate.then_some(BenchGate {
+        baseline,
+        max_regression: results::MAX_REGRESSION,
+    });
     BenchOptions {
         backend: flags.driver.into(),
         // Requests of a measurement say nothing about the size that volumes need, so do not record them.
@@ -61,6 +72,8 @@ fn options(flags: &flags::Bench) -> BenchOptions {
             uncached: flags.uncached_runs,
         },
         tenant: flags.tenant.clone(),
+        gate,
+        seed: flags.seed,
         peers: !flags.no_peers,
         out: flags.out.clone(),
         command: command::for_report(flags),

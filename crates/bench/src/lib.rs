@@ -25,7 +25,7 @@ mod via;
 
 pub use fleet::FleetOptions;
 pub use measure::{Measured, measure};
-pub use options::{BenchOptions, MeasuredService};
+pub use options::{BenchGate, BenchOptions, MeasuredService};
 pub use plan::Counts;
 pub use proof::{ProofOptions, ProofPlace, can_prove};
 pub use scenarios::load_scenarios;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_driver::local::Network;
 use hybrid_cache_model::Scenario;
-use hybrid_cache_model::sample::{Peer, Provenance, RunRecord};
+use hybrid_cache_model::sample::{Completion, Peer, Provenance, RunRecord};
 use hybrid_cache_tools::{Checkout, Progress, Result};
 
 use crate::driver_target::DriverTarget;
 use crate::machine;
 use crate::options::{BenchOptions, MeasuredService};
 use crate::peer_driver::{PeerDriver, PeerDrivers};
-use crate::plan::{self, Counts};
+use crate::plan::{self, Block, Counts};
 use crate::provenance;
 use crate::session::Session;
 use crate::target::BenchTarget;
@@ -58,7 +58,6 @@ pub async fn measure(
         peers,
         counts,
     } = opened;
-    let rounds = plan::rounds(counts, &peers);
     let out = options
         .out
         .clone()
@@ -74,9 +73,44 @@ pub async fn measure(
         out.display()
     ));
     let mut session = Session::start(target, scenarios, provenance, &out)?;
-    let ended = session.measure(&rounds, progress.as_ref()).await;
+    let seed = options.seed.unwrap_or_else(fresh_seed);
+    let draw = |record: &RunRecord, seed| plan::block(counts, &peers, seed, &record.blocks);
+    let ended = blocks(&mut session, draw, seed, options, progress.as_ref()).await;
     let record = session.finish(progress.as_ref()).await;
     Ok(Measured { out, record, ended })
+}
+
+/// Measures a block of rounds, and if a gate fails on it, a second one: a failure counts only if fresh rounds confirm it.
+async fn blocks(
+    session: &mut Session,
+    draw: impl Fn(&RunRecord, u32) -> Block,
+    seed: u32,
+    options: &BenchOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let first = draw(session.record(), seed);
+    session.measure(&first, progress).await?;
+    let Some(gate) = &options.gate else { return Ok(()) };
+    if session.record().completion == Completion::Interrupted {
+        return Ok(());
+    }
+    let failures = gate.judge(session.record()).failures;
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let about: Vec<&str> = failures.iter().map(|failure| failure.about.as_str()).collect();
+    progress.line(&format!(
+        "the gate fails for {}; measuring again to confirm it",
+        about.join("; ")
+    ));
+    let second = draw(session.record(), seed.wrapping_add(1));
+    session.measure(&second, progress).await
+}
+
+/// A seed that differs from run to run.
+fn fresh_seed() -> u32 {
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    time.map_or(0, |time| time.subsec_nanos() ^ std::process::id())
 }
 
 /// The default folder of a report.

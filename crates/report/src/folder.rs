@@ -290,6 +290,7 @@ fn unknown_record() -> RunRecord {
         usage: Vec::new(),
         samples: Vec::new(),
         peers: Vec::new(),
+        blocks: Vec::new(),
         load: None,
     }
 }

@@ -68,7 +68,7 @@ fn a_bench_run_leaves_its_samples_its_report_and_nothing_else() {
     let done = wait(child);
     done.with(0, &[]);
     assert!(
-        done.stdout.contains("small") && done.stdout.contains("beaten"),
+        done.stdout.contains("small") && done.stdout.contains("undecided"),
         "{}",
         done.stdout
     );
@@ -91,6 +91,10 @@ fn a_bench_run_leaves_its_samples_its_report_and_nothing_else() {
     for file in ["report.html", "report.md", "run.json", "hdr/small-cached.hlog"] {
         assert!(bench.path("run").join(file).is_file(), "{file}");
     }
+    let rounds: std::collections::BTreeSet<u64> =
+        samples.iter().map(|sample| sample["round"].as_u64().unwrap()).collect();
+    assert_eq!(rounds.len(), 2, "six cached runs are two rounds");
+    assert_eq!(record["blocks"][0]["rounds"], 2);
     assert!(!bench.path("caches/epochs").exists() && !bench.path("caches/bypass").exists());
     let rendered = ended(&["report", bench.path("run").to_str().unwrap()]);
     assert!(

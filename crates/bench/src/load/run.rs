@@ -169,6 +169,7 @@ fn header(job: &Job, service: ServiceRecord) -> RunRecord {
         usage: Vec::new(),
         samples: Vec::new(),
         peers: Vec::new(),
+        blocks: Vec::new(),
         load: None,
     }
 }
