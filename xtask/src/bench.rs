@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
-use hybrid_cache_bench::{BenchGate, BenchOptions, Counts, MeasuredService, load_scenarios, measure};
+use hybrid_cache_bench::{
+    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, TwoBuilds, load_scenarios, measure,
+};
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
 use hybrid_cache_tools::{Checkout, ErrorContext, MachineOptions, Progress, Result};
@@ -29,7 +31,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
     let shown = Arc::new(Reporter::new());
     let progress: Arc<dyn Progress> = shown.clone();
-    let options = options(flags, baseline.clone());
+    let options = options(flags, baseline.clone())?;
     let runtime = runtime::current_thread()?;
     let measured = runtime.block_on(measure(&checkout, scenarios, &options, &progress));
     shown.finish();
@@ -52,12 +54,13 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     )
 }
 
-fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> BenchOptions {
-    let gate = flags.gate.then_some(BenchGate {
+fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOptions> {
+    let builds = two_builds(flags)?;
+    let gate = (flags.gate || builds.is_some()).then_some(BenchGate {
         baseline,
         max_regression: results::MAX_REGRESSION,
     });
-    BenchOptions {
+    Ok(BenchOptions {
         backend: flags.driver.into(),
         // Requests of a measurement say nothing about the size that volumes need, so do not record them.
         machine: MachineOptions {
@@ -66,6 +69,7 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> BenchOptions {
         },
         cluster: flags.cluster.choice(),
         service: service(flags),
+        builds,
         counts: Counts {
             first: flags.first_runs,
             cached: flags.cached_runs,
@@ -77,7 +81,22 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> BenchOptions {
         peers: !flags.no_peers,
         out: flags.out.clone(),
         command: command::for_report(flags),
-    }
+    })
+}
+
+/// This program and what it is measured against; `None` if it is measured alone.
+fn two_builds(flags: &flags::Bench) -> Result<Option<TwoBuilds>> {
+    let other = match &flags.against {
+        Some(named) => OtherBuild::Named(named.clone()),
+        None if flags.self_check => OtherBuild::Same,
+        None => return Ok(None),
+    };
+    Ok(Some(TwoBuilds {
+        ours: std::env::current_exe().context("finding this program")?,
+        other,
+        caches: flags.local.cache_root()?,
+        arguments: command::for_run(flags),
+    }))
 }
 
 fn service(flags: &flags::Bench) -> Option<MeasuredService> {

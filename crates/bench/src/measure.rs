@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_driver::local::Network;
-use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::{Completion, Peer, Provenance, RunRecord};
+use hybrid_cache_model::{Scenario, Temperature};
 use hybrid_cache_tools::{Checkout, Progress, Result};
 
+use crate::builds::{self, TwoBuilds};
+use crate::builds_target::BuildsTarget;
 use crate::driver_target::DriverTarget;
 use crate::machine;
 use crate::options::{BenchOptions, MeasuredService};
@@ -48,9 +50,10 @@ pub async fn measure(
     options: &BenchOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Measured> {
-    let opened = match &options.service {
-        Some(service) => open_service(checkout, &scenarios, service, options, progress).await?,
-        None => open_driver(checkout, &scenarios, options, progress).await?,
+    let opened = match (&options.service, &options.builds) {
+        (Some(service), _) => open_service(checkout, &scenarios, service, options, progress).await?,
+        (None, Some(builds)) => open_builds(checkout, &scenarios, builds, options, progress).await?,
+        (None, None) => open_driver(checkout, &scenarios, options, progress).await?,
     };
     let Opened {
         target,
@@ -160,6 +163,43 @@ async fn open_driver(
         provenance,
         peers,
         counts: options.counts,
+    })
+}
+
+async fn open_builds(
+    checkout: &Checkout,
+    scenarios: &[Scenario],
+    builds: &TwoBuilds,
+    options: &BenchOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Opened> {
+    let other = builds::find(checkout, builds, progress.as_ref())?;
+    let backend = Backend::open(
+        checkout,
+        BackendKind::Local,
+        &options.machine,
+        &options.cluster,
+        progress.as_ref(),
+    )
+    .await?;
+    backend.can_run(scenarios)?;
+    machine::check_space(&builds.caches)?;
+    let mut provenance = provenance::collect(checkout, &backend, options).await?;
+    provenance
+        .notes
+        .push(format!("two builds side by side; the other one is {}", other.what));
+    let counts = options.counts;
+    let wanted = |peer: &Peer| match peer.temperature() {
+        Temperature::First => counts.first > 0,
+        _ => counts.cached > 0,
+    };
+    let peers = [Peer::OtherFirst, Peer::OtherCached].into_iter().filter(wanted);
+    let peers = vec![peers.collect(); scenarios.len()];
+    Ok(Opened {
+        target: Box::new(BuildsTarget::open(builds, &other.program).await?),
+        provenance,
+        peers,
+        counts,
     })
 }
 

@@ -8,6 +8,7 @@ use hybrid_cache_model::sample::RunRecord;
 use hybrid_cache_report::{Baseline, Gate, gate_run};
 use hybrid_cache_tools::MachineOptions;
 
+use crate::builds::TwoBuilds;
 use crate::plan::Counts;
 
 /// What is measured, and how much of it.
@@ -21,6 +22,8 @@ pub struct BenchOptions {
     pub cluster: ClusterChoice,
     /// The service to measure as its client; `None` measures a driver.
     pub service: Option<MeasuredService>,
+    /// Two builds to be measured side by side; `None` measures this one.
+    pub builds: Option<TwoBuilds>,
     /// Number of runs of each scenario. A service gets one first run, whatever this says.
     pub counts: Counts,
     /// The tenant whose environments are used.

@@ -174,6 +174,14 @@ impl Peer {
         matches!(self, Peer::PlainUv | Peer::DirectExec | Peer::BarePod)
     }
 
+    /// The name where there is no room for a sentence about the peer.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Peer::PlainUv => "plain uv",
+            _ => self.name(),
+        }
+    }
+
     /// The name used in reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! run measured beside the group, such as the same interpreter started directly, saw the same machine. So a verdict compares how
 //! each run stood to that peer, pair by pair.
 
+use comfy_table::CellAlignment;
 use hybrid_cache_model::sample::{ClusterRecord, Peer, Provenance, RunRecord, Sample};
 use hybrid_cache_model::{Scenario, Temperature};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use crate::figure::compared_us;
 use crate::provenance::cluster_fact;
 use crate::samples::{Measured, accepted, declared, in_rounds, only_us, pairs, scenario_names};
 use crate::stats::{self, ALPHA, Decision, Estimate, Evidence, Rule, Scale, TwoRuns, as_f64, durations, holm};
-use crate::terminal::{Color, fitted, framed};
+use crate::terminal::{Color, align, fitted, framed};
 use crate::units;
 
 /// Medians within this share of each other count as the same: smaller differences do not outlive a reboot.
@@ -304,8 +305,18 @@ impl Comparison {
         let mut table = framed();
         table.set_header(COLUMNS);
         for group in &self.groups {
-            table.add_row(self.row(group).map(|cell| plain(&cell)));
+            let mut row = self.row(group);
+            // No verdict rests on it, so its interval is left to Markdown.
+            if let Some(ratio) = &group.ratio {
+                row[5] = units::ratio(ratio.value);
+            }
+            table.add_row(row.map(|cell| plain(&cell)));
         }
+        let sides = COLUMNS.map(|column| match column {
+            "scenario" | "run" | "peer" | "verdict" => CellAlignment::Left,
+            _ => CellAlignment::Right,
+        });
+        align(&mut table, sides.into_iter());
         let mut text = fitted(table, width);
         text.push_str(&format!("\n{}\n", self.explanation().join("\n")));
         for caution in &self.cautions {
@@ -357,7 +368,7 @@ impl Comparison {
             time(group.a_us),
             time(group.b_us),
             group.ratio.as_ref().map_or_else(dash, cells::ratio),
-            beside.map_or_else(dash, |beside| beside.peer.name().to_owned()),
+            beside.map_or_else(dash, |beside| beside.peer.short_name().to_owned()),
             beside.map_or_else(dash, |beside| cells::ratio(&beside.ratio)),
             group.change.name().to_owned(),
             effect.map_or_else(dash, units::effect),
@@ -367,7 +378,7 @@ impl Comparison {
 
 const COLUMNS: [&str; 10] = [
     "scenario",
-    "temperature",
+    "run",
     "n",
     "A",
     "B",

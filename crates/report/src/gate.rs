@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::cells::plain;
 use crate::compare::{Change, GroupComparison, compare};
-use crate::figure::Figure;
-use crate::stats::{ALPHA, holm, rounds_needed};
+use crate::figure::{Figure, FigureKind};
+use crate::samples::of_two_builds;
+use crate::stats::{ALPHA, MIN_ROUNDS, holm, rounds_needed};
 use crate::summary::Summary;
 use crate::units;
 
@@ -55,6 +56,8 @@ pub struct Gate {
     pub failures: Vec<Failure>,
     /// Why others are neither proven to hold nor to be broken, in a phrase each.
     pub doubts: Vec<String>,
+    /// What was measured and is not judged, with the reason.
+    pub unasked: Vec<String>,
     /// Requirements that are proven to hold.
     pub held: usize,
     /// True if the failures were found again in a second, fresh block of rounds.
@@ -81,7 +84,12 @@ impl Gate {
             .iter()
             .map(|Failure { about, found }| format!("{about}: {found}"));
         let doubts = self.doubts.iter().map(|doubt| format!("cannot tell: {doubt}"));
-        std::iter::once(head).chain(failures).chain(doubts).collect()
+        let unasked = self.unasked.iter().map(|what| format!("not judged: {what}"));
+        std::iter::once(head)
+            .chain(failures)
+            .chain(doubts)
+            .chain(unasked)
+            .collect()
     }
 }
 
@@ -103,6 +111,8 @@ struct Requirement {
 #[derive(Default)]
 struct Question {
     requirements: Vec<Requirement>,
+    /// What is not asked, with the reason.
+    unasked: Vec<String>,
     /// What makes the whole gate meaningless.
     meaningless: Vec<String>,
     /// What leaves single requirements open.
@@ -166,6 +176,7 @@ fn confirmed(record: &RunRecord, ask: impl Fn(&RunRecord) -> Question) -> Gate {
         confirmed: !failures.is_empty(),
         failures,
         doubts,
+        unasked: first.unasked,
         held: first.held,
     }
 }
@@ -189,6 +200,7 @@ fn block(record: &RunRecord, index: usize) -> RunRecord {
 impl Question {
     fn extend(&mut self, other: Question) {
         self.requirements.extend(other.requirements);
+        self.unasked.extend(other.unasked);
         self.doubts.extend(other.doubts);
         for reason in other.meaningless {
             if !self.meaningless.contains(&reason) {
@@ -208,6 +220,7 @@ impl Question {
             outcome: GateOutcome::CannotTell,
             failures: Vec::new(),
             doubts: self.meaningless.clone(),
+            unasked: self.unasked,
             held: 0,
             confirmed: false,
         };
@@ -281,7 +294,7 @@ fn claims_and_targets(record: &RunRecord) -> Question {
     let summary = Summary::from_record(record);
     let (meaningless, groups) = unsettled(record, "the run");
     let is_unsettled = |name: &str, temperature| groups.iter().any(|group| group.0 == name && group.1 == temperature);
-    let two_builds = summary.figures.iter().any(|figure| figure.kind.is_of_two_builds());
+    let two_builds = of_two_builds(record);
     let claims = summary
         .claims()
         .filter(|(scenario, group, _)| !two_builds && !is_unsettled(&scenario.name, group.temperature));
@@ -297,7 +310,13 @@ fn claims_and_targets(record: &RunRecord) -> Question {
         }
     });
     let own = |figure: &&Figure| figure.kind.is_of_two_builds() == two_builds;
-    let figures = summary.figures.iter().filter(own);
+    // A few first runs only fill the caches for the cached ones; whoever asks about them asks for more.
+    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary
+        .figures
+        .iter()
+        .filter(own)
+        .partition(|figure| figure.kind != FigureKind::OtherFirst || figure.n >= MIN_ROUNDS);
+    let figures = asked.into_iter();
     let figures = figures.filter(|figure| !is_unsettled(&figure.scenario, figure.kind.temperature()));
     let figures = figures.map(|figure| {
         let (p_holds, p_broken) = figure.p_of_the_target();
@@ -312,7 +331,12 @@ fn claims_and_targets(record: &RunRecord) -> Question {
             seen: format!("open: {measured}"),
         }
     });
+    let unasked = unasked.into_iter().map(|figure| {
+        let (name, label, n) = (plain(&figure.scenario), figure.kind.label(), figure.n);
+        format!("{name}: {label}: {n} taken, at least {MIN_ROUNDS} are needed")
+    });
     Question {
+        unasked: unasked.collect(),
         requirements: claims.chain(figures).collect(),
         meaningless,
         doubts: groups
@@ -378,7 +402,7 @@ fn requirement(group: &GroupComparison, limit: f64) -> Result<Requirement, Strin
     let ratio = crate::cells::ratio(&beside.ratio);
     let measured = format!(
         "{ratio} the time before, relative to {}; {} is allowed",
-        beside.peer.name(),
+        beside.peer.short_name(),
         units::ratio(limit)
     );
     Ok(Requirement {

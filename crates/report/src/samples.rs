@@ -204,6 +204,12 @@ pub(crate) fn through_service(record: &RunRecord) -> bool {
     provenance.service.is_some() || record.peers.iter().any(beside_service)
 }
 
+/// True if two builds were measured side by side, by processes whose own overhead says little.
+pub(crate) fn of_two_builds(record: &RunRecord) -> bool {
+    let is_other = |sample: &PeerSample| matches!(sample.peer, Peer::OtherFirst | Peer::OtherCached);
+    record.peers.iter().any(is_other)
+}
+
 /// Why a sample does not count, its kind first; `None` if it counts.
 pub(crate) fn reason(acceptance: &Acceptance) -> Option<(&'static str, &str)> {
     match acceptance {

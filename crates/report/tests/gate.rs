@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "these tests need no cluster")]
 mod fixture;
 
-use hybrid_cache_model::sample::{Acceptance, BlockRecord, Completion, RunRecord, Sample};
+use hybrid_cache_model::sample::{Acceptance, BlockRecord, Completion, Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Temperature};
 use hybrid_cache_report::{Baseline, Gate, GateOutcome, gate_run, gate_runs};
 
@@ -261,4 +261,35 @@ fn only_what_a_second_block_of_rounds_confirms_is_a_regression() {
     };
     let of_run = gate_run(&two_blocks(30, 30), Some(baseline));
     assert_eq!((of_run.outcome, of_run.confirmed), (GateOutcome::Regression, true));
+}
+
+#[test]
+fn of_two_builds_only_the_other_build_is_asked_about_and_few_first_runs_are_not_judged() {
+    let mut record = record();
+    let first = |sample: &Sample| sample.temperature == Temperature::First;
+    record
+        .samples
+        .retain(|sample| !first(sample) || sample.place.unwrap().round < 3);
+    record.peers = record
+        .samples
+        .iter()
+        .map(|sample| PeerSample {
+            scenario: sample.scenario.clone(),
+            peer: if first(sample) {
+                Peer::OtherFirst
+            } else {
+                Peer::OtherCached
+            },
+            sequence: sample.sequence,
+            place: sample.place,
+            wall_us: sample.wall_us,
+            runner_us: None,
+        })
+        .collect();
+    let gate = gate_run(&record, None);
+    assert_eq!((gate.outcome, gate.held), (GateOutcome::Good, 1), "{gate:#?}");
+    let unasked = "python-only: first run / other build: 3 taken, at least 6 are needed";
+    assert_eq!(gate.unasked, [unasked]);
+    let worse = gate_run(&slower(&record, 10), None);
+    assert_eq!(worse.failures[0].about, "python-only: cached run / other build");
 }

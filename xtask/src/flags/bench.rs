@@ -53,15 +53,22 @@ pub struct Bench {
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Measure another build of this program side by side, in caches of its own, and judge by that alone: a program, or a revision,
+    /// which is built first
+    #[arg(long, value_name = "PROGRAM|REVISION", conflicts_with_all = ["service_url", "driver", "baseline", "load", "self_check", "tenant"])]
+    pub against: Option<String>,
+    /// Measure this program against itself: what is found then is not true
+    #[arg(long, conflicts_with_all = ["service_url", "driver", "baseline", "load", "tenant"])]
+    pub self_check: bool,
     /// Compare with this earlier run
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
     /// Exit with 0 only if every claim and target is proven to hold, and no group to be over 25 % slower than in --baseline; with 3
-    /// if one is proven not to, in two blocks of rounds; otherwise with 6
+    /// if one is proven not to, in two blocks of rounds; otherwise with 6. --against and --self-check imply it
     #[arg(long)]
     pub gate: bool,
     /// Exit with 0 instead of 6 if the gate cannot tell
-    #[arg(long, requires = "gate")]
+    #[arg(long)]
     pub allow_undecided: bool,
     /// Draw the order within rounds from this seed, which a report names, instead of a new one
     #[arg(long, value_name = "N")]

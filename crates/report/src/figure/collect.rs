@@ -5,15 +5,17 @@ use hybrid_cache_model::{Phase, Scenario, Temperature};
 
 use super::kind::{FigureKind, Unit};
 use super::value::{Against, Figure, Ours};
-use crate::samples::{Measured, Timed, accepted, in_rounds, on_cluster, only_us, pairs, through_service};
+use crate::samples::{
+    Measured, Timed, accepted, in_rounds, of_two_builds, on_cluster, only_us, pairs, through_service,
+};
 use crate::stats::{Estimate, Evidence, Rule, Scale, as_f64, durations, median};
 
 /// All figures that the record's samples carry, by kind, then in the order of the record's scenarios. Their verdicts are open.
 pub(crate) fn collect(measured: &Measured<'_>, scenarios: &[&str]) -> Vec<Figure> {
     let record = measured.record;
-    let (cluster, service) = (on_cluster(record), through_service(record));
+    let (cluster, service, two_builds) = (on_cluster(record), through_service(record), of_two_builds(record));
     let of = |kind, name: &&str| match kind {
-        FigureKind::Overhead if cluster || service => None,
+        FigureKind::Overhead if cluster || service || two_builds => None,
         FigureKind::EndToEnd if !cluster || service => None,
         FigureKind::ServiceOverhead if !service => None,
         FigureKind::ServiceOverhead => service_overhead(measured, name),
@@ -109,12 +111,7 @@ fn against_peer(measured: &Measured<'_>, name: &str, kind: FigureKind, peer: Pee
     };
     let ours_timed = measured.timed(&accepted(measured.record, name, peer.temperature()), of);
     let theirs = measured.peer(name, peer, compared_us);
-    // The full name is a sentence about the peer; in a figure the kind says the rest.
-    let short = match peer {
-        Peer::PlainUv => "plain uv",
-        _ => peer.name(),
-    };
-    compared(kind, name, &ours_timed, ours(&ours_timed)?, short, &theirs)
+    compared(kind, name, &ours_timed, ours(&ours_timed)?, peer.short_name(), &theirs)
 }
 
 /// The time of a peer that is compared, in microseconds: the runner's for the local driver, end-to-end otherwise.
