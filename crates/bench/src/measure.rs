@@ -38,6 +38,8 @@ struct Opened {
     /// Peers of each scenario.
     peers: Vec<Vec<Peer>>,
     counts: Counts,
+    /// The other build, in words.
+    against: Option<String>,
 }
 
 /// Opens the target and takes every sample. Ctrl-C ends the run early; the samples taken before are kept.
@@ -60,6 +62,7 @@ pub async fn measure(
         provenance,
         peers,
         counts,
+        against,
     } = opened;
     let out = options
         .out
@@ -75,7 +78,7 @@ pub async fn measure(
         "measuring {count} scenarios on {name}; report in {}",
         out.display()
     ));
-    let mut session = Session::start(target, scenarios, provenance, &out)?;
+    let mut session = Session::start(target, scenarios, (provenance, against), &out)?;
     let seed = options.seed.unwrap_or_else(fresh_seed);
     let draw = |record: &RunRecord, seed| plan::block(counts, &peers, seed, &record.blocks);
     let ended = blocks(&mut session, draw, seed, options, progress.as_ref()).await;
@@ -163,6 +166,7 @@ async fn open_driver(
         provenance,
         peers,
         counts: options.counts,
+        against: None,
     })
 }
 
@@ -200,6 +204,7 @@ async fn open_builds(
         provenance,
         peers,
         counts,
+        against: Some(other.what),
     })
 }
 
@@ -235,6 +240,7 @@ async fn open_service(
             first: 1,
             ..options.counts
         },
+        against: None,
     })
 }
 

@@ -43,7 +43,7 @@ impl Session {
     pub fn start(
         target: Box<dyn BenchTarget>,
         scenarios: Vec<Scenario>,
-        provenance: Provenance,
+        (provenance, against): (Provenance, Option<String>),
         out: &Path,
     ) -> Result<Session> {
         let record = RunRecord {
@@ -54,6 +54,7 @@ impl Session {
             usage: Vec::new(),
             samples: Vec::new(),
             peers: Vec::new(),
+            against,
             blocks: Vec::new(),
             load: None,
         };

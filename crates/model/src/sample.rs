@@ -356,6 +356,9 @@ pub struct RunRecord {
     /// Every run of a peer that succeeded, in the order in which it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerSample>,
+    /// The other build that was measured side by side, in words; absent if one build was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
     /// The blocks of rounds in the order in which they were measured: the first, and one that confirms a gate's failure.
     /// Empty in a record from before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

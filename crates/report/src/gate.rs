@@ -4,13 +4,13 @@
 //! must be proven to hold. Whatever makes a test meaningless leaves it open, with the reason.
 
 use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
+use hybrid_cache_model::sample::{Acceptance, Completion, Peer, RunRecord};
 use serde::Serialize;
 
 use crate::cells::plain;
 use crate::compare::{Change, GroupComparison, compare};
 use crate::figure::{Figure, FigureKind};
-use crate::samples::of_two_builds;
+use crate::samples::{accepted, of_two_builds, scenario_names};
 use crate::stats::{ALPHA, MIN_ROUNDS, holm, rounds_needed};
 use crate::summary::Summary;
 use crate::units;
@@ -285,6 +285,28 @@ fn unsettled(record: &RunRecord, run: &str) -> (Vec<String>, Vec<(String, Temper
     (meaningless, groups)
 }
 
+/// Groups in which the other build has fewer samples than ours: its runs failed, and what is left may be the better part.
+fn missing_of_the_other_build(record: &RunRecord) -> Vec<(String, Temperature, String)> {
+    let peers = [Peer::OtherFirst, Peer::OtherCached]
+        .into_iter()
+        .filter(|_| of_two_builds(record));
+    let missing = |name: &str, peer: Peer| {
+        let ours = accepted(record, name, peer.temperature()).len();
+        let theirs = record
+            .peers
+            .iter()
+            .filter(|sample| sample.scenario == name && sample.peer == peer);
+        ours.saturating_sub(theirs.count())
+    };
+    let group = |(name, peer): (&str, Peer)| {
+        let missing = missing(name, peer);
+        let why = format!("no pairs: {missing} runs of the other build failed");
+        (missing > 0).then(|| (name.to_owned(), peer.temperature(), why))
+    };
+    let all = peers.flat_map(|peer| scenario_names(record).into_iter().map(move |name| (name, peer)));
+    all.filter_map(group).collect()
+}
+
 fn about(scenario: &str, temperature: Temperature) -> String {
     format!("{}, {}", plain(scenario), temperature.name())
 }
@@ -292,7 +314,8 @@ fn about(scenario: &str, temperature: Temperature) -> String {
 /// Claims that must not be refuted, and targets that must not be missed.
 fn claims_and_targets(record: &RunRecord) -> Question {
     let summary = Summary::from_record(record);
-    let (meaningless, groups) = unsettled(record, "the run");
+    let (meaningless, mut groups) = unsettled(record, "the run");
+    groups.extend(missing_of_the_other_build(record));
     let is_unsettled = |name: &str, temperature| groups.iter().any(|group| group.0 == name && group.1 == temperature);
     let two_builds = of_two_builds(record);
     let claims = summary

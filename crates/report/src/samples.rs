@@ -206,8 +206,7 @@ pub(crate) fn through_service(record: &RunRecord) -> bool {
 
 /// True if two builds were measured side by side, by processes whose own overhead says little.
 pub(crate) fn of_two_builds(record: &RunRecord) -> bool {
-    let is_other = |sample: &PeerSample| matches!(sample.peer, Peer::OtherFirst | Peer::OtherCached);
-    record.peers.iter().any(is_other)
+    record.against.is_some()
 }
 
 /// Why a sample does not count, its kind first; `None` if it counts.

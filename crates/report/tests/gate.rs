@@ -286,10 +286,19 @@ fn of_two_builds_only_the_other_build_is_asked_about_and_few_first_runs_are_not_
             runner_us: None,
         })
         .collect();
+    record.against = Some("another build".into());
     let gate = gate_run(&record, None);
     assert_eq!((gate.outcome, gate.held), (GateOutcome::Good, 1), "{gate:#?}");
     let unasked = "python-only: first run / other build: 3 taken, at least 6 are needed";
     assert_eq!(gate.unasked, [unasked]);
     let worse = gate_run(&slower(&record, 10), None);
     assert_eq!(worse.failures[0].about, "python-only: cached run / other build");
+    let mut lost = record.clone();
+    lost.peers.retain(|sample| sample.peer == Peer::OtherFirst);
+    cannot_tell(
+        &gate_run(&lost, None),
+        "python-only, cached: no pairs: 36 runs of the other build failed",
+    );
+    lost.peers.clear();
+    cannot_tell(&gate_run(&lost, None), "no pairs");
 }

@@ -96,6 +96,7 @@ fn as_two_builds(run: &RunRecord, random: &mut SplitMix64) -> RunRecord {
             .push(sample.clone());
     }
     let mut two = RunRecord {
+        against: Some("the same".into()),
         samples: Vec::new(),
         peers: Vec::new(),
         ..run.clone()
@@ -214,6 +215,7 @@ fn two_builds(record: &RunRecord, factor: f64, rounds: u32, noise: &mut Noise) -
         .find(|sample| sample.temperature == Temperature::Cached)
         .unwrap();
     let mut run = RunRecord {
+        against: Some("a synthetic one".into()),
         samples: Vec::new(),
         peers: Vec::new(),
         blocks: (0..2).map(|seed| BlockRecord { seed, rounds }).collect(),
