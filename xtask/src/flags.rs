@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hybrid_cache_cluster::Range;
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::option_value::parse_gate;
 use hybrid_cache_model::quantity;
 
 /// Least size of a claim, in bytes.
@@ -124,17 +125,6 @@ pub struct Compare {
     /// Print the comparison as Markdown
     #[arg(long)]
     pub markdown: bool,
-}
-
-/// A share of `--gate`: at least 0, and a number, or the gate could never fail.
-///
-/// # Errors
-/// It is none.
-fn parse_gate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if share.is_finite() && share >= 0.0 => Ok(share),
-        _ => Err("give a share of at least 0, such as 0.1 for 10 %".to_owned()),
-    }
 }
 
 /// `run`

@@ -3,6 +3,7 @@
 //! Latencies are skewed, few, and not independent within a round. So a round counts once, nothing assumes a normal distribution,
 //! and what was measured side by side is compared pair by pair. `docs/method.md` gives the reasons and the error rates.
 
+mod basics;
 mod bootstrap;
 mod evidence;
 mod family;
@@ -16,29 +17,13 @@ mod vectors;
 
 use serde::Serialize;
 
+pub(crate) use basics::as_f64;
+pub use basics::{ALPHA, Interval, LEVEL, MIN_ROUNDS};
 pub use bootstrap::RESAMPLES;
 pub use evidence::{Evidence, Rule, Scale};
 pub use family::holm;
 pub use random::SplitMix64;
 pub use two_runs::TwoRuns;
-
-/// Coverage that an interval has at least.
-pub const LEVEL: f64 = 0.95;
-/// Error that a verdict allows on its side, over all tests of its family together: half of what [`LEVEL`] leaves.
-pub const ALPHA: f64 = 0.025;
-/// Fewest rounds whose range covers the median with [`LEVEL`]: below, there is no interval and no verdict.
-pub const MIN_ROUNDS: usize = 6;
-
-/// An interval for an unknown value, in the unit of that value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// True share of such intervals that hold the true value, 0 to 1: at least [`LEVEL`].
-    pub level: f64,
-}
 
 /// What a group of durations looks like. All values in microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,17 +67,6 @@ impl Distribution {
     }
 }
 
-impl Interval {
-    /// The interval, widened to hold the estimate that stands beside it if that is another statistic of the same rounds.
-    pub fn around(self, value: f64) -> Interval {
-        Interval {
-            low: self.low.min(value),
-            high: self.high.max(value),
-            ..self
-        }
-    }
-}
-
 /// What durations of one group show about their median.
 pub fn durations(durations_us: &[(u32, u64)]) -> Evidence {
     let values: Vec<(u32, f64)> = durations_us.iter().map(|(round, us)| (*round, as_f64(*us))).collect();
@@ -104,17 +78,6 @@ pub fn median(values: &[u64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     (!sorted.is_empty()).then(|| median_of_sorted(&sorted))
-}
-
-/// Median of any values; `None` if there are none.
-fn median_of(values: &mut [f64]) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let upper = values.get(values.len() / 2)?;
-    if values.len().is_multiple_of(2) {
-        Some(f64::midpoint(values[values.len() / 2 - 1], *upper))
-    } else {
-        Some(*upper)
-    }
 }
 
 /// Position of the sample that stands for the median: the middle one, the lower of the middle two if n is even.
@@ -216,11 +179,6 @@ fn median_of_sorted(sorted: &[u64]) -> f64 {
     } else {
         upper
     }
-}
-
-/// Microseconds as a float: exact up to 285 years.
-pub(crate) fn as_f64(us: u64) -> f64 {
-    us as f64
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::option_value::parse_rate;
 
 use super::place::{Cluster, DriverName, Local};
 
@@ -79,15 +80,4 @@ pub struct Bench {
     /// Which cluster, with `--driver kube` or a service on one
     #[command(flatten)]
     pub cluster: Cluster,
-}
-
-/// Most tasks a second.
-const MOST_PER_S: f64 = 10_000.0;
-
-/// Tasks a second: more than none.
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(per_s) if (0.001..=MOST_PER_S).contains(&per_s) => Ok(per_s),
-        _ => Err(format!("give tasks a second from 0.001 to {MOST_PER_S}, such as 10")),
-    }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ALPHA, Interval, LEVEL, RESAMPLES, bootstrap, median_of, order, signed_rank};
+use super::basics::{ALPHA, Interval, LEVEL, median_of};
+use super::{bootstrap, order, signed_rank};
 
 /// Chance of finding an effect of the size that [`Evidence::smallest_effect`] gives.
 pub(super) const POWER: f64 = 0.8;
@@ -122,7 +123,7 @@ impl Evidence {
             Rule::Order => order::lower_bound(drawn, alpha),
             Rule::SignedRank => signed_rank::lower_bound(drawn, alpha),
         };
-        let needed = bootstrap::resampled(&residuals, RESAMPLES, |drawn| bound(drawn).map(|low| -low));
+        let needed = bootstrap::resampled(&residuals, bootstrap::RESAMPLES, |drawn| bound(drawn).map(|low| -low));
         let effect = bootstrap::quantile(&needed, POWER)?.max(0.0);
         Some(match self.scale {
             Scale::Ratio => effect.exp(),

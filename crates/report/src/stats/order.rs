@@ -3,7 +3,7 @@
 //! The number of values above the true median is binomial with probability 1/2 (Conover, *Practical Nonparametric
 //! Statistics*, 3.2), so two order statistics bound it with a known probability.
 
-use super::Interval;
+use super::basics::Interval;
 
 /// P(X <= k) for X ~ binomial(n, 1/2).
 pub(super) fn at_most(k: usize, n: usize) -> f64 {

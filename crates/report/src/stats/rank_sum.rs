@@ -3,7 +3,7 @@
 //! For two runs that were measured apart, whose rounds are no pairs. The bounds are order statistics of all differences
 //! (Hollander, Wolfe and Chicken, *Nonparametric Statistical Methods*, 4.3).
 
-use super::Interval;
+use super::basics::{Interval, median_of};
 
 /// P(U <= u) for u from 0: the null distribution of the number of pairs in which one side is larger.
 pub(super) fn distribution(n: usize, m: usize) -> Vec<f64> {
@@ -44,7 +44,7 @@ fn differences(one: &[f64], other: &[f64]) -> Vec<f64> {
 
 /// The Hodges-Lehmann estimate of how far `one` lies above `other`; `None` if either is empty.
 pub(super) fn shift(one: &[f64], other: &[f64]) -> Option<f64> {
-    super::median_of(&mut differences(one, other))
+    median_of(&mut differences(one, other))
 }
 
 /// The interval of the shift with at least this level, and its true level; `None` if there are too few values.

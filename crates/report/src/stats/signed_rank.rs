@@ -4,7 +4,7 @@
 //! difference. The bounds are order statistics of the Walsh averages (Hollander, Wolfe and Chicken, *Nonparametric
 //! Statistical Methods*, 3.3). Its efficiency against the mean is at least 0.864 for every symmetric distribution.
 
-use super::Interval;
+use super::basics::{Interval, median_of};
 
 /// P(W <= w) for w from 0: the null distribution of the sum of positive ranks of n values.
 fn distribution(n: usize) -> Vec<f64> {
@@ -43,7 +43,7 @@ fn rank(distribution: &[f64], alpha: f64) -> usize {
 
 /// The Hodges-Lehmann estimate: the median of the Walsh averages; `None` if there are no values.
 pub(super) fn centre(values: &[f64]) -> Option<f64> {
-    super::median_of(&mut walsh(values))
+    median_of(&mut walsh(values))
 }
 
 /// The lower confidence bound of the centre at an error of `alpha`; `None` if there are too few values.

@@ -1,8 +1,9 @@
 //! Two runs that were measured apart: no pairs, so their rounds are compared by ranks.
 
+use super::basics::{ALPHA, Interval, LEVEL, median_of};
 use super::evidence::POWER;
 use super::random::SplitMix64;
-use super::{ALPHA, Estimate, Interval, LEVEL, bootstrap, median_of, rank_sum};
+use super::{Estimate, bootstrap, rank_sum};
 
 /// Logarithms of one value for each round, of both runs.
 #[derive(Clone, Debug, PartialEq)]

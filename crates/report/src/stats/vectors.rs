@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{LEVEL, bootstrap, median_of, order, rank_sum, signed_rank};
+use super::basics::{LEVEL, median_of};
+use super::{bootstrap, order, rank_sum, signed_rank};
 
 #[derive(Deserialize)]
 struct Vectors {
