@@ -98,7 +98,8 @@ pub fn others(default: &PythonInterpreter) -> Vec<PythonInterpreter> {
 
 /// The newest of each minor version that the default does not have.
 fn select(default: &PythonInterpreter, mut found: Vec<PythonInterpreter>) -> Vec<PythonInterpreter> {
-    found.retain(|one| one.will_do() && one.minor() != default.minor() && one.platform == default.platform);
+    let fits = |one: &PythonInterpreter| one.will_do() && one.is_ordinary() && one.has_own_folder(&home());
+    found.retain(|one| fits(one) && one.minor() != default.minor() && one.platform == default.platform);
     found.sort_by_key(|one| std::cmp::Reverse(one.numbers()));
     found.dedup_by_key(|one| one.minor());
     found.reverse();
@@ -177,6 +178,18 @@ impl PythonInterpreter {
         Ok(())
     }
 
+    /// False for a build without the global lock or for debugging, which few wheels fit.
+    fn is_ordinary(&self) -> bool {
+        let build = self.soabi.split('-').nth(1).unwrap_or_default();
+        build.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
+    /// False if its prefix, which tasks see, holds a user's own files.
+    fn has_own_folder(&self, home: &Path) -> bool {
+        let holds_more = home.starts_with(&self.base_prefix) || self.base_prefix == home.join(".local");
+        !holds_more && self.base_prefix != Path::new("/")
+    }
+
     /// True if tasks are supported on it.
     fn will_do(&self) -> bool {
         self.implementation == "cpython" && self.minor() >= OLDEST
@@ -195,7 +208,7 @@ mod tests {
     fn interpreter(version: &str, implementation: &str) -> PythonInterpreter {
         PythonInterpreter {
             path: PathBuf::from(version),
-            base_prefix: PathBuf::new(),
+            base_prefix: PathBuf::from("/opt/python"),
             version: version.to_owned(),
             implementation: implementation.to_owned(),
             soabi: String::new(),
@@ -212,6 +225,14 @@ mod tests {
         let found = ["3.9.18", "3.12.1", "3.11.9", "3.12.10", "2.7.18", "3.7.16", "3.13.0"];
         let mut found: Vec<_> = found.iter().map(|version| interpreter(version, "cpython")).collect();
         found.push(interpreter("3.14.0", "pypy"));
+        let mut free_threaded = interpreter("3.13.1", "cpython");
+        free_threaded.soabi = "cpython-313t-x86_64-linux-gnu".to_owned();
+        found.push(free_threaded);
+        for prefix in [home(), home().join(".local"), PathBuf::from("/")] {
+            let mut with_more = interpreter("3.15.0", "cpython");
+            with_more.base_prefix = prefix;
+            found.push(with_more);
+        }
         let others = select(&interpreter("3.11.7", "cpython"), found);
         let versions: Vec<_> = others.iter().map(|one| one.version.as_str()).collect();
         assert_eq!(versions, ["3.9.18", "3.12.10", "3.13.0"]);

@@ -101,12 +101,16 @@ async fn a_file_may_say_that_a_package_is_not_built() {
         requirements_file: format!("{option}\nalpha\n"),
         ..TaskSpec::new("import alpha; print(1)")
     };
-    for (option, part) in [
-        ("--only-binary :all:", "--only-binary :all:"),
-        ("--only-binary Alpha", "alpha"),
+    for (option, kind, part) in [
+        ("--only-binary :all:", FailureKind::NoWheel, "--only-binary :all:"),
+        (
+            "--only-binary Alpha",
+            FailureKind::Unsatisfiable,
+            "building from source is disabled",
+        ),
     ] {
         let ran = bench.run(&asking(option)).await;
-        let told = ran.failed(FailureKind::NoWheel).to_string();
+        let told = ran.failed(kind).to_string();
         assert!(told.contains(part), "{told}");
     }
     assert_eq!(bench.run(&asking("--only-binary beta")).await.good(), "1");

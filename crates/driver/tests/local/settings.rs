@@ -406,7 +406,7 @@ async fn code_of_packages_gets_no_password_and_builds_no_name_of_an_index_with_a
     own.sdists.push(("secret", "1.0"));
     let ours = Server::start(&config, own);
     let mut plan = public();
-    plan.sdists = vec![("built", "1.0"), ("secret", "9.0")];
+    plan.sdists = vec![("built", "1.0"), ("secret", "9.0"), ("needing", "1.0")];
     let open = Server::start(&config, plan);
     let bench = Bench::empty(with_indexes(config, &open, &[("ours", &ours, Some(PASSWORD))]));
     let code = "import built, ours; print(ours.FROM, 'correct-horse' in repr(built.SEEN), 'robot' in repr(built.SEEN))";
@@ -423,6 +423,13 @@ async fn code_of_packages_gets_no_password_and_builds_no_name_of_an_index_with_a
     assert!(told.contains("secret"), "{told}");
     assert!(!open.log().contains("/simple/secret/"), "{}", open.log());
     assert!(!told.contains(PASSWORD), "{told}");
+    // Nor does another one's package of such a name take part in a build.
+    let told = bench
+        .run(&python("needing", "1"))
+        .await
+        .failed(FailureKind::NoWheel)
+        .to_string();
+    assert!(told.contains("requires ours"), "{told}");
 }
 
 #[tokio::test]

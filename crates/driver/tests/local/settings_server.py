@@ -53,7 +53,9 @@ def wheel(name, version, text, needs):
 
 def sdist(name, version):
     packed = io.BytesIO()
-    files = {"PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n", "pyproject.toml": PROJECT,
+    requires = 'requires = ["ours"]' if name == "needing" else "requires = []"
+    files = {"PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n",
+             "pyproject.toml": PROJECT.replace("requires = []", requires),
              "backend.py": f"NAME, VERSION = {name!r}, {version!r}\n{BACKEND}"}
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for path, text in files.items():

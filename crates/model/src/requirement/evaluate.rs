@@ -1,8 +1,8 @@
 //! Whether a requirement is for an interpreter: its marker, evaluated as uv does for a known platform.
 //!
-//! Readers of markers disagree on two kinds of comparison, so that those are unknown here: an order of texts (uv 0.13.9
-//! takes `sys_platform > "a"` for false on Linux, pep508_rs 0.9 for true), and `python_version`, which has two parts, with a
-//! version of more parts.
+//! Readers of markers disagree on three kinds of comparison, so that those are unknown here: an order of texts (uv 0.13.9
+//! takes `sys_platform > "a"` for false on Linux, pep508_rs 0.9 for true), `python_version`, which has two parts, with a
+//! version of more parts, and a version that is more than a release, such as `3.11rc1`.
 
 use std::str::FromStr;
 
@@ -44,7 +44,13 @@ fn compare(one: &Comparison, environment: &MarkerEnvironment<'_>) -> Option<bool
     let value = value(one.variable, environment);
     if VERSION_VARIABLES.contains(&one.variable) {
         let mut versions = one.text.split(' ');
-        let unclear = one.variable == "python_version" && versions.any(|version| version.matches('.').count() > 1);
+        let is_short = one.variable == "python_version";
+        let is_plain = |version: &str| {
+            version
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b".*".contains(&byte))
+        };
+        let unclear = versions.any(|version| !is_plain(version) || is_short && version.matches('.').count() > 1);
         let version = Version::from_str(value).ok().filter(|_| !unclear)?;
         return Some(compare_versions(one, &version));
     }

@@ -64,17 +64,35 @@ pub fn all_there(
     Ok(())
 }
 
+/// True if readers of markers take the marker of a requirement of this package differently: uv may have left it out.
+fn is_unsure(name: &str, requirements: &[Requirement], interpreter: &Interpreter) -> bool {
+    let mut own = requirements.iter().filter(|one| one.name() == name);
+    own.any(|one| one.is_for(&environment(interpreter)).is_none())
+}
+
 /// Checks that a wheel that was built holds the package and the version that it was built for.
 ///
 /// # Errors
 /// Something else is installed.
-pub fn built_as_named(built: &[BuiltWheel], installed: &Installed) -> Result<(), Failure> {
+pub fn built_as_named(
+    built: &[BuiltWheel],
+    requirements: &[Requirement],
+    installed: &Installed,
+    interpreter: &Interpreter,
+) -> Result<(), Failure> {
     for wheel in built {
         let is_it = |version: &str| match (Version::from_str(version), Version::from_str(&wheel.version)) {
             (Ok(found), Ok(wanted)) => found == wanted,
             _ => false,
         };
-        let mut found = installed.distributions.iter().filter(|one| one.name == wheel.name);
+        let mut found = installed
+            .distributions
+            .iter()
+            .filter(|one| one.name == wheel.name)
+            .peekable();
+        if found.peek().is_none() && is_unsure(&wheel.name, requirements, interpreter) {
+            continue;
+        }
         let says = |one: &Distribution| {
             let metadata = installed.metadata(one);
             metadata.is_some_and(|(name, version)| name == wheel.name && is_it(&version))

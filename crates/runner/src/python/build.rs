@@ -211,7 +211,12 @@ fn verify(
     own.check(installed)?;
     let checked = installed.check(since)?;
     asked::all_there(&request.task.requirements, installed, request.interpreter)?;
-    asked::built_as_named(request.built, installed)?;
+    asked::built_as_named(
+        request.built,
+        &request.task.requirements,
+        installed,
+        request.interpreter,
+    )?;
     scripts::rewrite(installed)?;
     installed.normalise()?;
     Ok(checked)

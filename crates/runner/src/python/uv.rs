@@ -261,13 +261,13 @@ fn without_secrets(text: &str, variables: &[(String, String)]) -> String {
     text
 }
 
-/// The text without what stands between `://` and an `@` of the same address.
+/// The text without what stands between `://` and an `@` of the same address. A password may hold a comma.
 pub fn without_logins(text: &str) -> String {
     let mut parts = text.split("://");
     let mut open = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let end = part
-            .find(|c: char| c.is_whitespace() || matches!(c, '/' | ',' | '?' | '#'))
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#'))
             .unwrap_or(part.len());
         let host = part[..end].rfind('@').map_or(0, |at| at + 1);
         open.push_str("://");

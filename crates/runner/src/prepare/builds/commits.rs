@@ -42,12 +42,28 @@ pub fn build_commits(
     if wanted.is_empty() {
         return Ok(None);
     }
+    let options = &job.task.options;
+    let refused = |one: &str| options.builds_nothing() || options.wheels_only.iter().any(|name| name == one);
+    if let Some((requirement, _)) = wanted.iter().find(|(requirement, _)| refused(requirement.name())) {
+        let message = format!("{} comes from a repository and has to be built", requirement.name());
+        return Err(Failure::new(FailureKind::NoWheel, message).hint("the requirements say `--only-binary` of it"));
+    }
+    let logins = Logins::find(tools);
+    if !logins.is_empty() {
+        // What its build requires is known only once its code runs.
+        let message = format!(
+            "{} comes from a repository and has to be built, beside an index with a login ({})",
+            wanted[0].0.name(),
+            logins.names()
+        );
+        let hint = "code of packages gets no password, so no commit is built there: put a wheel of it into the index";
+        return Err(Failure::new(FailureKind::NoWheel, message).hint(hint));
+    }
     let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
         return Err(not_built(wanted[0].0, job.request.context.no_builds));
     };
     let system = job.system.wait(&job.deadline)?;
-    let open = Logins::find(tools).left_out();
-    let orders = Orders::new(job, &open, settings, builder, system);
+    let orders = Orders::new(job, tools, settings, builder, system);
     let mut built = Built::new(Stage::create(&volume.staging())?);
     for (requirement, reference) in wanted {
         let address = reference.address();

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::sources::login_variable;
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Requirement};
 
 use super::proposal::Proposed;
 use crate::child::Deadline;
@@ -121,6 +121,36 @@ impl<'a> Logins<'a> {
                 Err(Failure::new(FailureKind::NoWheel, message).hint(hint))
             }
         }
+    }
+
+    /// Refuses to build a package of which a build requirement has a name that one of these indexes knows. `constraints` are
+    /// the pinned build requirements.
+    ///
+    /// # Errors
+    /// There is one, or an index does not answer or denies access.
+    pub fn check_requirements(&self, package: &Proposed, constraints: &str, work: &Work<'_>) -> Result<(), Failure> {
+        let requirements = package.build_requirements();
+        let read = |text: &str| text.parse::<Requirement>().ok();
+        let pinned = constraints
+            .lines()
+            .map(|line| line.split([' ', ';']).next().unwrap_or_default());
+        let all: Vec<Requirement> = requirements
+            .iter()
+            .map(String::as_str)
+            .chain(pinned)
+            .filter_map(read)
+            .collect();
+        let known = self.known(all.iter().map(Requirement::name), work)?;
+        let Some(name) = known.first() else { return Ok(()) };
+        let message = format!(
+            "building {}=={} requires {name}, whose name is one of an index with a login ({})",
+            package.name,
+            package.version,
+            self.names()
+        );
+        let hint =
+            "code of packages gets no password, so such a package is not built: put a wheel of it into the index";
+        Err(Failure::new(FailureKind::NoWheel, message).hint(hint))
     }
 
     fn knows(&self, (name, url): &(&str, &str), package: &str, work: &Work<'_>) -> Result<bool, Failure> {

@@ -72,6 +72,7 @@ pub fn build(
     for package in &proposed {
         package.check_hash(&job.task)?;
         let constraints = pin(job, volume, &open, package, &work);
+        logins.check_requirements(package, &constraints, &lookup)?;
         let key = key(job, settings, package, &constraints);
         let folder = match kept::find(volume, &key) {
             Some(folder) => folder,

@@ -88,7 +88,6 @@ impl<'a> Orders<'a> {
             "work": "resolve",
             "requirements": requirements,
             "constraints": constraints,
-            "only_binary": self.job.task.options.wheels_only,
         });
         let (answer, _) = self.run("resolving", settings)?;
         proposal::checked(answer.packages)
@@ -141,6 +140,7 @@ impl<'a> Orders<'a> {
         settings["python"] = interpreter.path.clone().into();
         settings["arguments"] = uv::selection(pre_releases, interpreter, &self.tools.variables).into();
         settings["variables"] = variables.into();
+        settings["only_binary"] = self.job.task.options.wheels_only.clone().into();
         self.count.set(self.count.get() + 1);
         let left = self.job.deadline.instant().saturating_duration_since(Instant::now());
         let order = BuildOrder {
@@ -234,6 +234,7 @@ mod tests {
             ),
             ("https://host/a@b", "https://host/a@b"),
             ("http://u:p@proxy:8080", "http://proxy:8080"),
+            ("http://u:p,w@proxy:8080,http://other", "http://proxy:8080,http://other"),
         ] {
             assert_eq!(uv::without_logins(text), open);
         }

@@ -36,6 +36,12 @@ def uv(*arguments):
         return code, (text + said.read()).decode("utf-8", "replace")
 
 
+def only_binary(built=None):
+    """Packages that may not be built, also as requirements of a build; the package that is built is not among them."""
+    names = [name for name in ORDER["only_binary"] if name != built]
+    return [part for name in names for part in ("--only-binary", name)]
+
+
 def answer(**fields):
     with open(os.path.join(OUT, "answer.json"), "w") as file:
         json.dump(fields, file)
@@ -82,9 +88,7 @@ def resolve():
                  "--output-file", "pylock.toml"]
     if ORDER["constraints"]:
         arguments += ["--constraints", write("constraints.txt", ORDER["constraints"])]
-    for name in ORDER["only_binary"]:
-        arguments += ["--only-binary", name]
-    code, said = uv(*arguments)
+    code, said = uv(*arguments, *only_binary())
     if code != 0:
         answer(said=said)
     with open("pylock.toml", encoding="utf-8") as file:
@@ -107,7 +111,7 @@ def build():
                  "--target", "installed", "--requirements", requirement]
     if ORDER["constraints"]:
         arguments += ["--build-constraints", write("constraints.txt", ORDER["constraints"])]
-    code, said = uv(*arguments)
+    code, said = uv(*arguments, *only_binary(name))
     if code != 0:
         answer(said=said)
     found = glob.glob(os.path.join(CACHE, "sdists-*", "**", name, version, "**", "*.whl"), recursive=True)
@@ -122,7 +126,7 @@ def commit():
     name = ORDER["name"]
     requirement = write("requirements.txt", f"{name} @ {ORDER['address']}\n")
     code, said = uv("pip", "install", "--python", ORDER["python"], "--no-deps", "--target", "installed", "--requirements",
-                    requirement)
+                    requirement, *only_binary(name))
     if code != 0:
         answer(said=said)
     found = glob.glob(os.path.join(CACHE, "sdists-*", "git", "**", "*.whl"), recursive=True)

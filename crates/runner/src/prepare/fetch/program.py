@@ -1,6 +1,7 @@
 # Downloads one wheel into the current folder. The order is JSON on standard input; what is wrong goes to standard error as
 # one line. Code of our own: nothing of what is downloaded is run.
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import urllib.request
 
 ORDER = json.load(sys.stdin)
 PART_BYTES, TIMEOUT_S = 1 << 20, 30
+MAX_BYTES = 8 << 30
 
 
 def fail(kind, message):
@@ -54,14 +56,23 @@ def main():
     digests = {name: hashlib.new(name) for name in {"sha256", *(one.split(":")[0] for one in ORDER["hashes"])}}
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer, open(ORDER["file"], "xb") as file:
+            left, length = MAX_BYTES, answer.headers.get("Content-Length", "")
             while part := answer.read(PART_BYTES):
+                left -= len(part)
+                if left < 0:
+                    fail("answer", f"the file is larger than {MAX_BYTES >> 30} GiB")
                 file.write(part)
                 for digest in digests.values():
                     digest.update(part)
+            if length.isdigit() and MAX_BYTES - left != int(length):
+                fail("offline", f"the connection ended after {MAX_BYTES - left} of {length} bytes")
     except urllib.error.HTTPError as error:
-        fail("answer", f"the server answers {error.code} {error.reason}")
+        is_passing = error.code == 429 or error.code >= 500
+        fail("offline" if is_passing else "answer", f"the server answers {error.code} {error.reason}")
     except urllib.error.URLError as error:
         fail("offline", str(error.reason))
+    except http.client.HTTPException as error:
+        fail("offline", f"the server does not answer in HTTP: {type(error).__name__}")
     except OSError as error:
         fail("full" if error.errno in (28, 122) else "offline", str(error))
     found = {f"{name}:{digest.hexdigest()}" for name, digest in digests.items()}
