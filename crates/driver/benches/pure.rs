@@ -51,7 +51,6 @@ fn config() -> LocalConfig {
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: Vec::new(),
-            allow_source_builds: false,
         },
         system: None,
         tool_folders: Vec::new(),

@@ -274,9 +274,6 @@ pub struct PythonTools {
     /// Index settings and certificates, as environment variables for uv alone (`UV_DEFAULT_INDEX`…).
     #[serde(default)]
     pub variables: Vec<(String, String)>,
-    /// True allows source builds; they run code of the package while preparing, so wheels only is the default.
-    #[serde(default)]
-    pub allow_source_builds: bool,
 }
 
 impl fmt::Debug for PythonTools {
@@ -285,7 +282,6 @@ impl fmt::Debug for PythonTools {
         f.debug_struct("PythonTools")
             .field("uv", &self.uv)
             .field("variables", &names)
-            .field("allow_source_builds", &self.allow_source_builds)
             .finish()
     }
 }

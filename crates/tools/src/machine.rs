@@ -108,7 +108,6 @@ impl FoundTools {
             python_tools: PythonTools {
                 uv: text(&tools.uv.path)?,
                 variables: tools.index.env.clone().into_iter().collect(),
-                allow_source_builds: false,
             },
             system: system(tools)?,
             tool_folders: tool_folders(checkout, tools),

@@ -88,8 +88,8 @@ HYBRID_CACHE_LOCAL_CONFIG=FILE cargo test --workspace --test local a_sample_of_p
 cargo test --workspace --test compatibility_page
 ```
 
-`FILE` holds the configuration of the local driver, which `cargo xtask test` writes for its tests. The second command takes about
-20 minutes and downloads up to 4.5 GB, which it deletes.
+`FILE` holds the configuration of the local driver, which `cargo xtask test` writes for its tests. The second command takes 20 to
+100 minutes and downloads up to 4.5 GB, which it deletes.
 ";
 
 fn docs(name: &str) -> PathBuf {
@@ -170,7 +170,7 @@ fn of_runs(runs: &Value) -> String {
     let mut text = format!(
         "\n## Tasks\n{} of the accepted files that were kept aside, drawn with the seed {}, without those that download more than \
          150 MB or name a\npackage of Windows alone. Each ran as a task of the local driver that imports the top-level modules of \
-         every direct package,\nfirst with Python {}, and then, until it ran, with {}.\n\n| result | files |\n|---|--:|\n",
+         every direct package,\nfirst with Python {}, and then, until it ran, with {}. Where a build lacked tools, gcc was added; where an import lacked\npkg_resources, setuptools.\n\n| result | files |\n|---|--:|\n",
         files.len(),
         runs["seed"],
         interpreters.first().unwrap(),

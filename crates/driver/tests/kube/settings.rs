@@ -53,8 +53,9 @@ async fn the_password_of_an_index_reaches_no_task_of_a_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_takes_a_wheel_from_an_allowed_host_only_and_builds_no_commit() {
-    let Some(bench) = bench::cluster("a_pod_takes_a_wheel_from_an_allowed_host_only_and_builds_no_commit").await else {
+async fn a_pod_takes_a_wheel_from_an_allowed_host_only_and_a_commit_needs_git() {
+    let Some(bench) = bench::cluster("a_pod_takes_a_wheel_from_an_allowed_host_only_and_a_commit_needs_git").await
+    else {
         return;
     };
     let task = |line: &str| TaskSpec {

@@ -57,6 +57,8 @@ async fn a_task_runs_on_the_python_that_it_asks_for() {
         let spec = asking(version, "idna", code);
         let first = bench.run(&spec).await;
         assert_eq!(first.good(), format!("{version} True"));
+        let found = bench.verify().await;
+        assert!(found.is_clean(), "{found:?}");
         let cached = bench.run(&spec).await;
         assert_eq!((cached.good(), cached.python()), (first.good(), CacheStatus::Hit));
         assert_eq!(cached.outcome.resolved.python_version.as_deref(), Some(version));

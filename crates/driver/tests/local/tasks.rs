@@ -188,7 +188,8 @@ async fn packages_that_do_not_exist_are_named() {
     let ran = bench.run(&python(&format!("idna,{name}"), "print(1)")).await;
     assert!(ran.failed(FailureKind::UnknownPackage).message.contains(name));
     assert_eq!(ran.stdout, "");
-    assert!(bench.verify().await.is_clean());
+    let found = bench.verify().await;
+    assert!(found.is_clean(), "{found:?}");
 }
 
 #[tokio::test]

@@ -137,7 +137,6 @@ pub fn python_tools(image: &ImageRecord, network: &NetworkSettings) -> PythonToo
     PythonTools {
         uv: image.uv.clone(),
         variables: network.python_variables.clone(),
-        allow_source_builds: false,
     }
 }
 

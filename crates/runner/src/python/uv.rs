@@ -155,7 +155,7 @@ impl Uv<'_> {
     }
 
     fn forbid_builds(&self, command: &mut Command) {
-        if !self.tools.allow_source_builds && Protection::WheelsOnly.is_on() {
+        if Protection::WheelsOnly.is_on() {
             command.arg("--no-build");
         }
     }

@@ -54,7 +54,6 @@ impl Bench {
         let tools = PythonTools {
             uv,
             variables: variables.collect(),
-            allow_source_builds: false,
         };
         Some(Bench {
             dir: tempfile::tempdir().unwrap(),

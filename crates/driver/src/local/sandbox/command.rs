@@ -27,7 +27,7 @@ pub fn task_command(
     limits: &Limits,
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount, Some(limits));
-    bind_interpreter(&mut arguments, config);
+    bind_interpreter(&mut arguments, &config.interpreter_prefix);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
     let bind = if Protection::ReadOnlyMounts.is_on() {
         "--ro-bind"
@@ -56,7 +56,7 @@ pub fn build_command(
     limits: &Limits,
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount, Some(limits));
-    bind_interpreter(&mut arguments, config);
+    bind_interpreter(&mut arguments, &config.interpreter_prefix);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
     for path in build_tools(config) {
         if !path.starts_with("/usr") && !path.starts_with("/etc/ssl") {
@@ -148,7 +148,11 @@ fn writing_command(
     subcommand: &str,
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount_each, None);
-    bind_interpreter(&mut arguments, config);
+    bind_interpreter(&mut arguments, &config.interpreter_prefix);
+    // `verify` follows the links of environments for each of them.
+    for other in &config.other_interpreters {
+        bind_interpreter(&mut arguments, &other.prefix);
+    }
     for folder in &config.tool_folders {
         arguments.bind_below_new("--ro-bind", folder, folder);
     }
@@ -167,9 +171,9 @@ fn writing_command(
     arguments.finish(&config.bubblewrap, &[subcommand])
 }
 
-fn bind_interpreter(arguments: &mut Arguments, config: &LocalConfig) {
+fn bind_interpreter(arguments: &mut Arguments, prefix: &Path) {
     // An interpreter below /usr is visible already, and binding it again would cost a mount in every run.
-    if !config.interpreter_prefix.starts_with("/usr") {
-        arguments.bind_below_new("--ro-bind", &config.interpreter_prefix, &config.interpreter_prefix);
+    if !prefix.starts_with("/usr") {
+        arguments.bind_below_new("--ro-bind", prefix, prefix);
     }
 }

@@ -36,7 +36,6 @@ pub(crate) fn config() -> LocalConfig {
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: vec![],
-            allow_source_builds: false,
         },
         system: None,
         tool_folders: vec!["/tools".into()],

@@ -226,7 +226,6 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            allow_source_builds: false,
         };
         let all = tools(&variables);
         let logins = Logins::find(&all);
