@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::credentials;
 use super::endpoint::{Endpoint, Settings};
 use super::engine_error::{self, EngineError, has_client};
-use super::stream::{self, ANSWER_TIMEOUT, SILENCE_TIMEOUT, Upload, answer, failed, follow, overdue};
+use super::stream::{self, ANSWER_TIMEOUT, SILENCE_TIMEOUT, Says, Upload, answer, chain, failed, follow, overdue};
 use super::types::{Build, BuildCache, EngineInfo, Listener, StoredImage, split};
 
 /// Docker Engine 19.03.
@@ -294,4 +294,14 @@ fn is_absent(error: &bollard::errors::Error) -> bool {
         error,
         bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }
     )
+}
+
+impl Says for bollard::errors::Error {
+    fn said(&self) -> String {
+        match self {
+            Self::DockerResponseServerError { message, .. } => message.clone(),
+            Self::DockerStreamError { error } => error.clone(),
+            other => ["the connection to the Docker engine failed: ", &chain(other)].concat(),
+        }
+    }
 }

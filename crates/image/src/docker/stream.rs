@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::errors::Error as EngineApiError;
 use futures_util::{Stream, StreamExt};
 use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 use tokio::sync::mpsc;
@@ -20,18 +19,15 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time without output during one piece of work, such as a silent step of a build or the unpacking of a layer.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The text of an error message of the engine.
-fn said(error: &EngineApiError) -> String {
-    match error {
-        EngineApiError::DockerResponseServerError { message, .. } => message.clone(),
-        EngineApiError::DockerStreamError { error } => error.clone(),
-        other => ["the connection to the Docker engine failed: ", &chain(other)].concat(),
-    }
+/// An error message of the engine.
+pub trait Says {
+    /// The text of the message.
+    fn said(&self) -> String;
 }
 
 /// An error with the failed action, the engine's message and the next step.
-pub fn failed(what: impl AsRef<str>, error: &EngineApiError) -> Error {
-    let said = said(error);
+pub fn failed(what: impl AsRef<str>, error: &impl Says) -> Error {
+    let said = error.said();
     let (said, hint) = (said.trim(), engine_error::hint(&said));
     failed!("{}: {said}\nhint: {hint}", what.as_ref())
 }
@@ -61,7 +57,7 @@ pub fn overdue(what: &str, deadline: Duration) -> Error {
 ///
 /// # Errors
 /// The engine refuses, or is silent for [`ANSWER_TIMEOUT`].
-pub async fn answer<T>(what: &str, question: impl Future<Output = Result<T, EngineApiError>>) -> Result<T> {
+pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
     let answered = timeout(ANSWER_TIMEOUT, question).await;
     let answered = answered.map_err(|_| {
         failed!(
@@ -76,9 +72,9 @@ pub async fn answer<T>(what: &str, question: impl Future<Output = Result<T, Engi
 ///
 /// # Errors
 /// The engine says that it failed, goes away, or is silent for [`SILENCE_TIMEOUT`].
-pub async fn follow<T>(
+pub async fn follow<T, E: Says>(
     what: &str,
-    stream: impl Stream<Item = Result<T, EngineApiError>>,
+    stream: impl Stream<Item = Result<T, E>>,
     mut take: impl FnMut(T),
 ) -> Result<()> {
     let mut stream = std::pin::pin!(stream);
