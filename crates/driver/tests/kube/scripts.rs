@@ -2,9 +2,10 @@
 
 use futures_util::{StreamExt, stream};
 use hybrid_cache_driver::kube::KubeDriver;
-use hybrid_cache_model::TaskSpec;
+use hybrid_cache_driver::{Driver, Epoch};
+use hybrid_cache_model::{CacheStatus, TaskSpec};
 
-use super::bench::{self, options, run, spec};
+use super::bench::{self, on, spec, within};
 
 #[path = "../shared/scripts.rs"]
 mod table;
@@ -18,26 +19,32 @@ async fn console_scripts_of_popular_packages_run_in_pods_first_and_cached() {
         return;
     };
     let driver = bench.driver().await;
+    let epoch = within(driver.fresh_epoch()).await.unwrap();
     let runs = table::SCRIPTS.iter().map(|(package, call, part)| {
-        let (driver, spec) = (&driver, spec(&table::program(call), package, ""));
+        let (driver, epoch, spec) = (&driver, &epoch, spec(&table::program(call), package, ""));
         async move {
-            fault(driver, &spec, part)
+            fault(driver, epoch, &spec, part)
                 .await
                 .map(|told| format!("{package}: {told}"))
         }
     });
     let faults: Vec<Option<String>> = stream::iter(runs).buffer_unordered(TASKS).collect().await;
     let faults: Vec<String> = faults.into_iter().flatten().collect();
+    within(driver.discard_epoch(&epoch)).await.unwrap();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 /// What is wrong with the first of the two runs of a script that goes wrong.
-async fn fault(driver: &KubeDriver, spec: &TaskSpec, part: &str) -> Option<String> {
+async fn fault(driver: &KubeDriver, epoch: &Epoch, spec: &TaskSpec, part: &str) -> Option<String> {
     for run_of in ["first", "cached"] {
-        let ran = run(driver, spec, &options()).await;
+        let ticket = driver.submit(spec, &on(epoch)).await.unwrap();
+        let ran = bench::wait(driver, &ticket).await;
+        within(driver.settle(&ticket)).await.unwrap();
         let one_line = ran.stdout.trim().lines().count() == 1;
-        if !one_line || !ran.stdout.contains(part) || ran.stdout.contains("stranger") {
-            return Some(format!("{run_of}: {:?} {}", ran.outcome.end, ran.stdout));
+        let found = ran.outcome.cache.python == CacheStatus::Hit;
+        if !one_line || !ran.stdout.contains(part) || ran.stdout.contains("stranger") || found != (run_of == "cached") {
+            let cache = ran.outcome.cache;
+            return Some(format!("{run_of}: {:?} {cache:?} {}", ran.outcome.end, ran.stdout));
         }
     }
     None
