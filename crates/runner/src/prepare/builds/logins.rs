@@ -16,8 +16,12 @@ use crate::child::Deadline;
 use crate::python::uv::{Uv, selection};
 use crate::store::{IoContext, files};
 
-/// Most requirements of a task that are looked up; a task with more is resolved with all of them.
+/// Most requirements of a task that are looked up; a task with more is resolved with all of them. A package that needs more
+/// than this to be built is refused.
 const MAX_ASKED: usize = 128;
+/// What to do about a package that may not be built beside such an index.
+const HINT: &str =
+    "code of packages gets no password, so such a package is not built: put a wheel of it into the index";
 
 /// The indexes with a login among uv's settings.
 pub struct Logins<'a> {
@@ -29,12 +33,7 @@ pub struct Logins<'a> {
 impl<'a> Logins<'a> {
     /// Finds them by their variables.
     pub fn find(tools: &'a PythonTools) -> Logins<'a> {
-        let has = |variable: String| tools.variables.iter().any(|(name, _)| *name == variable);
-        let has_login = |name: &str| {
-            ["USERNAME", "PASSWORD"]
-                .iter()
-                .any(|part| has(login_variable(name, part)))
-        };
+        let has_login = |index: &str| tools.variables.iter().any(|(name, _)| is_login_of(index, name));
         let values = tools.variables.iter().filter(|(name, _)| name == "UV_INDEX");
         let named = values
             .flat_map(|(_, value)| value.split([' ', ',']))
@@ -69,11 +68,7 @@ impl<'a> Logins<'a> {
             if name == "UV_INDEX" {
                 *value = value.split([' ', ',']).filter(is_kept).collect::<Vec<_>>().join(" ");
             }
-            let is_login = self.indexes.iter().any(|(index, _)| {
-                ["USERNAME", "PASSWORD"]
-                    .iter()
-                    .any(|part| *name == login_variable(index, part))
-            });
+            let is_login = self.indexes.iter().any(|(index, _)| is_login_of(index, name));
             !(is_login || name == "UV_INDEX" && value.is_empty())
         });
         tools
@@ -117,8 +112,7 @@ impl<'a> Logins<'a> {
                     "{name} has no wheel, and its name is one of an index with a login ({})",
                     self.names()
                 );
-                let hint = "code of packages gets no password, so such a package is not built: put a wheel of it into the index";
-                Err(Failure::new(FailureKind::NoWheel, message).hint(hint))
+                Err(Failure::new(FailureKind::NoWheel, message).hint(HINT))
             }
         }
     }
@@ -129,6 +123,9 @@ impl<'a> Logins<'a> {
     /// # Errors
     /// There is one, or an index does not answer or denies access.
     pub fn check_requirements(&self, package: &Proposed, constraints: &str, work: &Work<'_>) -> Result<(), Failure> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let requirements = package.build_requirements();
         let read = |text: &str| text.parse::<Requirement>().ok();
         let pinned = constraints
@@ -140,6 +137,16 @@ impl<'a> Logins<'a> {
             .chain(pinned)
             .filter_map(read)
             .collect();
+        // `known` looks nothing up then.
+        if all.iter().map(Requirement::name).collect::<BTreeSet<_>>().len() > MAX_ASKED {
+            let message = format!(
+                "building {}=={} requires more than {MAX_ASKED} packages, too many to look up in an index with a login ({})",
+                package.name,
+                package.version,
+                self.names()
+            );
+            return Err(Failure::new(FailureKind::NoWheel, message).hint(HINT));
+        }
         let known = self.known(all.iter().map(Requirement::name), work)?;
         let Some(name) = known.first() else { return Ok(()) };
         let message = format!(
@@ -148,9 +155,7 @@ impl<'a> Logins<'a> {
             package.version,
             self.names()
         );
-        let hint =
-            "code of packages gets no password, so such a package is not built: put a wheel of it into the index";
-        Err(Failure::new(FailureKind::NoWheel, message).hint(hint))
+        Err(Failure::new(FailureKind::NoWheel, message).hint(HINT))
     }
 
     fn knows(&self, (name, url): &(&str, &str), package: &str, work: &Work<'_>) -> Result<bool, Failure> {
@@ -191,6 +196,13 @@ impl<'a> Logins<'a> {
             },
         }
     }
+}
+
+/// True if a variable is the user name or the password of an index.
+fn is_login_of(index: &str, variable: &str) -> bool {
+    ["USERNAME", "PASSWORD"]
+        .iter()
+        .any(|part| variable == login_variable(index, part))
 }
 
 /// What uv needs to look something up.
@@ -238,5 +250,32 @@ mod tests {
         ]);
         assert_eq!(Logins::find(&only).left_out(), tools(&[]));
         assert!(Logins::find(&tools(&[open])).is_empty());
+        // So many names are not looked up, and none of them is taken for unknown.
+        let constraints: String = (0..=MAX_ASKED)
+            .map(|number| format!("a{number}==1 --hash=x\n"))
+            .collect();
+        let package: Proposed =
+            serde_json::from_value(serde_json::json!({"name": "b", "version": "1", "sha256": ""})).unwrap();
+        let work = Work {
+            cache: Path::new("/none"),
+            folder: Path::new("/none"),
+            interpreter: &Interpreter {
+                path: String::new(),
+                implementation: String::new(),
+                version: String::new(),
+                abi: String::new(),
+                platform: String::new(),
+                libc: String::new(),
+                binary_hash: String::new(),
+                start: String::new(),
+            },
+            deadline: &Deadline::at(std::time::Instant::now()).unwrap(),
+        };
+        let refused = logins.check_requirements(&package, &constraints, &work).unwrap_err();
+        assert!(refused.message.contains("more than 128 packages"), "{refused}");
+        let none = tools(&[open]);
+        Logins::find(&none)
+            .check_requirements(&package, &constraints, &work)
+            .unwrap();
     }
 }
