@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{Protection, Tenant};
 
-use crate::local::config::{LocalConfig, Network};
+use crate::local::config::{LocalConfig, LocalInterpreter, Network};
 use crate::local::mounts::{BUILD_OUT_MOUNT, BUILDS_MOUNT, NIX_MOUNT, PYTHON_MOUNT, RUNNER, STAGED_MOUNT};
 use crate::local::sandbox::arguments::Arguments;
 use crate::local::sandbox::etc::Etc;
@@ -125,7 +125,7 @@ pub fn prepare_command(
     needs: Needs,
     builds: Option<&Path>,
 ) -> Vec<OsString> {
-    writing_command(config, host, volumes, needs, builds, "prepare")
+    writing_command(config, host, volumes, needs, builds, (&[], "prepare"))
 }
 
 /// The command line of a sandbox for one of the runner's cache commands, with the volumes writable.
@@ -136,7 +136,9 @@ pub fn maintenance_command(
     needs: Needs,
     subcommand: &str,
 ) -> Vec<OsString> {
-    writing_command(config, host, volumes, needs, None, subcommand)
+    // `verify` follows the links of environments to each interpreter.
+    let others = config.other_interpreters.as_slice();
+    writing_command(config, host, volumes, needs, None, (others, subcommand))
 }
 
 fn writing_command(
@@ -145,12 +147,11 @@ fn writing_command(
     volumes: &VolumePair,
     needs: Needs,
     builds: Option<&Path>,
-    subcommand: &str,
+    (others, subcommand): (&[LocalInterpreter], &str),
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount_each, None);
     bind_interpreter(&mut arguments, &config.interpreter_prefix);
-    // `verify` follows the links of environments for each of them.
-    for other in &config.other_interpreters {
+    for other in others {
         bind_interpreter(&mut arguments, &other.prefix);
     }
     for folder in &config.tool_folders {
