@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Budgets;
 use crate::contents::{Prepared, UsedKeys};
-use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
+use crate::outcome::{CacheReport, CacheStatus, End, Failure, Output, Resolved};
 use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
@@ -394,6 +394,30 @@ pub struct BuildOrder {
     pub system: Vec<String>,
     /// Milliseconds until it is killed.
     pub time_ms: u64,
+}
+
+impl BuildOrder {
+    /// The program as a task without Python packages, for the task whose packages are built.
+    pub fn program(&self, task: &TaskSpec) -> TaskSpec {
+        TaskSpec {
+            system_dependencies: task.system_dependencies.clone(),
+            use_cache: task.use_cache,
+            ..TaskSpec::new(self.code.clone())
+        }
+    }
+
+    /// What the program runs in: the system packages alone.
+    pub fn environments(&self) -> Environments {
+        Environments::Prepared {
+            python: None,
+            system: self.system.clone(),
+            cache: CacheReport {
+                python: CacheStatus::NotAsked,
+                system: CacheStatus::NotAsked,
+            },
+            resolved: Resolved::default(),
+        }
+    }
 }
 
 /// Folder below the scratch folder in which a build's program leaves what it has made.

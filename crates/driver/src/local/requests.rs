@@ -1,7 +1,6 @@
 //! The requests to the runner, made of a task and the driver's configuration.
 
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
-use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Resolved};
 use hybrid_cache_model::protocol::{
     BUILD_OUTPUT_BYTES, BuildOrder, BuildRequest, BuildSettings, Environments, Identity, Keep, Limits, PrepareRequest,
     RunRequest,
@@ -59,20 +58,6 @@ pub fn build_request(
     identity: Option<Identity>,
     order: &BuildOrder,
 ) -> BuildRequest {
-    let program = TaskSpec {
-        system_dependencies: spec.system_dependencies.clone(),
-        use_cache: spec.use_cache,
-        ..TaskSpec::new(order.code.clone())
-    };
-    let environments = Environments::Prepared {
-        python: None,
-        system: order.system.clone(),
-        cache: CacheReport {
-            python: CacheStatus::NotAsked,
-            system: CacheStatus::NotAsked,
-        },
-        resolved: Resolved::default(),
-    };
     let readable = build_tools(config)
         .iter()
         .map(|path| path.display().to_string())
@@ -81,7 +66,14 @@ pub fn build_request(
         run: RunRequest {
             limits: build_limits(options, order),
             readable,
-            ..run_request(config, &program, options, identity, environments, false)
+            ..run_request(
+                config,
+                &order.program(spec),
+                options,
+                identity,
+                order.environments(),
+                false,
+            )
         },
         out: BUILD_OUT_MOUNT.to_owned(),
     }

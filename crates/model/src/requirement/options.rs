@@ -33,6 +33,11 @@ impl PythonOptions {
         self.wheels_only.iter().any(|name| name == ALL)
     }
 
+    /// True if the package with this name, in normal form, may be built.
+    pub fn may_build(&self, package: &str) -> bool {
+        !self.builds_nothing() && self.wheels_only.iter().all(|name| name != package)
+    }
+
     /// Adds the hashes and options of another file.
     pub(crate) fn extend(&mut self, more: PythonOptions) {
         self.hashes.extend(more.hashes);

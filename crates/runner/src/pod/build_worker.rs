@@ -12,10 +12,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Resolved};
 use hybrid_cache_model::pod::{BUILDS_SOCKET, BuildMessage, ImageRecord, PodRequest, SCRATCH_FOLDER};
-use hybrid_cache_model::protocol::{BUILD_OUTPUT_BYTES, BuildOrder, BuildReport, Environments, Limits, RunRequest};
-use hybrid_cache_model::{End, Failure, FailureKind, TaskSpec};
+use hybrid_cache_model::protocol::{BUILD_OUTPUT_BYTES, BuildOrder, BuildReport, Limits, RunRequest};
+use hybrid_cache_model::{End, Failure, FailureKind};
 use rustix::event::{PollFd, PollFlags};
 
 use super::requests::{read_for_task, run_request};
@@ -148,28 +147,15 @@ fn run(
 
 /// The program of an order as a task without Python packages.
 fn request_for(image: &ImageRecord, request: &PodRequest, order: &BuildOrder) -> RunRequest {
-    let environments = Environments::Prepared {
-        python: None,
-        system: order.system.clone(),
-        cache: CacheReport {
-            python: CacheStatus::NotAsked,
-            system: CacheStatus::NotAsked,
-        },
-        resolved: Resolved::default(),
-    };
     RunRequest {
-        task: TaskSpec {
-            system_dependencies: request.task.system_dependencies.clone(),
-            use_cache: request.task.use_cache,
-            ..TaskSpec::new(order.code.clone())
-        },
+        task: order.program(&request.task),
         limits: Limits {
             time_ms: order.time_ms,
             output_bytes: BUILD_OUTPUT_BYTES,
             ..request.limits.clone()
         },
         readable: vec![image.uv.clone()],
-        ..run_request(image, request, environments)
+        ..run_request(image, request, order.environments())
     }
 }
 

@@ -145,7 +145,7 @@ fn with_builds(
 ) -> Result<(Build, Built), Failure> {
     let (volume, tools) = (without.volume, without.tools);
     if job.task.options.builds_nothing() {
-        return Err(no_wheel.hint("the requirements say `--only-binary :all:`, so that no package is built"));
+        return Err(no_wheel.hint("the requirements say `--only-binary :all:`, so that no package is built: leave it out, or try another version"));
     }
     let (Some(settings), Some(builder)) = (&job.request.builds, job.builder) else {
         return Err(uv_errors::not_built(

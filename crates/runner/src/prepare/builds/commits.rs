@@ -1,15 +1,15 @@
 //! Commits of repositories that requirements name: each is fetched and built in a sandbox of its own, like a package without a
 //! wheel, and its wheel is installed as one version of its package.
 
-use hybrid_cache_model::key::{BuiltWheelKey, BuiltWheelSource};
-use hybrid_cache_model::protocol::{BuildSettings, PythonTools};
+use hybrid_cache_model::key::BuiltWheelSource;
+use hybrid_cache_model::protocol::PythonTools;
 use hybrid_cache_model::requirement::Reference;
-use hybrid_cache_model::{Failure, FailureKind, Requirement, SystemKey, Task};
+use hybrid_cache_model::{Failure, FailureKind, Requirement, Task};
 
 use super::kept::{self, Built};
 use super::logins::Logins;
 use super::order::Orders;
-use super::proposal;
+use super::{key, proposal, source_of};
 use crate::prepare::context::PrepareJob;
 use crate::python::uv::BuiltWheel;
 use crate::python::{PythonVolume, may_apply};
@@ -43,10 +43,10 @@ pub fn build_commits(
         return Ok(None);
     }
     let options = &job.task.options;
-    let refused = |one: &str| options.builds_nothing() || options.wheels_only.iter().any(|name| name == one);
-    if let Some((requirement, _)) = wanted.iter().find(|(requirement, _)| refused(requirement.name())) {
-        let message = format!("{} comes from a repository and has to be built", requirement.name());
-        return Err(Failure::new(FailureKind::NoWheel, message).hint("the requirements say `--only-binary` of it"));
+    if let Some((requirement, _)) = wanted.iter().find(|(one, _)| !options.may_build(one.name())) {
+        return Err(
+            has_to_be_built(requirement).hint("the requirements say `--only-binary` of it: leave one of the two out")
+        );
     }
     let logins = Logins::find(tools);
     if !logins.is_empty() {
@@ -71,7 +71,12 @@ pub fn build_commits(
             let message = format!("{} is named by two commits or addresses", requirement.name());
             return Err(Failure::new(FailureKind::Unsatisfiable, message).hint("keep one of them"));
         }
-        let key = key(job, settings, requirement.name(), &address);
+        let source = BuiltWheelSource {
+            name: requirement.name(),
+            source: &address,
+            ..source_of(job, settings)
+        };
+        let key = key(job, source);
         let folder = match kept::find(volume, &key) {
             Some(folder) => folder,
             None => {
@@ -102,13 +107,17 @@ pub fn build_commits(
     Ok(Some(built))
 }
 
-fn not_built(requirement: &Requirement, no_builds: bool) -> Failure {
+fn has_to_be_built(requirement: &Requirement) -> Failure {
     let message = format!("{} comes from a repository and has to be built", requirement.name());
+    Failure::new(FailureKind::NoWheel, message)
+}
+
+fn not_built(requirement: &Requirement, no_builds: bool) -> Failure {
     let hint = match no_builds {
         true => "packages are not built here (`--no-builds`); name a published package, or the address of a wheel",
         false => "nothing builds packages here; name a published package, or the address of a wheel",
     };
-    Failure::new(FailureKind::NoWheel, message).hint(hint)
+    has_to_be_built(requirement).hint(hint)
 }
 
 /// A failure for lack of git, with the next step.
@@ -117,20 +126,4 @@ fn without_git(failure: Failure) -> Failure {
         true => failure.hint("add `git` to systemDependencies"),
         false => failure,
     }
-}
-
-fn key(job: &PrepareJob<'_>, settings: &BuildSettings, name: &str, address: &str) -> BuiltWheelKey {
-    let context = &job.request.context;
-    let system = (!job.task.system.is_empty()).then(|| SystemKey::new(&job.task.system, context).to_string());
-    BuiltWheelKey::new(&BuiltWheelSource {
-        name,
-        version: "",
-        source: address,
-        constraints: "",
-        system: system.as_deref().unwrap_or_default(),
-        network: &settings.network,
-        index: &context.index,
-        named_indexes: &context.sources.indexes,
-        interpreter: &context.interpreter,
-    })
 }

@@ -73,7 +73,14 @@ pub fn build(
         package.check_hash(&job.task)?;
         let constraints = pin(job, volume, &open, package, &work);
         logins.check_requirements(package, &constraints, &lookup)?;
-        let key = key(job, settings, package, &constraints);
+        let source = BuiltWheelSource {
+            name: &package.name,
+            version: &package.version,
+            source: &package.sha256,
+            constraints: &constraints,
+            ..source_of(job, settings)
+        };
+        let key = key(job, source);
         let folder = match kept::find(volume, &key) {
             Some(folder) => folder,
             None => new_wheel(&orders, package, &constraints, &built.new_folder(&key))?,
@@ -121,20 +128,28 @@ fn pin(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools, package
     }
 }
 
-fn key(job: &PrepareJob<'_>, settings: &BuildSettings, package: &Proposed, constraints: &str) -> BuiltWheelKey {
+/// What all wheels that a task has built are made for, without a package.
+fn source_of<'a>(job: &'a PrepareJob<'_>, settings: &'a BuildSettings) -> BuiltWheelSource<'a> {
     let context = &job.request.context;
-    let system = (!job.task.system.is_empty()).then(|| SystemKey::new(&job.task.system, context).to_string());
-    BuiltWheelKey::new(&BuiltWheelSource {
-        name: &package.name,
-        version: &package.version,
-        source: &package.sha256,
-        constraints,
-        system: system.as_deref().unwrap_or_default(),
+    BuiltWheelSource {
+        name: "",
+        version: "",
+        source: "",
+        constraints: "",
+        system: "",
         network: &settings.network,
         index: &context.index,
         named_indexes: &context.sources.indexes,
         interpreter: &context.interpreter,
-    })
+    }
+}
+
+/// The key of a wheel, with the task's system packages.
+fn key(job: &PrepareJob<'_>, source: BuiltWheelSource<'_>) -> BuiltWheelKey {
+    let packages = &job.task.system;
+    let system = (!packages.is_empty()).then(|| SystemKey::new(packages, &job.request.context).to_string());
+    let system = system.as_deref().unwrap_or_default();
+    BuiltWheelKey::new(&BuiltWheelSource { system, ..source })
 }
 
 /// Builds a wheel in a fresh sandbox and copies it into `folder`.
