@@ -1,5 +1,6 @@
 //! The packages and the Python version that a task asks for, in the real sandbox.
 
+use hybrid_cache_driver::local::LocalInterpreter;
 use hybrid_cache_model::{CacheStatus, FailureKind, TaskSpec};
 
 use crate::bench::{Bench, is_built, machine, python};
@@ -36,6 +37,22 @@ async fn constraints_choose_versions_and_a_lock_gives_the_same_packages() {
         ..TaskSpec::new("print(1)")
     };
     assert_eq!(bench.run(&alone).await.python(), CacheStatus::NotAsked);
+}
+
+#[tokio::test]
+async fn a_further_interpreter_that_was_removed_stops_no_cache_command() {
+    let Some(mut config) = machine("a_further_interpreter_that_was_removed_stops_no_cache_command") else {
+        return;
+    };
+    config.other_interpreters.push(LocalInterpreter {
+        interpreter: config.interpreter.clone(),
+        prefix: "/opt/python-that-was-removed".into(),
+    });
+    let bench = Bench::empty(config);
+    bench.run(&python("idna", "import idna")).await.good();
+    let found = bench.verify().await;
+    assert!(found.is_clean() && found.environments == 1, "{found:?}");
+    bench.gc(1 << 40).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{Protection, Tenant};
 
-use crate::local::config::{LocalConfig, LocalInterpreter, Network};
+use crate::local::config::{LocalConfig, Network};
 use crate::local::mounts::{BUILD_OUT_MOUNT, BUILDS_MOUNT, NIX_MOUNT, PYTHON_MOUNT, RUNNER, STAGED_MOUNT};
 use crate::local::sandbox::arguments::Arguments;
 use crate::local::sandbox::etc::Etc;
@@ -136,9 +136,10 @@ pub fn maintenance_command(
     needs: Needs,
     subcommand: &str,
 ) -> Vec<OsString> {
-    // `verify` follows the links of environments to each interpreter.
-    let others = config.other_interpreters.as_slice();
-    writing_command(config, host, volumes, needs, None, (others, subcommand))
+    // `verify` follows the links of environments to each interpreter. One that was removed since must not stop it.
+    let others = config.other_interpreters.iter().map(|other| other.prefix.as_path());
+    let others: Vec<&Path> = others.filter(|prefix| prefix.read_dir().is_ok()).collect();
+    writing_command(config, host, volumes, needs, None, (&others, subcommand))
 }
 
 fn writing_command(
@@ -147,12 +148,12 @@ fn writing_command(
     volumes: &VolumePair,
     needs: Needs,
     builds: Option<&Path>,
-    (others, subcommand): (&[LocalInterpreter], &str),
+    (other_interpreters, subcommand): (&[&Path], &str),
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount_each, None);
     bind_interpreter(&mut arguments, &config.interpreter_prefix);
-    for other in others {
-        bind_interpreter(&mut arguments, &other.prefix);
+    for prefix in other_interpreters {
+        bind_interpreter(&mut arguments, prefix);
     }
     for folder in &config.tool_folders {
         arguments.bind_below_new("--ro-bind", folder, folder);
