@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
-use hybrid_cache_bench::{BenchOptions, Counts, MeasuredService, load_scenarios, measure};
+use hybrid_cache_bench::{
+    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, TwoBuilds, load_scenarios, measure,
+};
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
 use hybrid_cache_tools::{Checkout, ErrorContext, MachineOptions, Progress, Result, cache_root};
@@ -29,7 +31,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
     let shown = Arc::new(Reporter::new());
     let progress: Arc<dyn Progress> = shown.clone();
-    let options = options(flags);
+    let options = options(flags, baseline.clone())?;
     let runtime = runtime::current_thread()?;
     let measured = runtime.block_on(measure(&checkout, scenarios, &options, &progress));
     shown.finish();
@@ -42,11 +44,23 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
         eprintln!("{count} samples were taken before; report: {}", page.display());
         return Err(error);
     }
-    results::conclude(&measured.out, &measured.record, baseline.as_ref(), flags.gate)
+    let gate = options.gate.map(|gate| gate.judge(&measured.record));
+    results::conclude(
+        &measured.out,
+        &measured.record,
+        baseline.as_ref(),
+        gate,
+        flags.allow_undecided,
+    )
 }
 
-fn options(flags: &flags::Bench) -> BenchOptions {
-    BenchOptions {
+fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOptions> {
+    let builds = two_builds(flags)?;
+    let gate = (flags.gate || builds.is_some()).then_some(BenchGate {
+        baseline,
+        max_regression: results::MAX_REGRESSION,
+    });
+    Ok(BenchOptions {
         backend: flags.driver.into(),
         // Requests of a measurement say nothing about the size that volumes need, so do not record them.
         machine: MachineOptions {
@@ -55,16 +69,34 @@ fn options(flags: &flags::Bench) -> BenchOptions {
         },
         cluster: flags.cluster.choice(),
         service: service(flags),
+        builds,
         counts: Counts {
             first: flags.first_runs,
             cached: flags.cached_runs,
             uncached: flags.uncached_runs,
         },
         tenant: flags.tenant.clone(),
+        gate,
+        seed: flags.seed,
         peers: !flags.no_peers,
         out: flags.out.clone(),
         command: command::for_report(flags),
-    }
+    })
+}
+
+/// This program and what it is measured against; `None` if it is measured alone.
+fn two_builds(flags: &flags::Bench) -> Result<Option<TwoBuilds>> {
+    let other = match &flags.against {
+        Some(named) => OtherBuild::Named(named.clone()),
+        None if flags.self_check => OtherBuild::Same,
+        None => return Ok(None),
+    };
+    Ok(Some(TwoBuilds {
+        ours: std::env::current_exe().context("finding this program")?,
+        other,
+        caches: cache_root(flags.local.cache_dir.as_deref())?,
+        arguments: command::for_run(flags),
+    }))
 }
 
 fn service(flags: &flags::Bench) -> Option<MeasuredService> {

@@ -19,6 +19,8 @@ pub enum Exit {
     Prerequisite = 4,
     /// The user's task failed.
     Task = 5,
+    /// A gate could prove neither that all is well nor that something is not.
+    CannotTell = 6,
     /// Interrupted by Ctrl-C; what was done so far is kept.
     Interrupted = 130,
     /// Everything was done, but the reader of standard output closed it before the end.
@@ -57,6 +59,49 @@ pub fn class_of_code(code: Option<i32>) -> ErrorClass {
 mod tests {
     use super::*;
     use hybrid_cache_tools::ErrorContext;
+
+    #[test]
+    fn every_exit_code_is_in_the_help_and_in_the_docs_with_its_meaning() {
+        let all = [
+            (Exit::Good, "0 good", "done"),
+            (Exit::Failed, "1 the tool failed", "the tool failed"),
+            (Exit::Usage, "2 usage", "wrong usage"),
+            (
+                Exit::Gate,
+                "3 a gate, target or promise failed",
+                "something measured or checked did not hold",
+            ),
+            (
+                Exit::Prerequisite,
+                "4 a prerequisite is missing",
+                "a prerequisite is missing",
+            ),
+            (Exit::Task, "5 the task failed", "the task failed"),
+            (Exit::CannotTell, "6 a gate cannot tell", "a gate cannot tell"),
+            (Exit::Interrupted, "130 interrupted", "interrupted"),
+            (
+                Exit::OutputClosed,
+                "141 the reader",
+                "the reader of standard output has gone",
+            ),
+        ];
+        let help = <crate::flags::Flags as clap::CommandFactory>::command()
+            .render_long_help()
+            .to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md")).unwrap();
+        let (_, page) = page.split_once("## Exit codes of the command line").unwrap();
+        let (page, _) = page.split_once("\n## ").unwrap();
+        for (exit, in_help, in_docs) in all {
+            assert!(help.contains(in_help), "{in_help:?} is not in {help}");
+            let row = format!("| {} | {in_docs} |", exit as u8);
+            assert!(page.contains(&row), "no row {row:?}");
+        }
+        let rows = page
+            .lines()
+            .filter(|line| line.split(' ').nth(1).is_some_and(|code| code.parse::<u8>().is_ok()));
+        assert_eq!(rows.count(), all.len(), "a code without a meaning here");
+    }
 
     #[test]
     fn context_does_not_hide_what_an_error_means() {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hybrid_cache_cluster::Range;
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::option_value::parse_gate;
 use hybrid_cache_model::quantity;
 
 /// Least size of a claim, in bytes.
@@ -39,7 +40,7 @@ pub use size::Size;
 )]
 #[command(after_help = "\
 Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate, target or promise failed or damage was found,
-4 a prerequisite is missing, 5 the task failed, 130 interrupted (what was measured is kept), 141 the reader of
+4 a prerequisite is missing, 5 the task failed, 6 a gate cannot tell, 130 interrupted (what was measured is kept), 141 the reader of
 standard output has gone. Results go to standard output, progress and messages to standard error.")]
 pub struct Flags {
     /// What to do
@@ -114,20 +115,16 @@ pub struct Compare {
     pub before: PathBuf,
     /// Folder of the later run
     pub after: PathBuf,
-    /// Exit with 3 if a median is slower by more than SHARE, such as 0.1
+    /// Exit with 0 only if every group is proven to be slower by at most SHARE, such as 0.1; with 3 if one is proven to be slower by
+    /// more; otherwise with 6
     #[arg(long, value_name = "SHARE", value_parser = parse_gate)]
     pub gate: Option<f64>,
-}
-
-/// A share of `--gate`: at least 0, and a number, or the gate could never fail.
-///
-/// # Errors
-/// It is none.
-fn parse_gate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if share.is_finite() && share >= 0.0 => Ok(share),
-        _ => Err("give a share of at least 0, such as 0.1 for 10 %".to_owned()),
-    }
+    /// Exit with 0 instead of 6 if the gate cannot tell
+    #[arg(long, requires = "gate")]
+    pub allow_undecided: bool,
+    /// Print the comparison as Markdown
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// `run`

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
-use hybrid_cache_report::{Color, Summary, compare};
+use hybrid_cache_report::{Color, Gate, GateOutcome, compare, gate_runs};
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
 use crate::exit::Exit;
@@ -12,7 +12,7 @@ use crate::flags;
 use crate::terminal::print_drawn;
 
 /// Largest share by which a median may be slower than the baseline before `bench --gate` fails.
-const MAX_REGRESSION: f64 = 0.25;
+pub const MAX_REGRESSION: f64 = 0.25;
 /// Width of tables if standard output is not a terminal.
 const PLAIN_WIDTH: u16 = 120;
 
@@ -43,19 +43,16 @@ pub fn print(record: &RunRecord) {
 ///
 /// # Errors
 /// None at present; rendering cannot fail.
-pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, gate: bool) -> Result<Exit> {
+pub fn conclude(
+    out: &Path,
+    record: &RunRecord,
+    baseline: Option<&RunRecord>,
+    gate: Option<Gate>,
+    allow_undecided: bool,
+) -> Result<Exit> {
     print(record);
-    let mut failures = if gate {
-        Summary::from_record(record).broken()
-    } else {
-        Vec::new()
-    };
     if let Some(baseline) = baseline {
-        let comparison = compare(baseline, record);
-        print_drawn(&(comparison.terminal(width(), color()) + "\n"));
-        if gate {
-            failures.extend(comparison.gate(MAX_REGRESSION).failures);
-        }
+        print_drawn(&(compare(baseline, record).terminal(width(), color()) + "\n"));
     }
     println!("report: {}", out.join("report.html").display());
     let failed = record
@@ -63,20 +60,31 @@ pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, ga
         .iter()
         .filter(|sample| matches!(sample.acceptance, Acceptance::Failed { .. }))
         .count();
-    if record.completion == Completion::Interrupted {
-        return Ok(Exit::Interrupted);
-    }
     if failed > 0 {
-        eprintln!(
-            "{failed} of {} runs failed; the report names them",
-            record.samples.len()
-        );
-        return Ok(Exit::Task);
+        let all = record.samples.len();
+        eprintln!("{failed} of {all} runs failed; the report names them");
     }
-    for failure in &failures {
-        eprintln!("gate: {failure}");
+    // A failed run must not hide what the gate found.
+    let judged = gate.as_ref().map(|gate| exit_of(gate, allow_undecided));
+    Ok(match judged {
+        _ if record.completion == Completion::Interrupted => Exit::Interrupted,
+        Some(exit @ (Exit::Gate | Exit::CannotTell)) => exit,
+        _ if failed > 0 => Exit::Task,
+        _ => Exit::Good,
+    })
+}
+
+/// Prints what a gate found and chooses its exit code.
+fn exit_of(gate: &Gate, allow_undecided: bool) -> Exit {
+    for line in gate.lines() {
+        eprintln!("gate: {line}");
     }
-    Ok(if failures.is_empty() { Exit::Good } else { Exit::Gate })
+    match gate.outcome {
+        GateOutcome::Good => Exit::Good,
+        GateOutcome::Regression => Exit::Gate,
+        GateOutcome::CannotTell if allow_undecided => Exit::Good,
+        GateOutcome::CannotTell => Exit::CannotTell,
+    }
 }
 
 /// `cargo xtask report`
@@ -99,14 +107,15 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
 /// # Errors
 /// One of the runs cannot be read.
 pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
-    let comparison = compare(&load(&flags.before)?, &load(&flags.after)?);
-    print_drawn(&(comparison.terminal(width(), color()) + "\n"));
-    let Some(share) = flags.gate else { return Ok(Exit::Good) };
-    let gate = comparison.gate(share);
-    for failure in &gate.failures {
-        eprintln!("gate: {failure}");
+    let (before, after) = (load(&flags.before)?, load(&flags.after)?);
+    let comparison = compare(&before, &after);
+    if flags.markdown {
+        println!("{}", comparison.markdown().trim_end());
+    } else {
+        print_drawn(&(comparison.terminal(width(), color()) + "\n"));
     }
-    Ok(if gate.passed() { Exit::Good } else { Exit::Gate })
+    let Some(share) = flags.gate else { return Ok(Exit::Good) };
+    Ok(exit_of(&gate_runs(&before, &after, share), flags.allow_undecided))
 }
 
 /// A table without borders that fits into [`width`].

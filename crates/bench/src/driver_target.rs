@@ -98,9 +98,8 @@ impl BenchTarget for DriverTarget {
         let epoch = self.epochs.get(&at).unwrap_or(&Epoch::Standing);
         let wall: Duration = match (peer, &self.backend) {
             (Peer::PlainUv, Backend::Local(local)) => {
-                let name = format!("peer-{}", std::process::id());
-                let folder = local.driver.root().join("epochs").join(name);
-                peer::plain_uv(&local.machine, scenario, &folder).await?
+                let epochs = local.driver.root().join("epochs");
+                peer::plain_uv(&local.machine, scenario, &epochs).await?
             }
             (Peer::DirectExec, Backend::Local(local)) => {
                 let volumes = local.driver.folders().volumes(epoch);
@@ -136,7 +135,7 @@ impl BenchTarget for DriverTarget {
         })
     }
 
-    async fn end_round(&mut self) -> Result<()> {
+    async fn end_epochs(&mut self) -> Result<()> {
         for (_, epoch) in self.epochs.drain() {
             self.backend.driver().discard_epoch(&epoch).await?;
         }
@@ -155,7 +154,7 @@ impl BenchTarget for DriverTarget {
     }
 
     async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
-        let discarded = self.end_round().await;
+        let discarded = self.end_epochs().await;
         for driver in [self.drivers.local, self.drivers.job].into_iter().flatten() {
             driver.end().await?;
         }

@@ -4,6 +4,8 @@
 //! Every sample is on disk before the next one begins. The crate returns records; the command line renders them and shows them to
 //! a person. Progress goes to a [`hybrid_cache_tools::Progress`].
 
+mod builds;
+mod builds_target;
 mod cluster_facts;
 mod driver_target;
 mod fleet;
@@ -23,9 +25,10 @@ mod sizing;
 mod target;
 mod via;
 
+pub use builds::{OtherBuild, TwoBuilds};
 pub use fleet::FleetOptions;
 pub use measure::{Measured, measure};
-pub use options::{BenchOptions, MeasuredService};
+pub use options::{BenchGate, BenchOptions, MeasuredService};
 pub use plan::Counts;
 pub use proof::{ProofOptions, ProofPlace, can_prove};
 pub use scenarios::load_scenarios;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_driver::local::Network;
-use hybrid_cache_model::Scenario;
-use hybrid_cache_model::sample::{Peer, Provenance, RunRecord};
+use hybrid_cache_model::sample::{Completion, Peer, Provenance, RunRecord};
+use hybrid_cache_model::{Scenario, Temperature};
 use hybrid_cache_tools::{Checkout, Progress, Result};
 
+use crate::builds::{self, TwoBuilds};
+use crate::builds_target::BuildsTarget;
 use crate::driver_target::DriverTarget;
 use crate::machine;
 use crate::options::{BenchOptions, MeasuredService};
 use crate::peer_driver::{PeerDriver, PeerDrivers};
-use crate::plan::{self, Counts};
+use crate::plan::{self, Block, Counts};
 use crate::provenance;
 use crate::session::Session;
 use crate::target::BenchTarget;
@@ -36,6 +38,8 @@ struct Opened {
     /// Peers of each scenario.
     peers: Vec<Vec<Peer>>,
     counts: Counts,
+    /// The other build, in words.
+    against: Option<String>,
 }
 
 /// Opens the target and takes every sample. Ctrl-C ends the run early; the samples taken before are kept.
@@ -48,17 +52,18 @@ pub async fn measure(
     options: &BenchOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Measured> {
-    let opened = match &options.service {
-        Some(service) => open_service(checkout, &scenarios, service, options, progress).await?,
-        None => open_driver(checkout, &scenarios, options, progress).await?,
+    let opened = match (&options.service, &options.builds) {
+        (Some(service), _) => open_service(checkout, &scenarios, service, options, progress).await?,
+        (None, Some(builds)) => open_builds(checkout, &scenarios, builds, options, progress).await?,
+        (None, None) => open_driver(checkout, &scenarios, options, progress).await?,
     };
     let Opened {
         target,
         provenance,
         peers,
         counts,
+        against,
     } = opened;
-    let rounds = plan::rounds(counts, &peers);
     let out = options
         .out
         .clone()
@@ -73,10 +78,45 @@ pub async fn measure(
         "measuring {count} scenarios on {name}; report in {}",
         out.display()
     ));
-    let mut session = Session::start(target, scenarios, provenance, &out)?;
-    let ended = session.measure(&rounds, progress.as_ref()).await;
+    let mut session = Session::start(target, scenarios, (provenance, against), &out)?;
+    let seed = options.seed.unwrap_or_else(fresh_seed);
+    let draw = |record: &RunRecord, seed| plan::block(counts, &peers, seed, &record.blocks);
+    let ended = blocks(&mut session, draw, seed, options, progress.as_ref()).await;
     let record = session.finish(progress.as_ref()).await;
     Ok(Measured { out, record, ended })
+}
+
+/// Measures a block of rounds, and if a gate fails on it, a second one: a failure counts only if fresh rounds confirm it.
+async fn blocks(
+    session: &mut Session,
+    draw: impl Fn(&RunRecord, u32) -> Block,
+    seed: u32,
+    options: &BenchOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let first = draw(session.record(), seed);
+    session.measure(&first, progress).await?;
+    let Some(gate) = &options.gate else { return Ok(()) };
+    if session.record().completion == Completion::Interrupted {
+        return Ok(());
+    }
+    let failures = gate.judge(session.record()).failures;
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let about: Vec<&str> = failures.iter().map(|failure| failure.about.as_str()).collect();
+    progress.line(&format!(
+        "the gate fails for {}; measuring again to confirm it",
+        about.join("; ")
+    ));
+    let second = draw(session.record(), seed.wrapping_add(1));
+    session.measure(&second, progress).await
+}
+
+/// A seed that differs from run to run.
+fn fresh_seed() -> u32 {
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    time.map_or(0, |time| time.subsec_nanos() ^ std::process::id())
 }
 
 /// The default folder of a report.
@@ -126,6 +166,45 @@ async fn open_driver(
         provenance,
         peers,
         counts: options.counts,
+        against: None,
+    })
+}
+
+async fn open_builds(
+    checkout: &Checkout,
+    scenarios: &[Scenario],
+    builds: &TwoBuilds,
+    options: &BenchOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Opened> {
+    let other = builds::find(checkout, builds, progress.as_ref())?;
+    let backend = Backend::open(
+        checkout,
+        BackendKind::Local,
+        &options.machine,
+        &options.cluster,
+        progress.as_ref(),
+    )
+    .await?;
+    backend.can_run(scenarios)?;
+    machine::check_space(&builds.caches)?;
+    let mut provenance = provenance::collect(checkout, &backend, options).await?;
+    provenance
+        .notes
+        .push(format!("two builds side by side; the other one is {}", other.what));
+    let counts = options.counts;
+    let wanted = |peer: &Peer| match peer.temperature() {
+        Temperature::First => counts.first > 0,
+        _ => counts.cached > 0,
+    };
+    let peers = [Peer::OtherFirst, Peer::OtherCached].into_iter().filter(wanted);
+    let peers = vec![peers.collect(); scenarios.len()];
+    Ok(Opened {
+        target: Box::new(BuildsTarget::open(builds, &other.program).await?),
+        provenance,
+        peers,
+        counts,
+        against: Some(other.what),
     })
 }
 
@@ -161,6 +240,7 @@ async fn open_service(
             first: 1,
             ..options.counts
         },
+        against: None,
     })
 }
 

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use hybrid_cache_cluster::{BackendKind, ClusterChoice};
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_report::{Baseline, Gate, gate_run};
 use hybrid_cache_tools::MachineOptions;
 
+use crate::builds::TwoBuilds;
 use crate::plan::Counts;
 
 /// What is measured, and how much of it.
@@ -19,16 +22,42 @@ pub struct BenchOptions {
     pub cluster: ClusterChoice,
     /// The service to measure as its client; `None` measures a driver.
     pub service: Option<MeasuredService>,
+    /// Two builds to be measured side by side; `None` measures this one.
+    pub builds: Option<TwoBuilds>,
     /// Number of runs of each scenario. A service gets one first run, whatever this says.
     pub counts: Counts,
     /// The tenant whose environments are used.
     pub tenant: Tenant,
+    /// What decides whether a second block of rounds is measured; `None` measures one block.
+    pub gate: Option<BenchGate>,
+    /// Seed of the order within rounds; `None` draws one.
+    pub seed: Option<u32>,
     /// Measure peers too, if there are any.
     pub peers: bool,
     /// The folder of the report; `None` creates one in the checkout's `reports`.
     pub out: Option<PathBuf>,
     /// The command as a reader would type it again, for the report.
     pub command: String,
+}
+
+/// The gate of a bench run.
+#[derive(Clone, Debug)]
+pub struct BenchGate {
+    /// The earlier run that it is held against, if any.
+    pub baseline: Option<RunRecord>,
+    /// Share by which a group may be slower than in the baseline.
+    pub max_regression: f64,
+}
+
+impl BenchGate {
+    /// Judges a run.
+    pub fn judge(&self, record: &RunRecord) -> Gate {
+        let baseline = self.baseline.as_ref().map(|record| Baseline {
+            record,
+            max_regression: self.max_regression,
+        });
+        gate_run(record, baseline)
+    }
 }
 
 /// A running task service.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::protocol::PythonTools;
 use hybrid_cache_model::{PythonRequest, RequestKey, Scenario, Task, Tenant};
 use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, failed};
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::machine;
@@ -14,13 +15,29 @@ use crate::machine;
 /// Longest time for a step of a peer.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// `uv venv`, `uv pip install` and the program, on an empty uv cache on the same volume.
+/// `uv venv`, `uv pip install` and the program, on an empty uv cache below `parent`, a folder on the same volume. The cache is a new
+/// folder each time and is deleted however the run ends: what a failed one left must not make the next one warm.
 ///
 /// # Errors
 /// A step failed, or the program's output differs from the expected one.
-pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
+pub async fn plain_uv(machine: &Machine, scenario: &Scenario, parent: &Path) -> Result<Duration> {
+    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    let folder = own_folder(parent)?;
+    let wall = in_folder(machine, scenario, folder.path()).await;
+    let path = folder.path().to_owned();
+    folder.close().with_context(|| format!("deleting {}", path.display()))?;
+    wall
+}
+
+/// An empty folder that nothing else has used, deleted when it is dropped.
+fn own_folder(parent: &Path) -> Result<TempDir> {
+    let prefix = format!("peer-{}-", std::process::id());
+    let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
+    made.with_context(|| format!("making a folder in {}", parent.display()))
+}
+
+async fn in_folder(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let requirements = folder.join("requirements.txt");
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let task = checked(scenario)?;
     let lines: String = task
         .requirements
@@ -58,7 +75,6 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
     run(command).await?;
     let stdout = run(python_command(&python, &program, folder)).await?;
     let wall = started.elapsed();
-    std::fs::remove_dir_all(folder).with_context(|| format!("deleting {}", folder.display()))?;
     check(scenario, &stdout)?;
     Ok(wall)
 }
@@ -152,4 +168,24 @@ fn check(scenario: &Scenario, stdout: &[u8]) -> Result<()> {
         .stdout
         .check(&String::from_utf8_lossy(stdout))
         .map_err(Error::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failed_peer_left_is_not_there_for_the_next_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let fails = || -> Result<()> {
+            let folder = own_folder(parent.path())?;
+            assert_eq!(std::fs::read_dir(folder.path())?.count(), 0, "its cache begins empty");
+            std::fs::write(folder.path().join("cache"), "warm")?;
+            Err(failed!("uv ended with 1"))
+        };
+        for _ in 0..2 {
+            fails().unwrap_err();
+            assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        }
+    }
 }

@@ -1,7 +1,19 @@
-//! The order of a bench run: interleaved, so that a machine that becomes slower affects every scenario equally.
+//! The order of a bench run: rounds that each hold every scenario, in an order drawn at random.
+//!
+//! ```text
+//! round   first runs, if it has any, each with its peers; then up to three turns
+//! turn    every scenario once, cached, each with its peers beside it
+//! ```
+//!
+//! A round is the unit of evidence: samples of one round resemble each other. So there are many short rounds rather than a few long
+//! ones, and not each of them has first runs, which take long.
 
 use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::Peer;
+use hybrid_cache_model::sample::{BlockRecord, Peer, PlanPlace};
+use hybrid_cache_report::stats::SplitMix64;
+
+/// Turns of cached runs in a round.
+pub const TURNS_OF_A_ROUND: u32 = 3;
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,13 +33,37 @@ pub struct Step {
     pub measure: Measure,
 }
 
-/// Steps that share one fresh epoch for each scenario.
-pub type Round = Vec<Step>;
+/// A step with its place in the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// What is measured.
+    pub step: Step,
+    /// Its round and its turn.
+    pub place: PlanPlace,
+}
+
+/// One round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Its steps in order.
+    pub steps: Vec<PlannedStep>,
+    /// True if it has first runs, which start in fresh caches: those of the rounds before are of no further use.
+    pub is_fresh: bool,
+}
+
+/// Rounds that are drawn together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its rounds in order.
+    pub rounds: Vec<Round>,
+    /// What the record says of it.
+    pub record: BlockRecord,
+}
 
 /// Number of runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
-    /// First runs of each scenario: the number of rounds.
+    /// First runs of each scenario, at most one in a round.
     pub first: u32,
     /// Cached runs of each scenario over all rounds.
     pub cached: u32,
@@ -35,43 +71,93 @@ pub struct Counts {
     pub uncached: u32,
 }
 
-/// Plans the rounds of a bench run. `peers` has the existing peers of each scenario.
-///
-/// Each round starts with another scenario, and a run and its peers take turns at going first, so that none of them always finds
-/// the page cache warmed by another.
-pub fn rounds(counts: Counts, peers: &[Vec<Peer>]) -> Vec<Round> {
-    (0..counts.first).map(|round| one_round(round, counts, peers)).collect()
+impl Counts {
+    /// Number of rounds.
+    pub fn rounds(self) -> u32 {
+        self.first.max(self.cached.div_ceil(TURNS_OF_A_ROUND)).max(1)
+    }
 }
 
-fn one_round(round: u32, counts: Counts, peers: &[Vec<Peer>]) -> Round {
-    let scenarios = peers.len();
-    let order = || (0..scenarios).map(move |at| (at + round as usize) % scenarios);
-    let mut steps = Vec::new();
-    for scenario in order() {
-        steps.extend(with_peers(scenario, Temperature::First, &peers[scenario], round));
-        for _ in 0..share(counts.uncached, counts.first, round) {
-            steps.push(Step {
-                scenario,
-                measure: Measure::Run(Temperature::Uncached),
-            });
-        }
-    }
-    for turn in 0..share(counts.cached, counts.first, round) {
-        for scenario in order() {
-            steps.extend(with_peers(scenario, Temperature::Cached, &peers[scenario], turn));
-        }
-    }
-    steps
+/// Draws a block of rounds. `peers` has the existing peers of each scenario, `before` the blocks that were measured before it.
+/// The same seed draws the same order.
+pub fn block(counts: Counts, peers: &[Vec<Peer>], seed: u32, before: &[BlockRecord]) -> Block {
+    let first_round: u32 = before.iter().map(|block| block.rounds).sum();
+    let mut drawing = Drawing {
+        random: SplitMix64::seeded(u64::from(seed)),
+        peers,
+        round: first_round,
+        // Turns only have to differ from those of other rounds.
+        turn: first_round * (counts.cached + counts.uncached + 2),
+    };
+    let rounds = counts.rounds();
+    let rounds: Vec<Round> = (0..rounds).map(|round| drawing.round(round, rounds, counts)).collect();
+    let record = BlockRecord {
+        seed,
+        rounds: counts.rounds(),
+    };
+    Block { rounds, record }
 }
 
-/// A run and its peers, starting with another one in each turn.
-fn with_peers(scenario: usize, temperature: Temperature, peers: &[Peer], turn: u32) -> Vec<Step> {
-    let own = peers.iter().filter(|peer| peer.temperature() == temperature);
-    let measures = std::iter::once(Measure::Run(temperature)).chain(own.map(|peer| Measure::Peer(*peer)));
-    let mut steps: Vec<Step> = measures.map(|measure| Step { scenario, measure }).collect();
-    let first = turn as usize % steps.len();
-    steps.rotate_left(first);
-    steps
+struct Drawing<'a> {
+    random: SplitMix64,
+    peers: &'a [Vec<Peer>],
+    round: u32,
+    turn: u32,
+}
+
+impl Drawing<'_> {
+    fn round(&mut self, at: u32, rounds: u32, counts: Counts) -> Round {
+        let mut steps = Vec::new();
+        let is_fresh = spread(counts.first, rounds, at);
+        if is_fresh {
+            self.turn(Temperature::First, &mut steps);
+        }
+        for _ in 0..share(counts.uncached, rounds, at) {
+            self.turn(Temperature::Uncached, &mut steps);
+        }
+        for _ in 0..share(counts.cached, rounds, at) {
+            self.turn(Temperature::Cached, &mut steps);
+        }
+        self.round += 1;
+        Round { steps, is_fresh }
+    }
+
+    /// Every scenario once, each with its peers beside it.
+    fn turn(&mut self, temperature: Temperature, steps: &mut Vec<PlannedStep>) {
+        let place = PlanPlace {
+            round: self.round,
+            turn: self.turn,
+        };
+        let mut scenarios: Vec<usize> = (0..self.peers.len()).collect();
+        self.shuffle(&mut scenarios);
+        for scenario in scenarios {
+            let own = self.peers[scenario]
+                .iter()
+                .filter(|peer| peer.temperature() == temperature);
+            let mut measures = vec![Measure::Run(temperature)];
+            measures.extend(own.map(|peer| Measure::Peer(*peer)));
+            self.shuffle(&mut measures);
+            let step = |measure| PlannedStep {
+                step: Step { scenario, measure },
+                place,
+            };
+            steps.extend(measures.into_iter().map(step));
+        }
+        self.turn += 1;
+    }
+
+    /// Fisher and Yates: every order is equally likely.
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.random.below(last + 1));
+        }
+    }
+}
+
+/// True for `count` of `rounds`, evenly spread, the first one included.
+fn spread(count: u32, rounds: u32, at: u32) -> bool {
+    let until = |round: u32| (u64::from(round) * u64::from(count)).div_ceil(u64::from(rounds));
+    until(at + 1) > until(at)
 }
 
 /// The number of `total` in one of `parts` equal shares; the first shares get the remainder.
@@ -83,86 +169,126 @@ fn share(total: u32, parts: u32, part: u32) -> u32 {
 mod tests {
     use super::*;
 
+    const fn counts(first: u32, cached: u32, uncached: u32) -> Counts {
+        Counts {
+            first,
+            cached,
+            uncached,
+        }
+    }
+
+    fn planned(counts: Counts, peers: &[Vec<Peer>], seed: u32) -> Vec<Round> {
+        block(counts, peers, seed, &[]).rounds
+    }
+
     fn count(rounds: &[Round], scenario: usize, measure: Measure) -> usize {
-        rounds
-            .iter()
-            .flatten()
-            .filter(|step| **step == Step { scenario, measure })
-            .count()
+        let all = rounds.iter().flat_map(|round| &round.steps);
+        all.filter(|planned| planned.step == Step { scenario, measure }).count()
     }
 
     #[test]
     fn every_scenario_gets_exactly_what_was_asked_for() {
         let peers = [vec![Peer::PlainUv, Peer::DirectExec], vec![]];
-        let rounds = rounds(
-            Counts {
-                first: 3,
-                cached: 31,
-                uncached: 2,
-            },
-            &peers,
-        );
-        for scenario in 0..2 {
-            assert_eq!(count(&rounds, scenario, Measure::Run(Temperature::First)), 3);
-            assert_eq!(count(&rounds, scenario, Measure::Run(Temperature::Cached)), 31);
-            assert_eq!(count(&rounds, scenario, Measure::Run(Temperature::Uncached)), 2);
-        }
-        assert_eq!(count(&rounds, 0, Measure::Peer(Peer::DirectExec)), 31);
-        assert_eq!(count(&rounds, 1, Measure::Peer(Peer::DirectExec)), 0);
-    }
-
-    #[test]
-    fn within_a_round_nothing_is_cached_before_its_first_run() {
-        for round in rounds(
-            Counts {
-                first: 4,
-                cached: 8,
-                uncached: 0,
-            },
-            &[vec![], vec![], vec![]],
-        ) {
-            for scenario in 0..3 {
-                let measures: Vec<_> = round
-                    .iter()
-                    .filter(|step| step.scenario == scenario)
-                    .map(|step| step.measure)
-                    .collect();
-                assert_eq!(measures[0], Measure::Run(Temperature::First));
-                assert_eq!(measures.len(), 3);
+        for (first, cached, uncached) in [(3, 31, 2), (1, 100, 0), (5, 2, 7), (4, 0, 0), (12, 36, 1)] {
+            let rounds = planned(counts(first, cached, uncached), &peers, 1);
+            for scenario in 0..2 {
+                let of = |temperature| count(&rounds, scenario, Measure::Run(temperature));
+                let all = [Temperature::First, Temperature::Cached, Temperature::Uncached].map(of);
+                assert_eq!(all, [first, cached, uncached].map(|count| count as usize));
             }
+            assert_eq!(count(&rounds, 0, Measure::Peer(Peer::DirectExec)), cached as usize);
+            assert_eq!(count(&rounds, 0, Measure::Peer(Peer::PlainUv)), first as usize);
+            assert_eq!(count(&rounds, 1, Measure::Peer(Peer::DirectExec)), 0);
+            assert!(rounds[0].is_fresh, "nothing is cached before the first run");
         }
     }
 
     #[test]
-    fn cached_runs_of_different_scenarios_alternate_and_rounds_start_elsewhere() {
-        let rounds = rounds(
-            Counts {
-                first: 2,
-                cached: 4,
-                uncached: 0,
-            },
-            &[vec![], vec![]],
-        );
-        let order: Vec<_> = rounds[0].iter().map(|step| step.scenario).collect();
-        assert_eq!(order, [0, 1, 0, 1, 0, 1]);
-        assert_eq!(rounds[1][0].scenario, 1);
+    fn a_round_has_first_runs_before_its_cached_ones_and_few_turns() {
+        let rounds = planned(counts(3, 30, 0), &[vec![], vec![], vec![]], 7);
+        let fresh: Vec<usize> = (0..rounds.len()).filter(|at| rounds[*at].is_fresh).collect();
+        assert_eq!((rounds.len(), fresh), (10, vec![0, 3, 6]));
+        for round in &rounds {
+            let cached = round
+                .steps
+                .iter()
+                .position(|planned| planned.step.measure == Measure::Run(Temperature::Cached));
+            let late = round.steps[cached.unwrap()..].iter();
+            assert!(
+                late.clone()
+                    .all(|planned| planned.step.measure != Measure::Run(Temperature::First))
+            );
+            assert_eq!(late.count(), 9);
+        }
     }
 
     #[test]
-    fn a_run_and_its_peers_take_turns_at_going_first() {
-        let counts = Counts {
-            first: 1,
-            cached: 3,
-            uncached: 0,
+    fn the_seed_draws_the_order_and_no_scenario_always_follows_the_same_one() {
+        let orders = |seed| -> Vec<Vec<usize>> {
+            let rounds = planned(counts(1, 30, 0), &[vec![], vec![], vec![]], seed);
+            let steps: Vec<usize> = rounds
+                .iter()
+                .flat_map(|round| &round.steps)
+                .map(|at| at.step.scenario)
+                .collect();
+            steps.chunks(3).map(<[usize]>::to_vec).collect()
         };
-        let round = &rounds(counts, &[vec![Peer::BarePod, Peer::LocalDriver]])[0];
-        let [run, bare, local] = [
-            Measure::Run(Temperature::Cached),
-            Measure::Peer(Peer::BarePod),
-            Measure::Peer(Peer::LocalDriver),
-        ];
-        let measures: Vec<_> = round.iter().map(|step| step.measure).collect();
-        assert_eq!(measures[0], Measure::Run(Temperature::First), "no peer is its measure");
-        assert_eq!(measures[1..], [run, bare, local, bare, local, run, local, run, bare]);
+        assert_eq!(orders(3), orders(3));
+        assert_ne!(orders(3), orders(4));
+        let distinct: std::collections::HashSet<Vec<usize>> = orders(3).into_iter().collect();
+        assert_eq!(distinct.len(), 6, "all orders of three occur in 31 turns");
+    }
+
+    #[test]
+    fn a_run_stands_beside_its_peers_and_each_goes_first_at_times() {
+        let rounds = planned(counts(1, 60, 0), &[vec![Peer::BarePod, Peer::LocalDriver], vec![]], 11);
+        let mut first = std::collections::HashMap::new();
+        for round in &rounds {
+            let own: Vec<&PlannedStep> = round
+                .steps
+                .iter()
+                .filter(|planned| planned.step.scenario == 0)
+                .collect();
+            for turn in own
+                .chunk_by(|one, other| one.place.turn == other.place.turn)
+                .filter(|turn| turn.len() > 1)
+            {
+                assert_eq!(turn.len(), 3);
+                *first.entry(turn[0].step.measure).or_insert(0) += 1;
+            }
+            let places: Vec<usize> = (0..round.steps.len())
+                .filter(|at| round.steps[*at].step.scenario == 0)
+                .collect();
+            let in_turns = places.chunk_by(|one, other| round.steps[*one].place.turn == round.steps[*other].place.turn);
+            assert!(
+                in_turns
+                    .clone()
+                    .all(|turn| turn.windows(2).all(|pair| pair[1] == pair[0] + 1)),
+                "no stranger between"
+            );
+        }
+        assert!(first.len() == 3 && first.values().all(|times| *times > 8), "{first:?}");
+    }
+
+    #[test]
+    fn a_second_block_has_rounds_and_turns_of_its_own() {
+        let first = block(counts(2, 12, 0), &[vec![]], 1, &[]);
+        let second = block(counts(2, 12, 0), &[vec![]], 2, &[first.record]);
+        let places = |block: &Block| -> Vec<PlanPlace> {
+            block
+                .rounds
+                .iter()
+                .flat_map(|round| &round.steps)
+                .map(|planned| planned.place)
+                .collect()
+        };
+        let last = *places(&first).last().unwrap();
+        assert_eq!((first.record.rounds, second.record.rounds), (4, 4));
+        assert!(
+            places(&second)
+                .iter()
+                .all(|place| place.round > last.round && place.turn > last.turn)
+        );
+        assert!(second.rounds[0].is_fresh);
     }
 }

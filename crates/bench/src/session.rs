@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use hybrid_cache_model::sample::{
-    Acceptance, Completion, Peer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
+    Acceptance, Completion, Peer, PeerSample, PlanPlace, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage,
+    judge,
 };
 use hybrid_cache_model::{Scenario, Temperature};
 use hybrid_cache_report::SampleLog;
@@ -12,7 +13,7 @@ use hybrid_cache_report::folder::{FolderError, SAMPLES_FILE};
 use hybrid_cache_tools::{Error, ErrorClass, Progress, Result};
 
 use crate::machine::micros;
-use crate::plan::{Measure, Round, Step};
+use crate::plan::{Block, Measure, PlannedStep};
 use crate::progress::BenchProgress;
 use crate::target::{BenchTarget, Run};
 
@@ -42,7 +43,7 @@ impl Session {
     pub fn start(
         target: Box<dyn BenchTarget>,
         scenarios: Vec<Scenario>,
-        provenance: Provenance,
+        (provenance, against): (Provenance, Option<String>),
         out: &Path,
     ) -> Result<Session> {
         let record = RunRecord {
@@ -53,6 +54,8 @@ impl Session {
             usage: Vec::new(),
             samples: Vec::new(),
             peers: Vec::new(),
+            against,
+            blocks: Vec::new(),
             load: None,
         };
         // Write the record without samples first: with it, samples.jsonl alone is enough to render a killed run.
@@ -66,15 +69,26 @@ impl Session {
         })
     }
 
-    /// Takes every step, or as many as come before Ctrl-C.
+    /// The record so far.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// Takes every step of a block of rounds, or as many as come before Ctrl-C.
     ///
     /// # Errors
     /// The caches or the log cannot be written, or a service no longer answers. A run that fails is a sample, not an error.
-    pub async fn measure(&mut self, rounds: &[Round], progress: &dyn Progress) -> Result<()> {
-        let mut progress = BenchProgress::new(rounds.iter().flatten().copied().collect(), progress);
+    pub async fn measure(&mut self, block: &Block, progress: &dyn Progress) -> Result<()> {
+        self.record.completion = Completion::Interrupted;
+        self.record.blocks.push(block.record);
+        let steps = block.rounds.iter().flat_map(|round| &round.steps);
+        let mut progress = BenchProgress::new(steps.map(|planned| planned.step).collect(), progress);
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-        for round in rounds {
-            for step in round {
+        for round in &block.rounds {
+            if round.is_fresh {
+                self.target.end_epochs().await?;
+            }
+            for step in &round.steps {
                 let stepped = tokio::select! {
                     done = self.step(*step, &mut progress) => done.map(|()| Stepped::Done),
                     _ = &mut interrupted => Ok(Stepped::Interrupted),
@@ -85,8 +99,8 @@ impl Session {
                     return self.target.end_running().await;
                 }
             }
-            self.target.end_round().await?;
         }
+        self.target.end_epochs().await?;
         self.record.completion = Completion::Complete;
         Ok(())
     }
@@ -100,7 +114,8 @@ impl Session {
         self.record
     }
 
-    async fn step(&mut self, step: Step, progress: &mut BenchProgress<'_>) -> Result<()> {
+    async fn step(&mut self, planned: PlannedStep, progress: &mut BenchProgress<'_>) -> Result<()> {
+        let PlannedStep { step, place } = planned;
         let scenario = self.record.scenarios[step.scenario].clone();
         let what = match step.measure {
             Measure::Run(temperature) => format!("{} {}", scenario.name, temperature.name()),
@@ -111,7 +126,7 @@ impl Session {
         match step.measure {
             Measure::Run(temperature) => {
                 let run = self.target.run(step.scenario, &scenario, temperature).await?;
-                let sample = self.sample(&scenario, temperature, run);
+                let sample = self.sample(&scenario, temperature, place, run);
                 if let Acceptance::Failed { reason } | Acceptance::WrongTemperature { reason } = &sample.acceptance {
                     progress.line(&format!("{what}: not counted: {reason}"));
                 }
@@ -123,7 +138,8 @@ impl Session {
                 }
             }
             Measure::Peer(peer) => {
-                self.peer_sample(step.scenario, &scenario, peer, progress).await?;
+                self.peer_sample((step.scenario, place), &scenario, peer, progress)
+                    .await?;
                 progress.end(started.elapsed(), &what);
             }
         }
@@ -131,7 +147,7 @@ impl Session {
         Ok(())
     }
 
-    fn sample(&self, scenario: &Scenario, temperature: Temperature, run: Run) -> Sample {
+    fn sample(&self, scenario: &Scenario, temperature: Temperature, place: PlanPlace, run: Run) -> Sample {
         let acceptance = match run.disturbed {
             Some(reason) => Acceptance::Failed { reason },
             None => judge(scenario, temperature, &run.outcome, &run.stdout),
@@ -141,6 +157,7 @@ impl Session {
             scenario: scenario.name.clone(),
             temperature,
             sequence: self.sequence,
+            place: Some(place),
             started_at: run.moment.started_at,
             wall_us: run.moment.wall_us,
             runner_us: run.outcome.runner_us,
@@ -155,7 +172,7 @@ impl Session {
 
     async fn peer_sample(
         &mut self,
-        at: usize,
+        (at, place): (usize, PlanPlace),
         scenario: &Scenario,
         peer: Peer,
         progress: &BenchProgress<'_>,
@@ -166,6 +183,7 @@ impl Session {
                     scenario: scenario.name.clone(),
                     peer,
                     sequence: self.sequence,
+                    place: Some(place),
                     wall_us: micros(wall),
                     runner_us,
                 };

@@ -55,11 +55,11 @@ pub trait BenchTarget {
     /// The disk usage cannot be read.
     async fn usage(&mut self, at: usize) -> Result<Option<Vec<LayerUsage>>>;
 
-    /// Deletes what was created for a finished round.
+    /// Deletes the caches that the last first runs filled: the next round fills fresh ones, or there is none.
     ///
     /// # Errors
     /// Something cannot be deleted.
-    async fn end_round(&mut self) -> Result<()>;
+    async fn end_epochs(&mut self) -> Result<()>;
 
     /// Ends the running task, because a step was interrupted.
     ///

@@ -12,6 +12,7 @@ pub mod labels;
 pub mod load;
 pub mod maintain;
 pub mod network;
+pub mod option_value;
 pub mod outcome;
 pub mod pod;
 pub mod program_input;

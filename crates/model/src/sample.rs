@@ -31,6 +31,24 @@ pub enum Acceptance {
     },
 }
 
+/// Where a sample stands in the plan of a bench run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanPlace {
+    /// The round, from 0. Samples of one round resemble each other, so that a round counts once.
+    pub round: u32,
+    /// The turn, from 0, counted over all rounds. Samples of one scenario in one turn are neighbours, hence a pair.
+    pub turn: u32,
+}
+
+/// Rounds that were drawn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockRecord {
+    /// Seed of the order within its rounds.
+    pub seed: u32,
+    /// Number of its rounds. They follow those of the blocks before.
+    pub rounds: u32,
+}
+
 /// One run of one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -42,6 +60,9 @@ pub struct Sample {
     pub temperature: Temperature,
     /// Position in the whole interleaved order, from 0.
     pub sequence: u32,
+    /// Where the plan put it; absent in a record from before plans had rounds that are drawn at random.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlanPlace>,
     /// Wall-clock time at the start, RFC 3339, for the reader only; nothing is computed from it.
     pub started_at: String,
     /// Microseconds from submit to the end, as the client saw it: *end-to-end*.
@@ -120,11 +141,15 @@ pub enum Peer {
     DirectDriver,
     /// The smallest request that the task service answers, on a connection that is there: the least any call takes.
     RoundTrip,
+    /// The same scenario, in empty caches of its own, run by another build of this program.
+    OtherFirst,
+    /// The same scenario, cached, run by another build of this program.
+    OtherCached,
 }
 
 impl Peer {
     /// All peers.
-    pub const ALL: [Peer; 7] = [
+    pub const ALL: [Peer; 9] = [
         Peer::PlainUv,
         Peer::DirectExec,
         Peer::BarePod,
@@ -132,13 +157,28 @@ impl Peer {
         Peer::Job,
         Peer::DirectDriver,
         Peer::RoundTrip,
+        Peer::OtherFirst,
+        Peer::OtherCached,
     ];
 
     /// The temperature whose runs it is the measure of.
     pub fn temperature(self) -> Temperature {
         match self {
-            Peer::PlainUv => Temperature::First,
+            Peer::PlainUv | Peer::OtherFirst => Temperature::First,
             _ => Temperature::Cached,
+        }
+    }
+
+    /// True if it tells a change of the machine from a change of ours: it does the same work, and nothing of ours.
+    pub fn is_yardstick(self) -> bool {
+        matches!(self, Peer::PlainUv | Peer::DirectExec | Peer::BarePod)
+    }
+
+    /// The name where there is no room for a sentence about the peer.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Peer::PlainUv => "plain uv",
+            _ => self.name(),
         }
     }
 
@@ -152,6 +192,8 @@ impl Peer {
             Peer::Job => "as a Job",
             Peer::DirectDriver => "direct driver",
             Peer::RoundTrip => "GET /healthz",
+            Peer::OtherFirst => "other build, first",
+            Peer::OtherCached => "other build, cached",
         }
     }
 }
@@ -165,6 +207,9 @@ pub struct PeerSample {
     pub peer: Peer,
     /// Position in the whole interleaved order, shared with [`Sample::sequence`].
     pub sequence: u32,
+    /// As [`Sample::place`].
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlanPlace>,
     /// Microseconds from start to exit, as the client saw it.
     pub wall_us: u64,
     /// For a peer that has a runner: as [`Sample::runner_us`].
@@ -311,6 +356,13 @@ pub struct RunRecord {
     /// Every run of a peer that succeeded, in the order in which it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerSample>,
+    /// The other build that was measured side by side, in words; absent if one build was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
+    /// The blocks of rounds in the order in which they were measured: the first, and one that confirms a gate's failure.
+    /// Empty in a record from before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<BlockRecord>,
     /// What was measured under load; absent if runs were measured one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Box<LoadRecord>>,

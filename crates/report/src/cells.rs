@@ -4,7 +4,7 @@ use hybrid_cache_model::shown;
 
 use crate::claim::{ClaimResult, Verdict};
 use crate::figure::Attainment;
-use crate::stats::{self, Distribution, Ratio};
+use crate::stats::{self, Distribution, Estimate};
 use crate::summary::GroupSummary;
 use crate::units;
 
@@ -64,7 +64,7 @@ pub(crate) fn attainment(attainment: Attainment) -> String {
 }
 
 /// `19.1× (18.2–20.3)`.
-pub(crate) fn ratio(ratio: &Ratio) -> String {
+pub(crate) fn ratio(ratio: &Estimate) -> String {
     match ratio.interval {
         Some(interval) => {
             let [low, high] = [interval.low, interval.high].map(units::ratio);

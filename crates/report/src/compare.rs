@@ -1,15 +1,20 @@
-//! Compares two runs: ratios of medians, a verdict for each group, and a gate for CI.
+//! Compares two runs that were measured apart: ratios, and a verdict for each group that has something measured beside it.
+//!
+//! Two runs of the same program differ by 10 to 40 % on a busy machine, so their times alone say nothing about the program. What a
+//! run measured beside the group, such as the same interpreter started directly, saw the same machine. So a verdict compares how
+//! each run stood to that peer, pair by pair.
 
-use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::{ClusterRecord, Provenance, RunRecord};
+use comfy_table::CellAlignment;
+use hybrid_cache_model::sample::{ClusterRecord, Peer, Provenance, RunRecord, Sample};
+use hybrid_cache_model::{Scenario, Temperature};
 use serde::Serialize;
 
 use crate::cells::{self, plain};
+use crate::figure::compared_us;
 use crate::provenance::cluster_fact;
-use crate::samples::accepted;
-use crate::samples::scenario_names;
-use crate::stats::{self, Ratio};
-use crate::terminal::{Color, fitted, framed};
+use crate::samples::{Measured, accepted, declared, in_rounds, only_us, pairs, scenario_names};
+use crate::stats::{self, ALPHA, Decision, Estimate, Evidence, Rule, Scale, TwoRuns, as_f64, durations, holm};
+use crate::terminal::{Color, align, fitted, framed};
 use crate::units;
 
 /// Medians within this share of each other count as the same: smaller differences do not outlive a reboot.
@@ -19,14 +24,18 @@ pub const SAME_WITHIN: f64 = 0.05;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// The whole interval of B/A lies below 1, and not all of it within [`SAME_WITHIN`].
+    /// B is proven to be faster, and not by at most [`SAME_WITHIN`].
     Faster,
-    /// The whole interval lies above 1, and not all of it within [`SAME_WITHIN`].
+    /// B is proven to be slower, and not by at most [`SAME_WITHIN`].
     Slower,
-    /// The whole interval lies within [`SAME_WITHIN`] of 1.
+    /// The difference is proven to be at most [`SAME_WITHIN`].
     Same,
-    /// The interval lies across 1, or one side has too few samples for an interval.
+    /// None of these is proven.
     Undecided,
+    /// Nothing was measured beside the group in both runs, so that the machine cannot be told from the program.
+    NoPairs,
+    /// The scenario of this name is another one in B.
+    OtherScenario,
     /// Only run A has samples that count.
     OnlyInA,
     /// Only run B has samples that count.
@@ -41,6 +50,8 @@ impl Change {
             Change::Slower => "▲ slower",
             Change::Same => "= same",
             Change::Undecided => "? undecided",
+            Change::NoPairs => "? no pairs",
+            Change::OtherScenario => "? other scenario",
             Change::OnlyInA => "– only in A",
             Change::OnlyInB => "– only in B",
         }
@@ -60,12 +71,42 @@ pub struct GroupComparison {
     pub a_us: Option<f64>,
     /// Median wall time of B in microseconds.
     pub b_us: Option<f64>,
-    /// B over A: below 1 is faster.
-    pub ratio: Option<Ratio>,
+    /// B over A, of the times themselves: below 1 is faster. A change of the machine is part of it.
+    pub ratio: Option<Estimate>,
+    /// B over A, each divided by what was measured beside it; absent without pairs in both runs.
+    pub beside: Option<BesidePeer>,
     /// The verdict.
     pub change: Change,
     /// True if run B set out to measure the scenario, so that an absent figure is a loss.
     pub planned_in_b: bool,
+}
+
+/// A group of both runs, relative to a peer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BesidePeer {
+    /// What was measured beside the group in both runs.
+    pub peer: Peer,
+    /// B over A, each relative to the peer: below 1 is faster.
+    pub ratio: Estimate,
+    /// The test behind the verdict, corrected for all groups of the comparison.
+    pub decision: Decision,
+    /// The change on whose side the samples lie, proven or not.
+    #[serde(skip)]
+    side: Change,
+    #[serde(skip)]
+    runs: TwoRuns,
+}
+
+impl BesidePeer {
+    /// One-sided p for "B takes at most `limit` times as long", and for "B takes longer than that".
+    pub(crate) fn p(&self, limit: f64) -> (f64, f64) {
+        (self.runs.p_above(limit), self.runs.p_at_most(limit))
+    }
+
+    /// Rounds of the run that has fewer.
+    pub(crate) fn rounds(&self) -> usize {
+        self.ratio.rounds
+    }
 }
 
 /// Run B against run A.
@@ -77,20 +118,6 @@ pub struct Comparison {
     pub cautions: Vec<String>,
 }
 
-/// What a gate found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gate {
-    /// One sentence for each group that fails it.
-    pub failures: Vec<String>,
-}
-
-impl Gate {
-    /// True if nothing fails it.
-    pub fn passed(&self) -> bool {
-        self.failures.is_empty()
-    }
-}
-
 /// Compares the accepted samples of run `b` with those of run `a`, the older one.
 pub fn compare(a: &RunRecord, b: &RunRecord) -> Comparison {
     let mut names = scenario_names(a);
@@ -99,57 +126,123 @@ pub fn compare(a: &RunRecord, b: &RunRecord) -> Comparison {
             .into_iter()
             .filter(|name| !scenario_names(a).contains(name)),
     );
-    let groups = names
-        .iter()
-        .flat_map(|name| {
-            Temperature::ALL
-                .into_iter()
-                .filter_map(|temperature| group(a, b, name, temperature))
-        })
-        .collect();
+    let (a, b) = (Measured::new(a), Measured::new(b));
+    let of_name = |name: &&str| Temperature::ALL.map(|temperature| group(&a, &b, name, temperature));
+    let mut groups: Vec<GroupComparison> = names.iter().flat_map(of_name).flatten().collect();
+    conclude(&mut groups);
     Comparison {
         groups,
-        cautions: cautions(a, b),
+        cautions: cautions(a.record, b.record),
     }
 }
 
-fn group(a: &RunRecord, b: &RunRecord, name: &str, temperature: Temperature) -> Option<GroupComparison> {
-    let walls = |record| -> Vec<u64> { accepted(record, name, temperature).iter().map(|s| s.wall_us).collect() };
+fn group(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperature) -> Option<GroupComparison> {
+    let walls = |run: &Measured<'_>| {
+        let samples = accepted(run.record, name, temperature);
+        run.timed(&samples, |sample| sample.wall_us)
+    };
     let (old, new) = (walls(a), walls(b));
-    let ratio = Ratio::from_durations(&new, &old);
+    let beside = beside_peer(a, b, name, temperature);
     let change = match (old.is_empty(), new.is_empty()) {
         (true, true) => return None,
         (false, true) => Change::OnlyInA,
         (true, false) => Change::OnlyInB,
-        (false, false) => ratio.map_or(Change::Undecided, |ratio| judge(&ratio)),
+        (false, false) if other_scenario(a.record, b.record, name) => Change::OtherScenario,
+        (false, false) if beside.is_none() => Change::NoPairs,
+        (false, false) => Change::Undecided,
     };
+    let of_rounds = |run: &[crate::samples::Timed]| durations(&in_rounds(run)).values().to_vec();
     Some(GroupComparison {
         scenario: name.to_owned(),
         temperature,
         n: (old.len(), new.len()),
-        a_us: stats::median(&old),
-        b_us: stats::median(&new),
-        ratio,
+        a_us: stats::median(&only_us(&old)),
+        b_us: stats::median(&only_us(&new)),
+        ratio: TwoRuns::new(&of_rounds(&old), &of_rounds(&new)).ratio(),
+        beside,
         change,
         planned_in_b: b
+            .record
             .samples
             .iter()
             .any(|sample| sample.scenario == name && sample.temperature == temperature),
     })
 }
 
-fn judge(ratio: &Ratio) -> Change {
-    let Some(interval) = ratio.interval else {
-        return Change::Undecided;
+/// True if both runs declare the scenario and do not do the same in it. What is claimed of it may differ.
+fn other_scenario(a: &RunRecord, b: &RunRecord, name: &str) -> bool {
+    let both = declared(a, name).zip(declared(b, name));
+    let done = |scenario: &Scenario| (scenario.request.clone(), scenario.expect.stdout.clone());
+    both.is_some_and(|(old, new)| done(old) != done(new))
+}
+
+/// How both runs stood to the first peer that both measured beside the group.
+fn beside_peer(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperature) -> Option<BesidePeer> {
+    let peers = Peer::ALL
+        .into_iter()
+        .filter(|peer| peer.temperature() == temperature && peer.is_yardstick());
+    let found = peers.map(|peer| (peer, to_peer(a, name, peer), to_peer(b, name, peer)));
+    let (peer, old, new) = found
+        .into_iter()
+        .find(|(_, old, new)| !old.is_empty() && !new.is_empty())?;
+    let runs = TwoRuns::new(&old, &new);
+    let ratio = runs.ratio()?;
+    let (low, high) = (1.0 - SAME_WITHIN, 1.0 + SAME_WITHIN);
+    let sides = [
+        (Change::Same, runs.p_at_least(low).max(runs.p_at_most(high))),
+        (Change::Slower, runs.p_above(1.0)),
+        (Change::Faster, runs.p_below(1.0)),
+    ];
+    // What is within a few percent of the other is the same, even if it is proven to be slower.
+    let likeliest = match sides[0] {
+        (_, p) if p <= ALPHA => sides[0],
+        _ if sides[1].1 < sides[2].1 => sides[1],
+        _ => sides[2],
     };
-    if interval.low >= 1.0 - SAME_WITHIN && interval.high <= 1.0 + SAME_WITHIN {
-        Change::Same
-    } else if interval.high < 1.0 {
-        Change::Faster
-    } else if interval.low > 1.0 {
-        Change::Slower
-    } else {
-        Change::Undecided
+    Some(BesidePeer {
+        peer,
+        ratio,
+        decision: Decision::alone(likeliest.1),
+        side: likeliest.0,
+        runs,
+    })
+}
+
+/// The group's time over the peer's, for each round that has a pair.
+fn to_peer(run: &Measured<'_>, name: &str, peer: Peer) -> Vec<f64> {
+    let of: fn(&Sample) -> u64 = match peer {
+        Peer::LocalDriver => |sample| sample.runner_us,
+        _ => |sample| sample.wall_us,
+    };
+    let ours = run.timed(&accepted(run.record, name, peer.temperature()), of);
+    let ratio = |(round, own, their): (u32, u64, u64)| (round, as_f64(own) / as_f64(their).max(1.0));
+    let values: Vec<(u32, f64)> = pairs(&ours, &run.peer(name, peer, compared_us))
+        .into_iter()
+        .map(ratio)
+        .collect();
+    let of_rounds = Evidence::new(&values, Scale::Ratio, Rule::Order);
+    of_rounds.values().to_vec()
+}
+
+/// Decides every group with pairs, together.
+fn conclude(groups: &mut [GroupComparison]) {
+    let open = |group: &&mut GroupComparison| group.change == Change::Undecided;
+    let mut open: Vec<(&mut Change, &mut BesidePeer)> = groups
+        .iter_mut()
+        .filter(open)
+        .filter_map(|group| Some((&mut group.change, group.beside.as_mut()?)))
+        .collect();
+    let p: Vec<f64> = open.iter().map(|(_, beside)| beside.decision.p).collect();
+    for ((change, beside), adjusted) in open.iter_mut().zip(holm(&p)) {
+        beside.decision = Decision {
+            adjusted,
+            tests: p.len(),
+            smallest_effect: beside.runs.smallest_effect(p.len()),
+            ..beside.decision
+        };
+        if beside.decision.is_proven() {
+            **change = beside.side;
+        }
     }
 }
 
@@ -166,6 +259,8 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         ("driver", a.driver.clone(), b.driver.clone()),
         ("processor", a.cpu.clone(), b.cpu.clone()),
         ("processors", a.cpus.to_string(), b.cpus.to_string()),
+        ("memory", units::bytes(a.memory_bytes), units::bytes(b.memory_bytes)),
+        ("architecture", a.arch.clone(), b.arch.clone()),
         ("kernel", a.kernel.clone(), b.kernel.clone()),
         ("interpreter", a.interpreter.clone(), b.interpreter.clone()),
         ("package index", a.index.clone(), b.index.clone()),
@@ -205,36 +300,25 @@ fn service(provenance: &Provenance) -> String {
 }
 
 impl Comparison {
-    /// Fails every group that is proven to be slower than allowed: the whole interval of B/A lies above
-    /// `1 + max_regression` (0.1 allows 10 %). A group that B tried and lost fails too; one it never tried does not.
-    pub fn gate(&self, max_regression: f64) -> Gate {
-        let limit = 1.0 + max_regression;
-        let failures = self.groups.iter().filter_map(|group| {
-            let name = format!("{}, {}", plain(&group.scenario), group.temperature.name());
-            if group.change == Change::OnlyInA && group.planned_in_b {
-                return Some(format!("{name}: no sample counts any longer"));
-            }
-            let interval = group.ratio?.interval.filter(|interval| interval.low > limit)?;
-            let allowed = units::ratio(limit);
-            Some(format!(
-                "{name}: at least {} the time before, {allowed} is allowed",
-                units::ratio(interval.low)
-            ))
-        });
-        Gate {
-            failures: failures.collect(),
-        }
-    }
-
     /// The comparison as text for a terminal `width` columns wide.
     pub fn terminal(&self, width: u16, color: Color) -> String {
         let mut table = framed();
-        table.set_header(["scenario", "temperature", "n", "A", "B", "B/A", "verdict"]);
+        table.set_header(COLUMNS);
         for group in &self.groups {
-            table.add_row(self.row(group).map(|cell| plain(&cell)));
+            let mut row = self.row(group);
+            // No verdict rests on it, so its interval is left to Markdown.
+            if let Some(ratio) = &group.ratio {
+                row[5] = units::ratio(ratio.value);
+            }
+            table.add_row(row.map(|cell| plain(&cell)));
         }
+        let sides = COLUMNS.map(|column| match column {
+            "scenario" | "run" | "peer" | "verdict" => CellAlignment::Left,
+            _ => CellAlignment::Right,
+        });
+        align(&mut table, sides.into_iter());
         let mut text = fitted(table, width);
-        text.push('\n');
+        text.push_str(&format!("\n{}\n", self.explanation().join("\n")));
         for caution in &self.cautions {
             text.push_str(&format!("\nwarning: {}\n", plain(caution)));
         }
@@ -247,41 +331,71 @@ impl Comparison {
     /// The comparison as Markdown.
     pub fn markdown(&self) -> String {
         let mut text = String::from("# Comparison: B against A\n\n");
-        text.push_str("| scenario | temperature | n | A | B | B/A | verdict |\n|---|---|--:|--:|--:|--:|---|\n");
+        text.push_str(&format!(
+            "| {} |\n|---|---|--:|--:|--:|--:|---|--:|---|--:|\n",
+            COLUMNS.join(" | ")
+        ));
         for group in &self.groups {
             let cells = self.row(group).map(|cell| crate::markdown::escape(&cell));
             text.push_str(&format!("| {} |\n", cells.join(" | ")));
         }
-        text.push_str("\nA and B are medians of wall time over the samples that count. B/A is the quotient with its bootstrap interval: ");
-        text.push_str(&format!(
-            "below 1 is faster. *Same* means that the whole interval lies within {} of 1.\n",
-            units::share(SAME_WITHIN)
-        ));
+        text.push_str(&format!("\n{}\n", self.explanation().join(" ")));
         for caution in &self.cautions {
             text.push_str(&format!("\n> **Caution:** {}\n", crate::markdown::escape(caution)));
         }
         text
     }
 
-    fn row(&self, group: &GroupComparison) -> [String; 7] {
-        let time = |us: Option<f64>| us.map_or("–".to_owned(), units::duration);
+    fn explanation(&self) -> [String; 4] {
+        let tests = self.groups.iter().filter(|group| group.beside.is_some()).count();
+        [
+            "A and B are medians of the wall time. B/A compares the times themselves; a change of the machine is part of it.".to_owned(),
+            "\"to peer\" compares them relative to what was measured beside each; the verdict rests on it.".to_owned(),
+            format!("It is corrected for {tests} tests. \"same\" is within {}.", units::share(SAME_WITHIN)),
+            "\"could show\" is the smallest change that runs like these show in 8 of 10 cases.".to_owned(),
+        ]
+    }
+
+    fn row(&self, group: &GroupComparison) -> [String; 10] {
+        let dash = || "–".to_owned();
+        let time = |us: Option<f64>| us.map_or_else(dash, units::duration);
+        let beside = group.beside.as_ref();
+        let effect = beside.and_then(|beside| beside.decision.smallest_effect);
         [
             group.scenario.clone(),
             group.temperature.name().to_owned(),
             format!("{} / {}", group.n.0, group.n.1),
             time(group.a_us),
             time(group.b_us),
-            group.ratio.as_ref().map_or("–".to_owned(), cells::ratio),
+            group.ratio.as_ref().map_or_else(dash, cells::ratio),
+            beside.map_or_else(dash, |beside| beside.peer.short_name().to_owned()),
+            beside.map_or_else(dash, |beside| cells::ratio(&beside.ratio)),
             group.change.name().to_owned(),
+            effect.map_or_else(dash, units::effect),
         ]
     }
 }
+
+const COLUMNS: [&str; 10] = [
+    "scenario",
+    "run",
+    "n",
+    "A",
+    "B",
+    "B/A",
+    "peer",
+    "to peer",
+    "verdict",
+    "could show",
+];
 
 fn painted(text: &str) -> String {
     let colors = [
         (Change::Faster, "32"),
         (Change::Slower, "31"),
         (Change::Undecided, "33"),
+        (Change::NoPairs, "33"),
+        (Change::OtherScenario, "33"),
     ];
     colors.iter().fold(
         text.replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m"),

@@ -10,6 +10,6 @@ mod collect;
 mod kind;
 mod value;
 
-pub(crate) use collect::collect;
+pub(crate) use collect::{collect, compared_us};
 pub use kind::{FigureKind, Unit};
 pub use value::{Against, Attainment, Figure};

@@ -290,6 +290,8 @@ fn unknown_record() -> RunRecord {
         usage: Vec::new(),
         samples: Vec::new(),
         peers: Vec::new(),
+        against: None,
+        blocks: Vec::new(),
         load: None,
     }
 }

@@ -1,38 +1,40 @@
-//! Statistics of small samples: medians with bootstrap intervals, and percentiles if there are enough samples for them.
+//! Statistics of few samples that resemble their neighbours: exact intervals and tests over whole rounds.
 //!
-//! Latencies are skewed and few, so nothing here assumes a normal distribution: the median stands for a group and a
-//! percentile bootstrap bounds it. The generator is seeded with a constant: the same samples give the same report.
+//! Latencies are skewed, few, and not independent within a round. So a round counts once, nothing assumes a normal distribution,
+//! and what was measured side by side is compared pair by pair. `docs/method.md` gives the reasons and the error rates.
+
+mod basics;
+mod bootstrap;
+mod evidence;
+mod family;
+mod order;
+mod random;
+mod rank_sum;
+mod signed_rank;
+mod two_runs;
+#[cfg(test)]
+mod vectors;
 
 use serde::Serialize;
 
-/// Resamplings behind every interval. Enough that the second significant digit of an end no longer moves.
-pub const RESAMPLES: usize = 4000;
-/// Coverage that an interval aims for.
-pub const LEVEL: f64 = 0.95;
-/// Below this many samples there is no interval and no verdict.
-pub const MIN_SAMPLES: usize = 3;
-/// From this many samples on, the range of a sample can cover the median with [`LEVEL`]; below, no method can.
-pub const FULL_LEVEL_SAMPLES: usize = 6;
-
-/// An interval for an unknown value, in the unit of that value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// Share of such intervals that hold the true value, 0 to 1: [`LEVEL`], or less if n is too small for it.
-    pub level: f64,
-}
+pub(crate) use basics::as_f64;
+pub use basics::{ALPHA, Interval, LEVEL, MIN_ROUNDS};
+pub use bootstrap::RESAMPLES;
+pub use evidence::{Evidence, Rule, Scale};
+pub use family::holm;
+pub use random::SplitMix64;
+pub use two_runs::TwoRuns;
 
 /// What a group of durations looks like. All values in microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distribution {
     /// How many samples.
     pub n: usize,
+    /// In how many rounds.
+    pub rounds: usize,
     /// Median; the mean of the middle two if n is even.
     pub median_us: f64,
-    /// Bootstrap interval of the median; absent below [`MIN_SAMPLES`].
+    /// Order-statistic interval of the median over the medians of the rounds; absent below [`MIN_ROUNDS`].
     pub interval: Option<Interval>,
     /// 90th percentile, a value that was observed; absent below n = 10.
     pub p90_us: Option<u64>,
@@ -45,21 +47,30 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Describes the durations, in any order; `None` if there are none.
-    pub fn from_durations(durations_us: &[u64]) -> Option<Distribution> {
-        let mut sorted = durations_us.to_vec();
+    /// Describes durations that each name their round, in any order; `None` if there are none.
+    pub fn from_rounds(durations_us: &[(u32, u64)]) -> Option<Distribution> {
+        let mut sorted: Vec<u64> = durations_us.iter().map(|(_, us)| *us).collect();
         sorted.sort_unstable();
         let (&min_us, &max_us) = (sorted.first()?, sorted.last()?);
+        let evidence = durations(durations_us);
+        let median_us = median_of_sorted(&sorted);
         Some(Distribution {
             n: sorted.len(),
-            median_us: median_of_sorted(&sorted),
-            interval: median_interval(&sorted),
+            rounds: evidence.rounds(),
+            median_us,
+            interval: evidence.interval().map(|interval| interval.around(median_us)),
             p90_us: percentile(&sorted, 90),
             p99_us: percentile(&sorted, 99),
             min_us,
             max_us,
         })
     }
+}
+
+/// What durations of one group show about their median.
+pub fn durations(durations_us: &[(u32, u64)]) -> Evidence {
+    let values: Vec<(u32, f64)> = durations_us.iter().map(|(round, us)| (*round, as_f64(*us))).collect();
+    Evidence::new(&values, Scale::Ratio, Rule::Order)
 }
 
 /// Median of some durations, in their unit; `None` if there are none.
@@ -74,84 +85,84 @@ pub fn middle(n: usize) -> usize {
     n.saturating_sub(1) / 2
 }
 
-/// Quotient of two medians with its bootstrap interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Ratio {
-    /// Median of the numerator over median of the denominator.
-    pub value: f64,
-    /// Bootstrap interval, both groups resampled independently; absent if either has less than [`MIN_SAMPLES`].
-    pub interval: Option<Interval>,
-}
-
-impl Ratio {
-    /// `median(numerator) / median(denominator)`; `None` if either is empty or the denominator is 0.
-    pub fn from_durations(numerator: &[u64], denominator: &[u64]) -> Option<Ratio> {
-        let Estimate { value, interval } = Estimate::ratio(numerator, denominator)?;
-        Some(Ratio { value, interval })
-    }
-}
-
-/// A value made of medians, with its bootstrap interval.
+/// A value with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The value, from the medians themselves.
+    /// The value.
     pub value: f64,
-    /// Bootstrap interval; absent if a group has less than [`MIN_SAMPLES`].
+    /// Its interval; absent if there are too few rounds.
     pub interval: Option<Interval>,
+    /// Independent rounds behind the interval.
+    pub rounds: usize,
 }
 
 impl Estimate {
-    /// The median of some values, in their unit; `None` if there are none.
-    pub fn median(values: &[u64]) -> Option<Estimate> {
-        let Distribution {
-            median_us, interval, ..
-        } = Distribution::from_durations(values)?;
+    /// What the evidence gives; `None` if there is none.
+    pub fn of(evidence: &Evidence) -> Option<Estimate> {
+        let value = evidence.value()?;
         Some(Estimate {
-            value: median_us,
-            interval,
+            value,
+            interval: evidence.interval(),
+            rounds: evidence.rounds(),
         })
-    }
-
-    /// `median(numerator) / median(denominator)`; `None` if either is empty or the denominator is 0.
-    pub fn ratio(numerator: &[u64], denominator: &[u64]) -> Option<Estimate> {
-        if median(denominator)? <= 0.0 {
-            return None;
-        }
-        // A denominator of 0 µs is one below the clock's resolution of 1 µs.
-        Estimate::combine(numerator, denominator, |top, bottom| top / bottom.max(1.0))
-    }
-
-    /// `median(one) - median(other)`, in their unit; `None` if either is empty.
-    pub fn difference(one: &[u64], other: &[u64]) -> Option<Estimate> {
-        Estimate::combine(one, other, |one, other| one - other)
-    }
-
-    /// Any value of two medians; both groups are resampled independently.
-    fn combine(one: &[u64], other: &[u64], with: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
-        let value = with(median(one)?, median(other)?);
-        let fewest = one.len().min(other.len());
-        let interval = (fewest >= MIN_SAMPLES).then(|| {
-            let mut random = SplitMix64::new();
-            let (mut left, mut right) = (Vec::new(), Vec::new());
-            let values = (0..RESAMPLES)
-                .map(|_| {
-                    let other = resampled_median(other, &mut right, &mut random);
-                    with(resampled_median(one, &mut left, &mut random), other)
-                })
-                .collect();
-            central(values, attainable_level(fewest))
-        });
-        Some(Estimate { value, interval })
     }
 }
 
-/// Level that an interval of the median of n samples can reach: below [`FULL_LEVEL_SAMPLES`] even the whole range
-/// misses the true median whenever all samples fall on one side of it, which happens with probability 2^(1-n).
-pub fn attainable_level(n: usize) -> f64 {
-    match i32::try_from(n) {
-        Ok(n) if n < 6 => (1.0 - 2f64.powi(1 - n)).clamp(0.0, LEVEL),
-        _ => LEVEL,
+/// One test of a family, after Holm's correction.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Decision {
+    /// One-sided p of the side on which the samples lie, by itself.
+    pub p: f64,
+    /// The same, corrected for the whole family; a verdict needs at most [`ALPHA`].
+    pub adjusted: f64,
+    /// Tests in the family.
+    pub tests: usize,
+    /// See [`Evidence::smallest_effect`].
+    pub smallest_effect: Option<f64>,
+}
+
+impl Decision {
+    /// A test by itself.
+    pub(crate) fn alone(p: f64) -> Decision {
+        Decision {
+            p,
+            adjusted: p,
+            tests: 1,
+            smallest_effect: None,
+        }
     }
+
+    /// The same test as one of a family, with the p that the family's correction leaves.
+    pub(crate) fn corrected(self, adjusted: f64, tests: usize, evidence: &Evidence) -> Decision {
+        Decision {
+            p: self.p,
+            adjusted,
+            tests,
+            smallest_effect: evidence.smallest_effect(tests),
+        }
+    }
+
+    /// True if the test decides, with all the others of its family.
+    pub fn is_proven(&self) -> bool {
+        self.adjusted <= ALPHA
+    }
+
+    /// Why this many rounds could not decide anything, whatever they held; `None` if they could.
+    pub(crate) fn too_few(&self, rounds: usize) -> Option<String> {
+        let needed = rounds_needed(self.tests);
+        let together = match self.tests {
+            tests if rounds >= MIN_ROUNDS => format!(" as one of {tests} tests"),
+            _ => String::new(),
+        };
+        let least = if rounds < MIN_ROUNDS { MIN_ROUNDS } else { needed };
+        (rounds < least).then(|| format!("too few rounds: {rounds}, at least {least} are needed{together}"))
+    }
+}
+
+/// Rounds from which a test can decide as one of `tests`: an exact p is never below 2^-rounds.
+pub fn rounds_needed(tests: usize) -> usize {
+    let able = |rounds: &usize| 0.5f64.powi(i32::try_from(*rounds).unwrap_or(i32::MAX)) * tests as f64 <= ALPHA;
+    (MIN_ROUNDS..64).find(able).unwrap_or(64)
 }
 
 /// The percentile by nearest rank, only if at least one sample lies beyond it: n >= 10 for p90, n >= 100 for p99.
@@ -161,89 +172,27 @@ fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
     (n * (100 - percent) >= 100).then(|| sorted[rank - 1])
 }
 
-fn median_interval(sorted: &[u64]) -> Option<Interval> {
-    if sorted.len() < MIN_SAMPLES {
-        return None;
-    }
-    let mut random = SplitMix64::new();
-    let mut scratch = Vec::with_capacity(sorted.len());
-    let medians = (0..RESAMPLES)
-        .map(|_| resampled_median(sorted, &mut scratch, &mut random))
-        .collect();
-    Some(central(medians, attainable_level(sorted.len())))
-}
-
-/// The central 95 % of the resampled values. For n below 6 that is the whole range of the sample, hence `level`.
-fn central(mut values: Vec<f64>, level: f64) -> Interval {
-    values.sort_unstable_by(f64::total_cmp);
-    let tail = RESAMPLES / 40;
-    Interval {
-        low: values[tail],
-        high: values[values.len() - 1 - tail],
-        level,
-    }
-}
-
-fn resampled_median(values: &[u64], scratch: &mut Vec<u64>, random: &mut SplitMix64) -> f64 {
-    scratch.clear();
-    scratch.extend((0..values.len()).map(|_| values[random.below(values.len())]));
-    let upper_at = scratch.len() / 2;
-    let even = scratch.len().is_multiple_of(2);
-    let (below, upper, _) = scratch.select_nth_unstable(upper_at);
-    match below.iter().max() {
-        Some(lower) if even => midpoint(*lower, *upper),
-        _ => as_f64(*upper),
-    }
-}
-
 fn median_of_sorted(sorted: &[u64]) -> f64 {
-    let upper = sorted[sorted.len() / 2];
+    let upper = as_f64(sorted[sorted.len() / 2]);
     if sorted.len().is_multiple_of(2) {
-        midpoint(sorted[sorted.len() / 2 - 1], upper)
+        f64::midpoint(as_f64(sorted[sorted.len() / 2 - 1]), upper)
     } else {
-        as_f64(upper)
-    }
-}
-
-fn midpoint(low: u64, high: u64) -> f64 {
-    (as_f64(low) + as_f64(high)) / 2.0
-}
-
-/// Microseconds as a float: exact up to 285 years.
-pub(crate) fn as_f64(us: u64) -> f64 {
-    us as f64
-}
-
-/// Steele, Lea and Flood's SplitMix64: ten lines, no dependency, and good enough to draw indices with.
-pub(crate) struct SplitMix64(u64);
-
-impl SplitMix64 {
-    pub(crate) fn new() -> SplitMix64 {
-        SplitMix64::seeded(0x6879_6272_6964)
-    }
-
-    pub(crate) fn seeded(seed: u64) -> SplitMix64 {
-        SplitMix64(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// An index below `bound`, by multiplication: the bias is below 2^-50 for any sample that fits in memory.
-    fn below(&mut self, bound: usize) -> usize {
-        let wide = u128::from(self.next()) * bound as u128;
-        usize::try_from(wide >> 64).unwrap_or(0)
+        upper
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One value in each round.
+    fn apart(values: impl IntoIterator<Item = u64>) -> Vec<(u32, u64)> {
+        (0..).zip(values).collect()
+    }
+
+    fn interval(values: impl IntoIterator<Item = u64>) -> Option<Interval> {
+        Distribution::from_rounds(&apart(values)).unwrap().interval
+    }
 
     #[test]
     fn medians_of_odd_and_even_samples() {
@@ -255,73 +204,68 @@ mod tests {
 
     #[test]
     fn percentiles_are_observed_values_and_need_a_sample_beyond_them() {
-        let to = |n: u64| (1..=n).collect::<Vec<_>>();
-        assert_eq!(Distribution::from_durations(&to(9)).unwrap().p90_us, None);
-        assert_eq!(Distribution::from_durations(&to(10)).unwrap().p90_us, Some(9));
-        assert_eq!(Distribution::from_durations(&to(99)).unwrap().p99_us, None);
-        let hundred = Distribution::from_durations(&to(100)).unwrap();
+        let to = |n: u64| Distribution::from_rounds(&apart(1..=n)).unwrap();
+        assert_eq!(to(9).p90_us, None);
+        assert_eq!(to(10).p90_us, Some(9));
+        assert_eq!(to(99).p99_us, None);
+        let hundred = to(100);
         assert_eq!((hundred.p90_us, hundred.p99_us), (Some(90), Some(99)));
         assert_eq!((hundred.min_us, hundred.max_us, hundred.median_us), (1, 100, 50.5));
     }
 
     #[test]
-    fn the_interval_of_few_samples_is_their_range_and_says_how_little_it_covers() {
-        let three = Distribution::from_durations(&[10, 30, 20]).unwrap().interval.unwrap();
-        assert_eq!((three.low, three.high, three.level), (10.0, 30.0, 0.75));
-        let five = Distribution::from_durations(&[1, 2, 3, 4, 5])
-            .unwrap()
-            .interval
-            .unwrap();
-        assert_eq!((five.low, five.high, five.level), (1.0, 5.0, 0.9375));
-        assert_eq!(Distribution::from_durations(&[1, 2]).unwrap().interval, None);
-        assert_eq!(attainable_level(FULL_LEVEL_SAMPLES), LEVEL);
-    }
-
-    #[test]
-    fn the_interval_agrees_with_the_binomial_one() {
-        // Order statistics 40 and 61 of 100 bound the median with 96.5 %, 41 and 60 with 94.3 %.
-        let hundred: Vec<u64> = (1..=100).map(|rank| rank * 1000).collect();
-        let interval = Distribution::from_durations(&hundred).unwrap().interval.unwrap();
-        assert!((39_500.0..=42_000.0).contains(&interval.low), "{interval:?}");
-        assert!((59_000.0..=61_500.0).contains(&interval.high), "{interval:?}");
-    }
-
-    #[test]
-    fn the_same_samples_give_the_same_interval_in_any_order() {
-        let one = Distribution::from_durations(&[5, 9, 1, 7, 3, 8, 2, 6, 4]);
-        let other = Distribution::from_durations(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(one, other);
-    }
-
-    #[test]
-    fn a_ratio_of_constants_is_exact() {
-        let ratio = Ratio::from_durations(&[190, 190, 190], &[10, 10, 10, 10]).unwrap();
-        assert_eq!(ratio.value, 19.0);
+    fn too_few_rounds_have_no_interval_and_enough_have_their_true_level() {
         assert_eq!(
-            ratio.interval.map(|interval| (interval.low, interval.high)),
-            Some((19.0, 19.0))
+            interval(1..=5),
+            None,
+            "their range holds the median in 93.75 % of cases"
         );
-        assert_eq!(Ratio::from_durations(&[1], &[0]), None);
-        assert_eq!(Ratio::from_durations(&[1], &[2]).unwrap().interval, None);
+        let six = interval([1, 2, 3, 4, 5, 60]).unwrap();
+        assert_eq!((six.low, six.high, six.level), (1.0, 60.0, 0.96875));
+        let twelve = interval(1..=12).unwrap();
+        assert_eq!((twelve.low, twelve.high), (3.0, 10.0));
+        assert!((twelve.level - 0.9614).abs() < 1e-4, "{twelve:?}");
     }
 
     #[test]
-    fn a_difference_keeps_its_sign_and_needs_both_groups() {
-        let less = Estimate::difference(&[90, 90, 90], &[100, 100, 100]).unwrap();
-        assert_eq!(less.value, -10.0);
-        assert_eq!(
-            less.interval.map(|interval| (interval.low, interval.high)),
-            Some((-10.0, -10.0))
-        );
-        assert_eq!(Estimate::difference(&[], &[1]), None);
-        assert_eq!(Estimate::difference(&[3, 3, 3], &[1]).unwrap().interval, None);
+    fn samples_of_one_round_count_once() {
+        let alike: Vec<(u32, u64)> = (0..30).map(|at| (at / 6, 100 + u64::from(at / 6))).collect();
+        let five_rounds = Distribution::from_rounds(&alike).unwrap();
+        assert_eq!((five_rounds.n, five_rounds.rounds, five_rounds.interval), (30, 5, None));
     }
 
     #[test]
-    fn a_ratio_lies_within_its_interval() {
-        let ratio = Ratio::from_durations(&[900, 1000, 1100, 950], &[95, 105, 100, 99, 98, 130]).unwrap();
-        let interval = ratio.interval.unwrap();
-        assert!(interval.low <= ratio.value && ratio.value <= interval.high, "{ratio:?}");
-        assert_eq!(interval.level, 0.875);
+    fn many_rounds_are_joined_so_that_every_test_stays_exact() {
+        let values: Vec<(u32, u64)> = (0..100).map(|at| (at, 1000 + u64::from(at))).collect();
+        assert_eq!(durations(&values).rounds(), 34);
+    }
+
+    #[test]
+    fn a_pair_is_compared_by_ratio_and_by_difference() {
+        let pairs = |value: f64| (0..12).map(|round| (round, value)).collect::<Vec<_>>();
+        let ratio = Evidence::new(&pairs(1.5), Scale::Ratio, Rule::SignedRank);
+        assert!((ratio.value().unwrap() - 1.5).abs() < 1e-12);
+        assert!(ratio.p_above(1.4) < 1e-3 && ratio.p_at_most(1.4) > 0.99);
+        assert!(ratio.p_at_most(1.6) < 1e-3 && ratio.p_at_least(1.4) < 1e-3);
+        let less = Evidence::new(&pairs(-10.0), Scale::Difference, Rule::SignedRank);
+        assert_eq!(less.value(), Some(-10.0));
+        assert_eq!(Estimate::of(&Evidence::new(&[], Scale::Ratio, Rule::Order)), None);
+    }
+
+    #[test]
+    fn a_value_on_the_threshold_is_at_most_it_and_not_above() {
+        let on = durations(&apart([10_000; 12]));
+        assert!(on.p_at_most(10_000.0) < 1e-3 && on.p_at_least(10_000.0) < 1e-3);
+        assert!((on.p_above(10_000.0) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_smallest_effect_grows_with_the_scatter_and_with_the_family() {
+        let scattered = |by: u64| durations(&apart((0..12).map(|at| 1000 + by * (at % 4))));
+        let effect = |by, tests| scattered(by).smallest_effect(tests).unwrap();
+        assert!((effect(0, 1) - 1.0).abs() < 1e-12, "constant values show anything");
+        assert!(effect(10, 1) < effect(50, 1) && effect(50, 1) <= effect(50, 30));
+        assert_eq!(scattered(10).smallest_effect(1000), None, "2^-12 is above 0.025 / 1000");
+        assert_eq!(durations(&apart(1..=5)).smallest_effect(1), None);
     }
 }

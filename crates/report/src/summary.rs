@@ -5,9 +5,10 @@ mod scenario;
 use hybrid_cache_model::sample::{LayerUsage, RunRecord};
 use serde::Serialize;
 
-use crate::claim::{ClaimResult, Verdict};
-use crate::figure::{self, Attainment, Figure, FigureKind};
-use crate::samples::scenario_names;
+use crate::claim::ClaimResult;
+use crate::figure::{self, Figure, FigureKind};
+use crate::samples::{Measured, scenario_names};
+use crate::stats::holm;
 use crate::warning::{self, Warning};
 
 pub use scenario::{GroupSummary, ScenarioSummary};
@@ -27,10 +28,14 @@ impl Summary {
     /// Computes the summary of a record.
     pub fn from_record(record: &RunRecord) -> Summary {
         let names = scenario_names(record);
-        let scenarios: Vec<ScenarioSummary> = names.iter().map(|name| scenario::scenario(record, name)).collect();
-        let warnings = warning::collect(record, &scenarios);
+        let measured = Measured::new(record);
+        let mut scenarios: Vec<ScenarioSummary> =
+            names.iter().map(|name| scenario::scenario(&measured, name)).collect();
+        let mut figures = figure::collect(&measured, &names);
+        let tests = conclude(&mut scenarios, &mut figures);
+        let warnings = warning::collect(record, &scenarios, tests);
         Summary {
-            figures: figure::collect(record, &names),
+            figures,
             scenarios,
             warnings,
         }
@@ -46,39 +51,33 @@ impl Summary {
         })
     }
 
-    /// True if the samples refute at least one claim.
-    pub fn refutes_a_claim(&self) -> bool {
-        self.claims().any(|(_, _, result)| result.verdict == Verdict::Refuted)
-    }
-
-    /// Figures whose whole interval lies above their target: what a gate fails on.
-    pub fn missed_figures(&self) -> Vec<&Figure> {
-        self.figures
-            .iter()
-            .filter(|figure| figure.attainment == Attainment::Missed)
-            .collect()
-    }
-
-    /// What a gate fails on, in a sentence each: claims that the samples refute, and figures that miss their target.
-    pub fn broken(&self) -> Vec<String> {
-        let refuted = self
-            .claims()
-            .filter(|(_, _, result)| result.verdict == Verdict::Refuted);
-        let claims = refuted.map(|(scenario, group, result)| {
-            let (name, temperature) = (&scenario.name, group.temperature.name());
-            format!("{name} {temperature}: claim refuted: {}", result.reason)
-        });
-        let figures = self.missed_figures().into_iter().map(|figure| {
-            let (what, value, target) = (figure.kind.label(), figure.value(), figure.target());
-            format!("{} {what}: {value}, target {target}", figure.scenario)
-        });
-        claims.chain(figures).collect()
-    }
-
     /// Figures of one kind, in the order of the record's scenarios.
     pub fn figures_of(&self, kind: FigureKind) -> impl Iterator<Item = &Figure> {
         self.figures.iter().filter(move |figure| figure.kind == kind)
     }
+}
+
+/// Decides every claim and every target together: a run of many tests is not to be wrong in one of them by chance. Returns
+/// how many tests there are.
+fn conclude(scenarios: &mut [ScenarioSummary], figures: &mut [Figure]) -> usize {
+    let mut claims: Vec<&mut ClaimResult> = scenarios
+        .iter_mut()
+        .flat_map(|scenario| &mut scenario.groups)
+        .filter_map(|group| group.claim.as_mut())
+        .collect();
+    let of_claims = claims.iter().map(|claim| claim.decision.p);
+    let p: Vec<f64> = of_claims
+        .chain(figures.iter().map(|figure| figure.decision.p))
+        .collect();
+    let mut adjusted = holm(&p).into_iter();
+    let mut next = || adjusted.next().unwrap_or(1.0);
+    for claim in &mut claims {
+        claim.conclude(next(), p.len());
+    }
+    for figure in figures {
+        figure.conclude(next(), p.len());
+    }
+    p.len()
 }
 
 /// False for a layer of a cache that the scenario does not ask for: a row of zeros says nothing.

@@ -12,7 +12,7 @@ use crate::claim::Verdict;
 use crate::figure::Attainment;
 use crate::load::LoadSummary;
 
-pub(crate) use table::{fitted, framed};
+pub(crate) use table::{align, fitted, framed};
 
 /// Whether to write ANSI colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,14 @@ pub fn ratio(value: f64) -> String {
     format!("{}×", digits(value))
 }
 
+/// The smallest effect that a run could have shown, a factor of at least 1, as `±4.2 %` or `2.10×`.
+pub fn effect(factor: f64) -> String {
+    match factor {
+        factor if factor >= 2.0 => ratio(factor),
+        factor => format!("±{}", share(factor - 1.0)),
+    }
+}
+
 /// A share of 1 as `12.3 %`.
 pub fn share(share: f64) -> String {
     let percent = share * 100.0;

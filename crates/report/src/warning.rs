@@ -5,12 +5,14 @@ use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use serde::Serialize;
 
 use crate::samples::{accepted, through_service};
-use crate::stats::{self, FULL_LEVEL_SAMPLES, MIN_SAMPLES};
+use crate::stats::{self, MIN_ROUNDS, rounds_needed};
 use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
 
 /// A first sample that is slower than the median of the others by this factor is not taken for noise.
 const SLOW_FIRST_FACTOR: f64 = 1.5;
+/// Fewest other samples that a first one is held against.
+const LEAST_OTHERS: usize = 3;
 /// Distance from the median, in median absolute deviations, from which a sample counts as an outlier. The value that
 /// Iglewicz and Hoaglin give for a modified Z-score of 10, as hyperfine uses it.
 const OUTLIER_DEVIATIONS: f64 = 14.826;
@@ -38,7 +40,7 @@ pub enum WarningKind {
     Rejected,
     /// Fewer first runs than were wished, or none: a client of a task service cannot empty its caches.
     NoFirst,
-    /// Too few samples for a verdict, or for an interval at the full level.
+    /// Too few rounds for an interval, or for a verdict as one of the run's tests.
     FewSamples,
     /// The first sample of a group is much slower than the others.
     SlowFirst,
@@ -78,14 +80,14 @@ impl Warning {
 }
 
 /// All warnings of a run: about the whole first, then by scenario and temperature.
-pub(crate) fn collect(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning> {
+pub(crate) fn collect(record: &RunRecord, scenarios: &[ScenarioSummary], tests: usize) -> Vec<Warning> {
     let mut warnings = about_the_run(record);
     for scenario in scenarios {
         for group in &scenario.groups {
             about_the_group(record, &scenario.name, group, &mut warnings);
         }
     }
-    warnings.extend(few_samples(record, scenarios));
+    warnings.extend(few_rounds(record, scenarios, tests));
     warnings.extend(one_first_run(record, scenarios));
     warnings
 }
@@ -202,39 +204,33 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
     }
 }
 
-/// One warning for each n, as a run plans the same n for many groups.
-fn few_samples(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning> {
-    let about = |n: usize| -> Vec<String> {
+/// One warning for each number of rounds, as a run plans the same for many groups.
+fn few_rounds(record: &RunRecord, scenarios: &[ScenarioSummary], tests: usize) -> Vec<Warning> {
+    let needed = rounds_needed(tests);
+    let about = |rounds: usize| -> Vec<String> {
         let groups = scenarios
             .iter()
             .flat_map(|s| s.groups.iter().map(move |group| (&s.name, group)));
         // Through a service a scenario has at most one first run; `one_first_run` reports it.
         let wanted = |group: &GroupSummary| group.temperature != Temperature::First || !through_service(record);
-        let few = groups.filter(|(_, group)| group.accepted == n && wanted(group));
+        let few = groups.filter(|(_, group)| {
+            let own = group.wall.as_ref().map(|wall| wall.rounds);
+            own == Some(rounds) && wanted(group)
+        });
         few.map(|(name, group)| format!("{name} {}", group.temperature.name()))
             .collect()
     };
-    let mut warnings = Vec::new();
-    for (n, about) in (1..FULL_LEVEL_SAMPLES)
-        .map(|n| (n, about(n)))
-        .filter(|(_, about)| !about.is_empty())
-    {
-        let level = units::level(stats::attainable_level(n));
-        let message = match n {
-            n if n < MIN_SAMPLES => format!("n = {n} is too few for an interval or a verdict"),
-            n => {
-                format!("with n = {n} the interval is the whole range; it contains the true median in {level} of cases")
-            }
+    let warn = |rounds: usize| {
+        let about = about(rounds);
+        let message = if rounds < MIN_ROUNDS {
+            format!("rounds: {rounds}, too few for a 95 % interval or a verdict, which need {MIN_ROUNDS}")
+        } else {
+            format!("rounds: {rounds}, too few for a verdict as one of this run's {tests} tests, which needs {needed}")
         };
-        let remedy = format!("take at least {FULL_LEVEL_SAMPLES} samples for a 95 % interval");
-        warnings.push(Warning::new(
-            WarningKind::FewSamples,
-            Some(about.join("; ")),
-            message,
-            &remedy,
-        ));
-    }
-    warnings
+        let remedy = format!("take at least {needed} first runs, and {} cached ones", 3 * needed);
+        (!about.is_empty()).then(|| Warning::new(WarningKind::FewSamples, Some(about.join("; ")), message, &remedy))
+    };
+    (1..needed).filter_map(warn).collect()
 }
 
 /// True if the only thing wrong with a service's first run is that its caches were warm.
@@ -267,7 +263,7 @@ fn one_first_run(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Option<Wa
 }
 
 fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {
-    let Some((first, others)) = samples.split_first().filter(|(_, others)| others.len() >= MIN_SAMPLES) else {
+    let Some((first, others)) = samples.split_first().filter(|(_, others)| others.len() >= LEAST_OTHERS) else {
         return;
     };
     let rest: Vec<u64> = others.iter().map(|sample| sample.wall_us).collect();
@@ -289,7 +285,7 @@ fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &s
 
 fn outliers(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {
     let walls: Vec<u64> = samples.iter().map(|sample| sample.wall_us).collect();
-    let Some(median_us) = stats::median(&walls).filter(|_| walls.len() >= FULL_LEVEL_SAMPLES) else {
+    let Some(median_us) = stats::median(&walls).filter(|_| walls.len() >= MIN_ROUNDS) else {
         return;
     };
     let mut deviations: Vec<f64> = walls.iter().map(|us| (stats::as_f64(*us) - median_us).abs()).collect();

@@ -31,6 +31,7 @@ fn record() -> RunRecord {
             scenario: sample.scenario.clone(),
             peer,
             sequence: sample.sequence + 1000,
+            place: sample.place,
             wall_us,
             runner_us: None,
         };

@@ -20,6 +20,14 @@ pub fn for_report(flags: &flags::Bench) -> String {
         words.push(format!("--load {per_s} --load-seconds {}", flags.load_seconds));
         return words.join(" ");
     }
+    match &flags.against {
+        // The path of a program says nothing elsewhere.
+        Some(named) if Path::new(named).is_file() => words.push("--against PROGRAM".to_owned()),
+        Some(revision) => words.push(format!("--against {revision}")),
+        None if flags.self_check => words.push("--self-check".to_owned()),
+        None => {}
+    }
+    words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
     if flags.service_url.is_none() {
         words.push(format!("--first-runs {}", flags.first_runs));
     }
@@ -33,6 +41,22 @@ pub fn for_report(flags: &flags::Bench) -> String {
 fn name_of(value: impl ValueEnum) -> String {
     let value = value.to_possible_value();
     value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// The options of `run` that correspond to those of `bench`: those that decide what a task may do, in the words of older builds.
+pub fn for_run(flags: &flags::Bench) -> Vec<OsString> {
+    let local = &flags.local;
+    let mut words: Vec<OsString> = vec!["--no-trace".into()];
+    words.extend(["--network".into(), name_of(local.network()).into()]);
+    words.extend(["--nix-provider".into(), name_of(local.choice.nix_provider).into()]);
+    words.extend(["--package-source".into(), name_of(local.choice.package_source).into()]);
+    let switches = [
+        (local.private_index, "--private-index"),
+        (local.no_builds, "--no-builds"),
+    ];
+    let set = switches.iter().filter(|(is_set, _)| *is_set);
+    words.extend(set.map(|(_, flag)| OsString::from(flag)));
+    words
 }
 
 /// The arguments of `serve` that correspond to those of `bench`. The service records no requests and ends with this process.
@@ -107,6 +131,29 @@ mod tests {
     use super::*;
     use crate::flags::place::{NetworkName, SourceName};
     use crate::flags::{Command, Flags};
+
+    #[test]
+    fn both_builds_are_told_what_the_bench_was_told_and_the_report_names_the_revision() {
+        let typed = "xtask bench --against main --seed 7 --no-network --private-index --package-source debnix";
+        let Command::Bench(bench) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
+            panic!("this is bench");
+        };
+        let command = for_report(&bench);
+        assert_eq!(
+            command,
+            "cargo xtask bench --against main --seed 7 --first-runs 3 --cached-runs 36"
+        );
+        let told = ["xtask", "run", "--json", "task.json"]
+            .map(OsString::from)
+            .into_iter()
+            .chain(for_run(&bench));
+        let Command::Run(run) = Flags::try_parse_from(told).unwrap().command else {
+            panic!("this is run");
+        };
+        assert_eq!(run.local.network(), NetworkName::None);
+        assert_eq!(run.local.choice.package_source, SourceName::Debnix);
+        assert!(run.local.private_index && !run.local.no_builds && run.local.no_trace);
+    }
 
     #[test]
     fn the_service_is_told_what_the_bench_was_told() {

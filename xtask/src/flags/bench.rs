@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::option_value::parse_rate;
 
 use super::place::{Cluster, DriverName, Local};
 
@@ -26,8 +27,8 @@ pub struct Bench {
     /// Do so many first runs of each scenario, each in empty caches; through a service only one, if its caches are empty
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "service_url", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub first_runs: u32,
-    /// Cached runs of each scenario
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    /// Cached runs of each scenario, three in a round; a verdict needs at least 6 rounds, and more the more tests a run has
+    #[arg(long, value_name = "N", default_value_t = 36, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub cached_runs: u32,
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
@@ -35,7 +36,7 @@ pub struct Bench {
     /// Send N cached tasks a second through the task service at --service-url, or through one of this run's own, at fixed intervals
     /// whether or not it keeps up; 0.5 is one every two seconds
     #[arg(long, value_name = "N", value_parser = parse_rate,
-        conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "baseline", "gate"])]
+        conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "baseline", "gate", "seed"])]
     pub load: Option<f64>,
     /// Let tasks arrive for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "load", value_parser = clap::value_parser!(u64).range(1..=604_800))]
@@ -53,28 +54,30 @@ pub struct Bench {
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Measure another build of this program side by side, in caches of its own, and judge by that alone: a program, or a revision,
+    /// which is built first
+    #[arg(long, value_name = "PROGRAM|REVISION", conflicts_with_all = ["service_url", "driver", "baseline", "load", "self_check", "tenant"])]
+    pub against: Option<String>,
+    /// Measure this program against itself: what is found then is not true
+    #[arg(long, conflicts_with_all = ["service_url", "driver", "baseline", "load", "tenant"])]
+    pub self_check: bool,
     /// Compare with this earlier run
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
-    /// Exit with 3 if a claim is refuted, a target is missed, or a group fails against --baseline (provably over 25 % slower, or
-    /// no sample left)
+    /// Exit with 0 only if every claim and target is proven to hold, and no group to be over 25 % slower than in --baseline; with 3
+    /// if one is proven not to, in two blocks of rounds; otherwise with 6. --against and --self-check imply it
     #[arg(long)]
     pub gate: bool,
+    /// Exit with 0 instead of 6 if the gate cannot tell
+    #[arg(long)]
+    pub allow_undecided: bool,
+    /// Draw the order within rounds from this seed, which a report names, instead of a new one
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
     /// See the options of `run`; with --service-url, of the direct driver
     #[command(flatten)]
     pub local: Local,
     /// Which cluster, with `--driver kube` or a service on one
     #[command(flatten)]
     pub cluster: Cluster,
-}
-
-/// Most tasks a second.
-const MOST_PER_S: f64 = 10_000.0;
-
-/// Tasks a second: more than none.
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(per_s) if (0.001..=MOST_PER_S).contains(&per_s) => Ok(per_s),
-        _ => Err(format!("give tasks a second from 0.001 to {MOST_PER_S}, such as 10")),
-    }
 }

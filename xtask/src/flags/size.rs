@@ -3,13 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use hybrid_cache_model::quantity;
+use hybrid_cache_model::option_value::{parse_bytes, parse_days, parse_headroom, parse_percent, parse_us};
 use hybrid_cache_sizing::claim::FileSystem;
 
 use super::place::{Cluster, DriverName};
-
-/// Least size of a file system for `--prove`.
-const LEAST_PROOF_BYTES: u64 = 64 << 20;
 
 /// `size`
 #[derive(Debug, Args)]
@@ -103,96 +100,5 @@ impl From<FileSystemName> for FileSystem {
             FileSystemName::Ext4 => FileSystem::Ext4,
             FileSystemName::Xfs => FileSystem::Xfs,
         }
-    }
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    let parsed = text.trim().parse::<f64>();
-    parsed
-        .ok()
-        .filter(|value| value.is_finite() && *value >= 0.0)
-        .ok_or_else(|| format!("{text:?} is not a number of at least 0"))
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    match text.strip_suffix('%') {
-        Some(percent) => Ok(number(percent)? / 100.0),
-        None => number(text),
-    }
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let share = parse_share(text)?;
-    if (0.0..=1.0).contains(&share) {
-        Ok(share)
-    } else {
-        Err("give a share from 0 to 1, such as 95% or 0.95".to_owned())
-    }
-}
-
-fn parse_headroom(text: &str) -> Result<f64, String> {
-    let share = parse_share(text)?;
-    if share <= 10.0 {
-        Ok(share)
-    } else {
-        Err("give at most 1000%; for 20 % write 20% or 0.2".to_owned())
-    }
-}
-
-/// A number and the unit behind it.
-fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, String> {
-    let digits = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
-    let (value, unit) = text.split_at(digits);
-    let factor = units.iter().find(|(name, _)| *name == unit.trim());
-    let factor = factor.ok_or_else(|| format!("{text:?} needs a unit, such as {example}"))?;
-    Ok(number(value)? * factor.1)
-}
-
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    match quantity::bytes(text) {
-        Some(bytes) if bytes >= LEAST_PROOF_BYTES => Ok(bytes),
-        Some(_) => Err("no file system of less than 64Mi is replayed on".to_owned()),
-        None => Err("write it as Kubernetes does: 2Gi, 512Mi or a number of bytes".to_owned()),
-    }
-}
-
-fn parse_us(text: &str) -> Result<f64, String> {
-    with_unit(text, &[("ms", 1e3), ("s", 1e6), ("min", 60e6)], "5s or 800ms")
-}
-
-fn parse_days(text: &str) -> Result<f64, String> {
-    let days = with_unit(
-        text,
-        &[("d", 1.0), ("w", 7.0), ("m", 30.4375), ("y", 365.25)],
-        "12m or 90d",
-    )?;
-    if days <= 3660.0 {
-        Ok(days)
-    } else {
-        Err(format!("{text:?} is more than ten years"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_and_times_are_read_with_their_units() {
-        assert_eq!(parse_percent("95%"), Ok(0.95));
-        assert_eq!(parse_percent("0.95"), Ok(0.95));
-        assert_eq!(parse_headroom("20%"), Ok(0.2));
-        assert_eq!(
-            (parse_us("5s"), parse_us("800ms"), parse_us("2min")),
-            (Ok(5e6), Ok(8e5), Ok(12e7))
-        );
-        assert_eq!((parse_days("90d"), parse_days("12m")), (Ok(90.0), Ok(365.25)));
-        for wrong in ["", "95", "-1", "nan", "inf", "101%", "x%"] {
-            assert!(parse_percent(wrong).is_err(), "{wrong}");
-        }
-        for wrong in ["", "5", "5 parsecs", "-5s", "s"] {
-            assert!(parse_us(wrong).is_err(), "{wrong}");
-        }
-        assert!(parse_days("11y").is_err() && parse_days("12").is_err() && parse_headroom("20").is_err());
     }
 }

@@ -68,7 +68,7 @@ fn a_bench_run_leaves_its_samples_its_report_and_nothing_else() {
     let done = wait(child);
     done.with(0, &[]);
     assert!(
-        done.stdout.contains("small") && done.stdout.contains("beaten"),
+        done.stdout.contains("small") && done.stdout.contains("undecided"),
         "{}",
         done.stdout
     );
@@ -91,6 +91,10 @@ fn a_bench_run_leaves_its_samples_its_report_and_nothing_else() {
     for file in ["report.html", "report.md", "run.json", "hdr/small-cached.hlog"] {
         assert!(bench.path("run").join(file).is_file(), "{file}");
     }
+    let rounds: std::collections::BTreeSet<u64> =
+        samples.iter().map(|sample| sample["round"].as_u64().unwrap()).collect();
+    assert_eq!(rounds.len(), 2, "six cached runs are two rounds");
+    assert_eq!(record["blocks"][0]["rounds"], 2);
     assert!(!bench.path("caches/epochs").exists() && !bench.path("caches/bypass").exists());
     let rendered = ended(&["report", bench.path("run").to_str().unwrap()]);
     assert!(
@@ -121,4 +125,44 @@ fn interrupted_it_keeps_what_was_measured_and_says_so() {
     let kept = record["samples"].as_array().unwrap().len() + record["peers"].as_array().unwrap().len();
     assert!(kept >= 5 && kept == lines(&bench.path("run/samples.jsonl")), "{kept}");
     assert!(!bench.path("caches/epochs").exists());
+}
+
+#[test]
+fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
+    if no_tools("a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches") {
+        return;
+    }
+    let bench = Bench::new();
+    let child = bench
+        .command(&["--self-check", "--first-runs", "1", "--cached-runs", "2"])
+        .spawn()
+        .unwrap();
+    let done = wait(child);
+    done.with(
+        6,
+        &[
+            "gate: cannot tell",
+            "too few rounds: 1, at least",
+            "not judged: small: first run / other build: 1 taken",
+        ],
+    );
+    assert!(done.stdout.contains("cached run / other build"), "{}", done.stdout);
+    let record = bench.record();
+    let peers = record["peers"].as_array().unwrap();
+    let of = |name: &str| peers.iter().filter(|peer| peer["peer"] == name).count();
+    assert_eq!([of("other_first"), of("other_cached")], [1, 2], "{record:#}");
+    assert!(
+        record["samples"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|sample| sample["verdict"] == "accepted")
+    );
+    let notes = record["provenance"]["notes"].to_string();
+    assert!(notes.contains("the same program (self-check)"), "{notes}");
+    let left = std::fs::read_dir(bench.path("caches")).unwrap().flatten();
+    let left: Vec<_> = left
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("against-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -14,7 +14,7 @@ fn a_run_is_measured_rendered_and_compared() {
     let text = "name: tiny\nwhy: The smallest thing that has a first and a cached run.\nrequest:\n  \
                 pythonCode: import idna; print(idna.encode('ok').decode())\n  dependencies: idna\nexpect:\n  stdout:\n    equals: ok\n";
     std::fs::write(&scenario, text).unwrap();
-    let counts = ["--first-runs", "1", "--cached-runs", "3", "--no-peers"];
+    let counts = ["--first-runs", "1", "--cached-runs", "3", "--no-peers", "--seed", "14"];
     let bench = ["bench", "--scenario", &scenario, "--cache-dir", &caches, "--out", &run];
     let measured = ended(&[&bench[..], &counts[..]].concat());
     measured.with(0, &[]);
@@ -31,15 +31,29 @@ fn a_run_is_measured_rendered_and_compared() {
     assert_eq!(record["samples"].as_array().unwrap().len(), 4);
     assert!(ended(&["report", &run]).with(0, &[]).stdout.contains("tiny"));
 
+    // Nothing stood beside it, so the gate cannot tell, however the times differ; a flag says whether that is a failure.
     let same = ["compare", &run, &run, "--gate", "0.1"];
-    assert!(ended(&same).with(0, &[]).stdout.contains("tiny"));
+    let untold = ended(&same);
+    assert!(
+        untold
+            .with(6, &["gate: cannot tell", "no pairs"])
+            .stdout
+            .contains("tiny")
+    );
+    ended(&[&same[..], &["--allow-undecided"]].concat()).with(0, &["no pairs"]);
+    ended(&["compare", &run, &run, "--gate", "nan"]).with(2, &["give a share"]);
     // The same run, but a hundred times slower.
     slow_down(&mut record["samples"]);
     std::fs::create_dir(&slower).unwrap();
     std::fs::write(folder.path().join("slower/report.json"), record.to_string()).unwrap();
     ended(&["compare", &run, &slower]).with(0, &[]);
-    ended(&["compare", &run, &slower, "--gate", "0.1"]).with(3, &["gate: "]);
-    ended(&["compare", &slower, &run, "--gate", "0.1"]).with(0, &[]);
+    ended(&["compare", &run, &slower, "--gate", "0.1"]).with(6, &["no pairs"]);
+    assert!(
+        ended(&["compare", &run, &slower, "--markdown"])
+            .with(0, &[])
+            .stdout
+            .contains("| tiny | cached |")
+    );
 }
 
 /// Every time in it, which all end in `_us`, a hundred times as long.

@@ -174,7 +174,7 @@ impl BenchTarget for ServiceTarget {
         Ok(None)
     }
 
-    async fn end_round(&mut self) -> Result<()> {
+    async fn end_epochs(&mut self) -> Result<()> {
         Ok(())
     }
 

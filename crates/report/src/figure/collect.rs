@@ -4,26 +4,31 @@ use hybrid_cache_model::sample::{Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Scenario, Temperature};
 
 use super::kind::{FigureKind, Unit};
-use super::value::{Against, Attainment, Figure};
-use crate::samples::{accepted, on_cluster, through_service};
-use crate::stats::{Estimate, median};
+use super::value::{Against, Figure, Ours};
+use crate::samples::{
+    Measured, Timed, accepted, in_rounds, of_two_builds, on_cluster, only_us, pairs, through_service,
+};
+use crate::stats::{Estimate, Evidence, Rule, Scale, as_f64, durations, median};
 
-/// All figures that the record's samples carry, by kind, then in the order of the record's scenarios.
-pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
-    let (cluster, service) = (on_cluster(record), through_service(record));
+/// All figures that the record's samples carry, by kind, then in the order of the record's scenarios. Their verdicts are open.
+pub(crate) fn collect(measured: &Measured<'_>, scenarios: &[&str]) -> Vec<Figure> {
+    let record = measured.record;
+    let (cluster, service, two_builds) = (on_cluster(record), through_service(record), of_two_builds(record));
     let of = |kind, name: &&str| match kind {
-        FigureKind::Overhead if cluster || service => None,
+        FigureKind::Overhead if cluster || service || two_builds => None,
         FigureKind::EndToEnd if !cluster || service => None,
         FigureKind::ServiceOverhead if !service => None,
-        FigureKind::ServiceOverhead => service_overhead(record, name),
-        FigureKind::ServiceRatio => against_direct_driver(record, name),
-        FigureKind::Overhead => less_user_code(record, name, kind, None),
-        FigureKind::EndToEnd => less_user_code(record, name, kind, beside(record, name, Peer::Job)),
-        FigureKind::BarePod => against_bare_pod(record, name),
-        FigureKind::LocalDriver => against_local_driver(record, name),
-        FigureKind::DirectRatio | FigureKind::DirectDifference => against_direct_exec(record, name, kind),
-        FigureKind::PlainUv => against_plain_uv(record, name),
-        FigureKind::SlowerHalf => against_slower_half(record, name),
+        FigureKind::ServiceOverhead => service_overhead(measured, name),
+        FigureKind::ServiceRatio => against_peer(measured, name, kind, Peer::DirectDriver),
+        FigureKind::Overhead => less_user_code(measured, name, kind, None),
+        FigureKind::EndToEnd => less_user_code(measured, name, kind, beside(measured, name, Peer::Job)),
+        FigureKind::BarePod => against_bare_pod(measured, name),
+        FigureKind::LocalDriver => against_peer(measured, name, kind, Peer::LocalDriver),
+        FigureKind::DirectRatio | FigureKind::DirectDifference => against_peer(measured, name, kind, Peer::DirectExec),
+        FigureKind::PlainUv => against_peer(measured, name, kind, Peer::PlainUv),
+        FigureKind::OtherCached => against_peer(measured, name, kind, Peer::OtherCached),
+        FigureKind::OtherFirst => against_peer(measured, name, kind, Peer::OtherFirst),
+        FigureKind::SlowerHalf => against_slower_half(measured, name),
     };
     FigureKind::ALL
         .into_iter()
@@ -31,18 +36,16 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
         .collect()
 }
 
-fn service_overhead(record: &RunRecord, name: &str) -> Option<Figure> {
-    let samples = accepted(record, name, Temperature::Cached);
+fn service_overhead(measured: &Measured<'_>, name: &str) -> Option<Figure> {
+    let samples = accepted(measured.record, name, Temperature::Cached);
     let added = |sample: &Sample| sample.timeline.phase_us(Phase::Service) + sample.timeline.phase_us(Phase::Queue);
-    let estimate = Estimate::median(&durations(&samples, added))?;
-    let ours_us = durations(&samples, |sample| sample.wall_us);
-    let against = beside(record, name, Peer::RoundTrip);
-    figure(FigureKind::ServiceOverhead, name, estimate, &ours_us, against)
+    let against = beside(measured, name, Peer::RoundTrip);
+    by_itself(measured, FigureKind::ServiceOverhead, name, &samples, added, against)
 }
 
 /// A peer that is shown with a value and is not part of it.
-fn beside(record: &RunRecord, name: &str, peer: Peer) -> Option<Against> {
-    let times_us = peer_times(record, name, peer);
+fn beside(measured: &Measured<'_>, name: &str, peer: Peer) -> Option<Against> {
+    let times_us = only_us(&measured.peer(name, peer, compared_us));
     Some(Against {
         name: peer.name().to_owned(),
         median_us: median(&times_us)?,
@@ -50,16 +53,9 @@ fn beside(record: &RunRecord, name: &str, peer: Peer) -> Option<Against> {
     })
 }
 
-fn against_direct_driver(record: &RunRecord, name: &str) -> Option<Figure> {
-    let ours_us = durations(&accepted(record, name, Temperature::Cached), |sample| sample.wall_us);
-    against_peer(record, name, FigureKind::ServiceRatio, Peer::DirectDriver, &ours_us)
-}
-
-fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind, beside: Option<Against>) -> Option<Figure> {
-    let samples = with_user_code(record, name);
-    let estimate = Estimate::median(&durations(&samples, less_user_code_us))?;
-    let ours_us = durations(&samples, |sample| sample.wall_us);
-    figure(kind, name, estimate, &ours_us, beside)
+fn less_user_code(measured: &Measured<'_>, name: &str, kind: FigureKind, beside: Option<Against>) -> Option<Figure> {
+    let samples = with_user_code(measured.record, name);
+    by_itself(measured, kind, name, &samples, less_user_code_us, beside)
 }
 
 /// Cached runs with a user-code span: without it, the whole run would count as overhead.
@@ -73,62 +69,69 @@ fn less_user_code_us(sample: &Sample) -> u64 {
     sample.wall_us.saturating_sub(sample.timeline.phase_us(Phase::UserCode))
 }
 
+/// A duration of our own samples, whose target is a duration.
+fn by_itself(
+    measured: &Measured<'_>,
+    kind: FigureKind,
+    name: &str,
+    samples: &[&Sample],
+    of: fn(&Sample) -> u64,
+    against: Option<Against>,
+) -> Option<Figure> {
+    let timed = measured.timed(samples, of);
+    let evidence = durations(&in_rounds(&timed));
+    let mut estimate = Estimate::of(&evidence)?;
+    estimate.value = median(&only_us(&timed))?;
+    estimate.interval = estimate.interval.map(|interval| interval.around(estimate.value));
+    let ours = ours(&measured.timed(samples, |sample| sample.wall_us))?;
+    Some(Figure::new(kind, name, (estimate, evidence), ours, against))
+}
+
 /// `true` has hardly any user code, so the other side excludes its user code; the figure also gives the time with it.
-fn against_bare_pod(record: &RunRecord, name: &str) -> Option<Figure> {
-    let samples = with_user_code(record, name);
-    let ours_us = durations(&samples, less_user_code_us);
-    let mut figure = against_peer(record, name, FigureKind::BarePod, Peer::BarePod, &ours_us)?;
-    figure.ours_us = median(&durations(&samples, |sample| sample.wall_us))?;
-    Some(figure)
+fn against_bare_pod(measured: &Measured<'_>, name: &str) -> Option<Figure> {
+    let samples = with_user_code(measured.record, name);
+    let ours_timed = measured.timed(&samples, less_user_code_us);
+    let theirs = measured.peer(name, Peer::BarePod, compared_us);
+    let shown = ours(&measured.timed(&samples, |sample| sample.wall_us))?;
+    compared(
+        FigureKind::BarePod,
+        name,
+        &ours_timed,
+        shown,
+        Peer::BarePod.name(),
+        &theirs,
+    )
 }
 
-fn against_local_driver(record: &RunRecord, name: &str) -> Option<Figure> {
-    let ours_us = durations(&accepted(record, name, Temperature::Cached), |sample| sample.runner_us);
-    against_peer(record, name, FigureKind::LocalDriver, Peer::LocalDriver, &ours_us)
-}
-
-fn against_direct_exec(record: &RunRecord, name: &str, kind: FigureKind) -> Option<Figure> {
-    let ours_us = durations(&accepted(record, name, Temperature::Cached), |sample| sample.runner_us);
-    against_peer(record, name, kind, Peer::DirectExec, &ours_us)
-}
-
-fn against_plain_uv(record: &RunRecord, name: &str) -> Option<Figure> {
-    let ours_us = walls(record, name);
-    against_peer(record, name, FigureKind::PlainUv, Peer::PlainUv, &ours_us)
-}
-
-fn against_peer(record: &RunRecord, name: &str, kind: FigureKind, peer: Peer, ours_us: &[u64]) -> Option<Figure> {
-    let theirs_us = peer_times(record, name, peer);
-    // The full name is a sentence about the peer; in a figure the kind says the rest.
-    let short = match peer {
-        Peer::PlainUv => "plain uv",
-        _ => peer.name(),
+/// What of ours is compared with a peer: the whole run, or, if the peer has no sandbox or another one, the runner.
+fn against_peer(measured: &Measured<'_>, name: &str, kind: FigureKind, peer: Peer) -> Option<Figure> {
+    let of: fn(&Sample) -> u64 = match peer {
+        Peer::LocalDriver | Peer::DirectExec => |sample| sample.runner_us,
+        _ => |sample| sample.wall_us,
     };
-    compared(kind, name, ours_us, short, &theirs_us)
-}
-
-fn peer_times(record: &RunRecord, name: &str, peer: Peer) -> Vec<u64> {
-    let own = record.peers.iter();
-    let own = own.filter(|sample| sample.scenario == name && sample.peer == peer);
-    own.filter_map(compared_us).collect()
+    let ours_timed = measured.timed(&accepted(measured.record, name, peer.temperature()), of);
+    let theirs = measured.peer(name, peer, compared_us);
+    compared(kind, name, &ours_timed, ours(&ours_timed)?, peer.short_name(), &theirs)
 }
 
 /// The time of a peer that is compared, in microseconds: the runner's for the local driver, end-to-end otherwise.
-fn compared_us(sample: &PeerSample) -> Option<u64> {
+pub(crate) fn compared_us(sample: &PeerSample) -> Option<u64> {
     match sample.peer {
         Peer::LocalDriver => sample.runner_us,
         _ => Some(sample.wall_us),
     }
 }
 
-fn against_slower_half(record: &RunRecord, name: &str) -> Option<Figure> {
-    let (half, half_us) = slower_half(record, name)?;
-    compared(FigureKind::SlowerHalf, name, &walls(record, name), half, &half_us)
+fn against_slower_half(measured: &Measured<'_>, name: &str) -> Option<Figure> {
+    let (half, theirs) = slower_half(measured, name)?;
+    let walls = first_walls(measured, name);
+    compared(FigureKind::SlowerHalf, name, &walls, ours(&walls)?, half, &theirs)
 }
 
 /// The slower of the two measured scenarios that ask for exactly one cache each and together for just what this one
 /// asks for, with its first runs' wall times in microseconds.
-fn slower_half<'a>(record: &'a RunRecord, name: &str) -> Option<(&'a str, Vec<u64>)> {
+fn slower_half<'a>(measured: &Measured<'a>, name: &str) -> Option<(&'a str, Vec<Timed>)> {
+    let record = measured.record;
     let task_of = |scenario: &Scenario| scenario.request.check().ok();
     let whole = task_of(record.scenarios.iter().find(|scenario| scenario.name == name)?)?;
     if whole.requirements.is_empty() || whole.system.is_empty() {
@@ -142,59 +145,72 @@ fn slower_half<'a>(record: &'a RunRecord, name: &str) -> Option<(&'a str, Vec<u6
             })
         };
         let candidates = record.scenarios.iter().filter(is_half);
-        let measured = candidates.map(|scenario| (scenario.name.as_str(), walls(record, &scenario.name)));
-        measured.into_iter().find(|(_, walls_us)| !walls_us.is_empty())
+        let walls = candidates.map(|scenario| (scenario.name.as_str(), first_walls(measured, &scenario.name)));
+        walls.into_iter().find(|(_, walls_us)| !walls_us.is_empty())
     };
     let (python, system) = (half(true)?, half(false)?);
-    Some(if median(&python.1) > median(&system.1) {
+    Some(if median(&only_us(&python.1)) > median(&only_us(&system.1)) {
         python
     } else {
         system
     })
 }
 
-fn compared(kind: FigureKind, name: &str, ours_us: &[u64], other: &str, theirs_us: &[u64]) -> Option<Figure> {
-    let estimate = match kind.unit() {
-        Unit::Ratio => Estimate::ratio(ours_us, theirs_us)?,
-        Unit::Duration | Unit::Difference => Estimate::difference(ours_us, theirs_us)?,
-    };
-    let against = Against {
-        name: other.to_owned(),
-        median_us: median(theirs_us)?,
-        n: theirs_us.len(),
-    };
-    figure(kind, name, estimate, ours_us, Some(against))
-}
-
-fn figure(
+/// Pair by pair: what stood in one turn is compared, and the median of a round's pairs stands for the round.
+fn compared(
     kind: FigureKind,
     name: &str,
-    estimate: Estimate,
-    ours_us: &[u64],
-    against: Option<Against>,
+    ours_timed: &[Timed],
+    shown: Ours,
+    other: &str,
+    theirs: &[Timed],
 ) -> Option<Figure> {
-    let target = kind.target();
-    let attainment = match estimate.interval {
-        Some(interval) if interval.high <= target => Attainment::Met,
-        Some(interval) if interval.low > target => Attainment::Missed,
-        _ => Attainment::Undecided,
+    let theirs_us = only_us(theirs);
+    let against = Against {
+        name: other.to_owned(),
+        median_us: median(&theirs_us)?,
+        n: theirs_us.len(),
     };
-    Some(Figure {
-        kind,
-        scenario: name.to_owned(),
-        estimate,
-        n: ours_us.len(),
-        ours_us: median(ours_us)?,
-        against,
-        attainment,
+    // What takes 0 µs takes less than the clock's resolution.
+    let ratio = |one: u64, other: u64| as_f64(one) / as_f64(other).max(1.0);
+    let of_pair = |(round, own, their): (u32, u64, u64)| match kind.unit() {
+        Unit::Ratio => (round, ratio(own, their)),
+        Unit::Duration | Unit::Difference => (round, as_f64(own) - as_f64(their)),
+    };
+    let scale = match kind.unit() {
+        Unit::Ratio => Scale::Ratio,
+        Unit::Duration | Unit::Difference => Scale::Difference,
+    };
+    let values: Vec<(u32, f64)> = pairs(ours_timed, theirs).into_iter().map(of_pair).collect();
+    let evidence = Evidence::new(&values, scale, Rule::SignedRank);
+    let estimate = Estimate::of(&evidence).or_else(|| unpaired(kind, ours_timed, against.median_us))?;
+    Some(Figure::new(kind, name, (estimate, evidence), shown, Some(against)))
+}
+
+/// The value of two groups without a single pair: no interval, and no verdict.
+fn unpaired(kind: FigureKind, ours: &[Timed], theirs_us: f64) -> Option<Estimate> {
+    let ours_us = median(&only_us(ours))?;
+    let value = match kind.unit() {
+        Unit::Ratio => ours_us / theirs_us.max(1.0),
+        Unit::Duration | Unit::Difference => ours_us - theirs_us,
+    };
+    Some(Estimate {
+        value,
+        interval: None,
+        rounds: 0,
     })
 }
 
-/// Wall times of the first runs that count, in microseconds.
-fn walls(record: &RunRecord, name: &str) -> Vec<u64> {
-    durations(&accepted(record, name, Temperature::First), |sample| sample.wall_us)
+fn ours(timed: &[Timed]) -> Option<Ours> {
+    Some(Ours {
+        n: timed.len(),
+        median_us: median(&only_us(timed))?,
+    })
 }
 
-fn durations(samples: &[&Sample], of: fn(&Sample) -> u64) -> Vec<u64> {
-    samples.iter().map(|sample| of(sample)).collect()
+/// Wall times of the first runs that count.
+fn first_walls(measured: &Measured<'_>, name: &str) -> Vec<Timed> {
+    measured.timed(&accepted(measured.record, name, Temperature::First), |sample| {
+        sample.wall_us
+    })
 }

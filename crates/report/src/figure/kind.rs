@@ -1,5 +1,6 @@
 //! The closed list of figures: what each compares, its unit and its target.
 
+use hybrid_cache_model::Temperature;
 use serde::Serialize;
 
 use crate::units;
@@ -29,6 +30,10 @@ pub enum FigureKind {
     DirectDifference,
     /// First: end-to-end time divided by that of plain uv on an empty cache.
     PlainUv,
+    /// Cached: end-to-end time divided by that of another build of this program.
+    OtherCached,
+    /// First: end-to-end time divided by that of another build of this program.
+    OtherFirst,
     /// First: end-to-end time of a task that needs both caches divided by that of its slower half alone.
     SlowerHalf,
 }
@@ -47,7 +52,9 @@ pub enum Unit {
 
 impl FigureKind {
     /// All kinds in the order in which a report shows them.
-    pub const ALL: [FigureKind; 10] = [
+    pub const ALL: [FigureKind; 12] = [
+        FigureKind::OtherCached,
+        FigureKind::OtherFirst,
         FigureKind::Overhead,
         FigureKind::EndToEnd,
         FigureKind::BarePod,
@@ -73,6 +80,8 @@ impl FigureKind {
             FigureKind::DirectDifference => "cached run − direct exec",
             FigureKind::PlainUv => "first run / plain uv",
             FigureKind::SlowerHalf => "first run / slower half",
+            FigureKind::OtherCached => "cached run / other build",
+            FigureKind::OtherFirst => "first run / other build",
         }
     }
 
@@ -105,6 +114,10 @@ impl FigureKind {
             FigureKind::PlainUv => {
                 "End-to-end time of a first run, divided by that of uv venv, uv pip install and the program by hand"
             }
+            FigureKind::OtherCached => {
+                "End-to-end time of a cached run, divided by that of the other build, each with caches of its own"
+            }
+            FigureKind::OtherFirst => "The same of a first run",
             FigureKind::SlowerHalf => {
                 "End-to-end time of a first run that fills both caches, divided by that of the slower of the two alone"
             }
@@ -121,8 +134,28 @@ impl FigureKind {
             | FigureKind::ServiceRatio
             | FigureKind::DirectRatio
             | FigureKind::PlainUv
-            | FigureKind::SlowerHalf => Unit::Ratio,
+            | FigureKind::SlowerHalf
+            | FigureKind::OtherCached
+            | FigureKind::OtherFirst => Unit::Ratio,
         }
+    }
+
+    /// True if two builds are compared: such a run is judged by nothing else.
+    pub fn is_of_two_builds(self) -> bool {
+        matches!(self, FigureKind::OtherCached | FigureKind::OtherFirst)
+    }
+
+    /// The temperature of the runs that it is about.
+    pub fn temperature(self) -> Temperature {
+        match self {
+            FigureKind::PlainUv | FigureKind::SlowerHalf | FigureKind::OtherFirst => Temperature::First,
+            _ => Temperature::Cached,
+        }
+    }
+
+    /// True if the value compares two samples that stood side by side.
+    pub fn is_paired(self) -> bool {
+        self.unit() != Unit::Duration
     }
 
     /// The largest value that meets the target, in microseconds or as a ratio; see [`FigureKind::unit`].
@@ -132,7 +165,7 @@ impl FigureKind {
             FigureKind::EndToEnd => 1_500_000.0,
             FigureKind::ServiceOverhead => 25_000.0,
             FigureKind::ServiceRatio => 1.25,
-            FigureKind::DirectRatio => 1.05,
+            FigureKind::DirectRatio | FigureKind::OtherCached | FigureKind::OtherFirst => 1.05,
             FigureKind::DirectDifference => 5_000.0,
             FigureKind::BarePod | FigureKind::LocalDriver | FigureKind::PlainUv => 1.10,
             FigureKind::SlowerHalf => 1.15,
@@ -166,6 +199,14 @@ impl Unit {
             Unit::Duration => units::duration(value),
             Unit::Difference => units::difference(value),
             Unit::Ratio => units::ratio(value),
+        }
+    }
+
+    /// The smallest effect of a run as text: `±4.2 %`. For [`Unit::Difference`] it is a difference, otherwise a factor.
+    pub fn write_effect(self, effect: f64) -> String {
+        match self {
+            Unit::Difference => format!("±{}", units::duration(effect)),
+            Unit::Duration | Unit::Ratio => units::effect(effect),
         }
     }
 

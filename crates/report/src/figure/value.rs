@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::kind::FigureKind;
-use crate::stats::{Estimate, MIN_SAMPLES};
+use crate::stats::{ALPHA, Decision, Estimate, Evidence};
 use crate::units;
 
 /// What the samples say about a target.
@@ -14,7 +14,7 @@ pub enum Attainment {
     Met,
     /// The whole interval lies above it.
     Missed,
-    /// Too few samples, or an interval across the target.
+    /// Too few rounds, an interval across the target, or not proven as one of several tests.
     Undecided,
 }
 
@@ -66,9 +66,73 @@ pub struct Figure {
     pub against: Option<Against>,
     /// What the samples say about [`FigureKind::target`].
     pub attainment: Attainment,
+    /// The test behind it.
+    pub decision: Decision,
+    /// The side of the target on which the samples lie, proven or not.
+    #[serde(skip)]
+    side: Attainment,
+    /// One value for each round.
+    #[serde(skip)]
+    evidence: Evidence,
+}
+
+/// Our side of a figure.
+pub(super) struct Ours {
+    /// Samples that count.
+    pub n: usize,
+    /// Their median, in microseconds.
+    pub median_us: f64,
 }
 
 impl Figure {
+    /// Tests the evidence against the kind's target. The verdict is open until [`Figure::conclude`].
+    pub(super) fn new(
+        kind: FigureKind,
+        scenario: &str,
+        (estimate, evidence): (Estimate, Evidence),
+        ours: Ours,
+        against: Option<Against>,
+    ) -> Figure {
+        let target = kind.target();
+        let (met, missed) = (evidence.p_at_most(target), evidence.p_above(target));
+        let (side, p) = if met <= missed {
+            (Attainment::Met, met)
+        } else {
+            (Attainment::Missed, missed)
+        };
+        Figure {
+            kind,
+            scenario: scenario.to_owned(),
+            estimate,
+            n: ours.n,
+            ours_us: ours.median_us,
+            against,
+            attainment: Attainment::Undecided,
+            decision: Decision::alone(p),
+            side,
+            evidence,
+        }
+    }
+
+    /// Decides, as one of the tests of a family, with the p that the family's correction leaves.
+    pub(crate) fn conclude(&mut self, adjusted: f64, tests: usize) {
+        self.decision = self.decision.corrected(adjusted, tests, &self.evidence);
+        if self.decision.is_proven() {
+            self.attainment = self.side;
+        }
+    }
+
+    /// One-sided p for "the value is at most the target", and for "it is above".
+    pub(crate) fn p_of_the_target(&self) -> (f64, f64) {
+        let target = self.kind.target();
+        (self.evidence.p_above(target), self.evidence.p_at_most(target))
+    }
+
+    /// Rounds on which the verdict rests.
+    pub fn rounds(&self) -> usize {
+        self.evidence.rounds()
+    }
+
     /// The value as text.
     pub fn value(&self) -> String {
         self.kind.unit().write(self.estimate.value)
@@ -111,16 +175,26 @@ impl Figure {
         }
     }
 
-    /// Why nothing can be decided; `None` if the interval shows it.
+    /// Why nothing is decided, in a phrase; `None` if it is decided, or if the interval shows it.
     pub fn open_because(&self) -> Option<String> {
-        let stands_beside = matches!(self.kind, FigureKind::ServiceOverhead | FigureKind::EndToEnd);
-        let fewest = match &self.against {
-            // It is shown with the value and is not part of it.
-            Some(against) if !stands_beside => against.n.min(self.n),
-            _ => self.n,
-        };
-        let missing = self.estimate.interval.is_none();
-        missing.then(|| format!("n = {fewest}, at least {MIN_SAMPLES} are needed"))
+        let tests = self.decision.tests;
+        let compared = self.against.is_some() && self.kind.is_paired();
+        match self.attainment {
+            Attainment::Met | Attainment::Missed => None,
+            Attainment::Undecided if compared && self.evidence.rounds() == 0 => {
+                Some("nothing stood side by side".to_owned())
+            }
+            Attainment::Undecided => self.decision.too_few(self.evidence.rounds()).or_else(|| {
+                let alone = self.decision.p <= ALPHA;
+                alone.then(|| format!("{} by itself, not as one of {tests} tests", self.side.name()))
+            }),
+        }
+    }
+
+    /// The smallest distance from the target that this run could have shown, as text; a dash if it could show none.
+    pub fn could_show(&self) -> String {
+        let effect = self.decision.smallest_effect;
+        effect.map_or("–".to_owned(), |effect| self.kind.unit().write_effect(effect))
     }
 }
 

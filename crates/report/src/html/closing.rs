@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use crate::compare::SAME_WITHIN;
 use crate::samples::reason;
-use crate::stats::{FULL_LEVEL_SAMPLES, MIN_SAMPLES, RESAMPLES, as_f64};
+use crate::stats::{MIN_ROUNDS, as_f64};
 use crate::summary::Summary;
 use crate::units;
 
@@ -74,7 +74,10 @@ pub(super) fn method() -> Markup {
             shows it and does not count it."
         }
         dt { "Order" }
-        dd { "Scenarios and temperatures are interleaved, so that a slow minute of the machine does not affect only one of them." }
+        dd {
+            "A round holds every scenario, in an order drawn at random; its seed is in the record. What is compared stands side by side \
+            in one turn: a pair, whose order is drawn as well. So a slow minute of the machine affects both sides."
+        }
         dt { "Clocks" }
         dd {
             strong { "end-to-end" } ": from submit to the end, by the client's clock. " strong { "runner" } ": from start to exit \
@@ -90,22 +93,29 @@ pub(super) fn method() -> Markup {
                 (seconds)
                 dt { "Medians and intervals" }
                 dd {
-                    "Latencies are skewed, so the median represents a group. Its interval is a percentile bootstrap of "
-                    (RESAMPLES) " resamplings with a fixed seed, at 95 % from n = " (FULL_LEVEL_SAMPLES) ". With fewer samples it is \
-                    their whole range, and the report gives its true level (75 % for n = 3). p90 needs n ≥ 10 and p99 n ≥ 100, \
-                    so that at least one sample lies beyond it."
+                    "Latencies are skewed, so the median represents a group. Samples of one round resemble each other, so a round counts \
+                    once, by its median. The interval is exact for any distribution: order statistics of these medians, at 95 % or a \
+                    little more. Below " (MIN_ROUNDS) " rounds there is none. p90 needs n ≥ 10 and p99 n ≥ 100, so that at least one \
+                    sample lies beyond it."
                 }
                 dt { "Verdicts" }
                 dd {
-                    strong { "beaten" } ": the whole interval lies below the claimed range; " strong { "supported" } ": within it; "
-                    strong { "refuted" } ": above it; " strong { "undecided" } ": it contains an end of the range, or there are fewer than " (MIN_SAMPLES)
-                    " samples. Comparisons of two runs call a difference of " (units::share(SAME_WITHIN)) " or less the same."
+                    strong { "beaten" } ": the median is proven to lie below the claimed range; " strong { "supported" } ": within it; "
+                    strong { "refuted" } ": above it; " strong { "undecided" } ": none of these is proven. A verdict allows an error of \
+                    2.5 % on its side over all tests of the run together (Holm), so an interval may lie on one side and not suffice. "
+                    strong { "Could show" } " is the smallest distance from the limit that a run like this one shows in 8 of 10 cases."
                 }
                 dt { "Overhead" }
                 dd {
-                    "Each figure compares two medians of the same run, resampled independently, and sets the result against a target. "
-                    strong { "met" } ": the whole interval lies at or below it; " strong { "missed" } ": above it; "
-                    strong { "undecided" } ": it contains the target, or a side has fewer than " (MIN_SAMPLES) " samples."
+                    "Ratios and differences are taken pair by pair, and the median of a round's pairs stands for the round. Value and \
+                    interval are those of Hodges and Lehmann, and the test is Wilcoxon's signed-rank test, exact. "
+                    strong { "met" } ": the value is proven to be at most the target; " strong { "missed" } ": above it; "
+                    strong { "undecided" } ": neither."
+                }
+                dt { "Comparisons of two runs" }
+                dd {
+                    "Two runs are no pairs. A verdict compares how each run stood to a peer that was measured beside it; a difference of "
+                    (units::share(SAME_WITHIN)) " or less is the same."
                 }
                 dt { "Phase bars" }
                 dd {

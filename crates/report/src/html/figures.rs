@@ -29,8 +29,8 @@ pub(super) fn section(summary: &Summary) -> Markup {
             section id="added" aria-labelledby="added-heading" {
                 h2 id="added-heading" { "Overhead" }
                 p {
-                    "What a run costs beyond the work itself. Each figure compares it with something measured in the same run. A verdict \
-                     needs the whole interval on one side of the target."
+                    "What a run costs beyond the work itself. Each figure compares it with something measured side by side. A verdict \
+                     is proven together with all others of this report."
                 }
                 div class="cards" {
                     @for (kind, figures) in panels.filter(|(_, figures)| !figures.is_empty()) { (panel(kind, &figures)) }
@@ -140,12 +140,13 @@ fn table(summary: &Summary) -> Markup {
                     th scope="col" { "Scenario" } th scope="col" { "Verdict" }
                     th scope="col" class="n" { "Value" } th scope="col" class="n" { "Interval" }
                     th scope="col" class="n" { "Level" } th scope="col" class="n" { "n" }
+                    th scope="col" class="n" { "Rounds" } th scope="col" class="n" { "Could show" }
                     th scope="col" { "Measured" }
                 } }
                 @for kind in FigureKind::ALL.into_iter().filter(measured) {
                     tbody {
                         tr class="kind" {
-                            th scope="rowgroup" colspan="7" { (kind.label()) span class="muted" { ", target " (kind.written_target()) } }
+                            th scope="rowgroup" colspan="9" { (kind.label()) span class="muted" { ", target " (kind.written_target()) } }
                         }
                         @for figure in summary.figures_of(kind) { (table_row(figure)) }
                     }
@@ -169,7 +170,8 @@ fn table_row(figure: &Figure) -> Markup {
                 @if let Some(why) = figure.open_because() { div class="why" { (why) } }
             }
             td class="n" { (figure.value()) } td class="n" { (figure.interval()) } td class="n" { (level) }
-            td class="n" { (figure.counts()) } td class="sides" { (figure.sides()) }
+            td class="n" { (figure.counts()) } td class="n" { (figure.rounds()) } td class="n" { (figure.could_show()) }
+            td class="sides" { (figure.sides()) }
         }
     }
 }

@@ -126,7 +126,7 @@ fn claims(summary: &Summary) -> Markup {
         @if summary.claims().next().is_some() {
             section id="claims" aria-labelledby="claims-heading" {
                 h2 id="claims-heading" { "Claims" }
-                p { "The documented ranges and the measured medians. A verdict needs the whole interval of the median below, within or above the range." }
+                p { "The documented ranges and the measured medians. A verdict is proven together with all others of this report; “could show” is the smallest distance from the range that this run could have shown." }
                 (scrolling("Claims and verdicts", &html! {
                     table {
                         thead { tr {
@@ -134,6 +134,7 @@ fn claims(summary: &Summary) -> Markup {
                             th scope="col" class="n" { "Claimed" }
                             th scope="col" class="n" { "Median" } th scope="col" class="n" { "Interval" }
                             th scope="col" class="n" { "Level" } th scope="col" class="n" { "n" }
+                            th scope="col" class="n" { "Rounds" } th scope="col" class="n" { "Could show" }
                         } }
                         tbody {
                             @for (scenario, group, result) in summary.claims() {
@@ -151,6 +152,8 @@ fn claims(summary: &Summary) -> Markup {
                                     td class="n" { (interval.map_or("–".to_owned(), units::interval)) }
                                     td class="n" { (interval.map_or("–".to_owned(), |interval| units::level(interval.level))) }
                                     td class="n" { (group.accepted) }
+                                    td class="n" { (group.wall.as_ref().map_or(0, |wall| wall.rounds)) }
+                                    td class="n" { (result.could_show()) }
                                 }
                             }
                         }

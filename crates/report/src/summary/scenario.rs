@@ -1,13 +1,13 @@
 //! The summary of one scenario: its groups, one for each temperature.
 
-use hybrid_cache_model::sample::{Acceptance, RunRecord, Sample};
+use hybrid_cache_model::sample::{Acceptance, Sample};
 use hybrid_cache_model::{Claim, Scenario, Temperature};
 use serde::Serialize;
 
-use crate::claim::{self, ClaimResult};
+use crate::claim::ClaimResult;
 use crate::phases::Attribution;
-use crate::samples::{accepted, declared};
-use crate::stats::{Distribution, Ratio};
+use crate::samples::{Measured, accepted, declared, in_rounds};
+use crate::stats::{self, Distribution, Estimate, Evidence, Rule, Scale};
 
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,8 +16,8 @@ pub struct ScenarioSummary {
     pub name: String,
     /// Its groups, coldest first; only temperatures that have a sample or a claim.
     pub groups: Vec<GroupSummary>,
-    /// Median first over median cached wall time.
-    pub ratio: Option<Ratio>,
+    /// First over cached wall time, each first run with the cached runs of the same caches.
+    pub ratio: Option<Estimate>,
 }
 
 /// All samples of one scenario at one temperature.
@@ -65,27 +65,40 @@ fn claimed(scenario: Option<&Scenario>, temperature: Temperature) -> Option<Clai
     }
 }
 
-/// Computes the summary of one scenario.
-pub(crate) fn scenario(record: &RunRecord, name: &str) -> ScenarioSummary {
+/// Computes the summary of one scenario. The verdicts on its claims are open.
+pub(crate) fn scenario(measured: &Measured<'_>, name: &str) -> ScenarioSummary {
     let groups = Temperature::ALL
         .into_iter()
-        .filter_map(|temperature| group(record, name, temperature))
+        .filter_map(|temperature| group(measured, name, temperature))
         .collect();
-    let walls = |temperature| -> Vec<u64> {
-        accepted(record, name, temperature)
-            .iter()
-            .map(|sample| sample.wall_us)
-            .collect()
-    };
-    let ratio = Ratio::from_durations(&walls(Temperature::First), &walls(Temperature::Cached));
     ScenarioSummary {
         name: name.to_owned(),
         groups,
-        ratio,
+        ratio: first_to_cached(measured, name),
     }
 }
 
-fn group(record: &RunRecord, name: &str, temperature: Temperature) -> Option<GroupSummary> {
+/// Each first run over the median of the cached runs that used what it left in the caches.
+fn first_to_cached(measured: &Measured<'_>, name: &str) -> Option<Estimate> {
+    let first = accepted(measured.record, name, Temperature::First);
+    let cached = accepted(measured.record, name, Temperature::Cached);
+    let ends = first.iter().skip(1).map(|sample| sample.sequence).chain([u32::MAX]);
+    let ratio = |(first, end): (&&Sample, u32)| {
+        let own = cached
+            .iter()
+            .filter(|sample| (first.sequence..end).contains(&sample.sequence));
+        let walls: Vec<u64> = own.map(|sample| sample.wall_us).collect();
+        // What takes 0 µs takes less than the clock's resolution.
+        let cached_us = stats::median(&walls)?.max(1.0);
+        let round = measured.place(first.sequence, first.place).round;
+        Some((round, stats::as_f64(first.wall_us) / cached_us))
+    };
+    let ratios: Vec<(u32, f64)> = first.iter().zip(ends).filter_map(ratio).collect();
+    Estimate::of(&Evidence::new(&ratios, Scale::Ratio, Rule::Order))
+}
+
+fn group(measured: &Measured<'_>, name: &str, temperature: Temperature) -> Option<GroupSummary> {
+    let record = measured.record;
     let claim = claimed(declared(record, name), temperature);
     let all: Vec<&Sample> = record
         .samples
@@ -96,20 +109,17 @@ fn group(record: &RunRecord, name: &str, temperature: Temperature) -> Option<Gro
         return None;
     }
     let samples = accepted(record, name, temperature);
-    let distribution = |of: fn(&Sample) -> u64| {
-        let values: Vec<u64> = samples.iter().map(|sample| of(sample)).collect();
-        Distribution::from_durations(&values)
-    };
-    let wall = distribution(|sample| sample.wall_us);
+    let times = |of: fn(&Sample) -> u64| in_rounds(&measured.timed(&samples, of));
+    let walls = times(|sample| sample.wall_us);
     let count = |is: fn(&Acceptance) -> bool| all.iter().filter(|sample| is(&sample.acceptance)).count();
     Some(GroupSummary {
         temperature,
         accepted: samples.len(),
         rejected: count(|acceptance| matches!(acceptance, Acceptance::WrongTemperature { .. })),
         failed: count(|acceptance| matches!(acceptance, Acceptance::Failed { .. })),
-        claim: claim.map(|claim| claim::judge(claim, wall.as_ref())),
-        wall,
-        runner: distribution(|sample| sample.runner_us),
+        claim: claim.map(|claim| ClaimResult::new(claim, stats::durations(&walls))),
+        wall: Distribution::from_rounds(&walls),
+        runner: Distribution::from_rounds(&times(|sample| sample.runner_us)),
         attribution: Attribution::from_samples(&samples),
     })
 }

@@ -7,16 +7,17 @@ use crate::cells::{attainment, plain};
 use crate::figure::{Figure, FigureKind};
 use crate::summary::Summary;
 
-const COLUMNS: [(&str, CellAlignment); 6] = [
+const COLUMNS: [(&str, CellAlignment); 7] = [
     ("scenario", CellAlignment::Left),
     ("n", CellAlignment::Right),
     ("value", CellAlignment::Right),
     ("interval", CellAlignment::Right),
     ("verdict", CellAlignment::Left),
+    ("could show", CellAlignment::Right),
     ("measured", CellAlignment::Left),
 ];
 /// Columns that a narrow terminal drops, one after the other.
-const DISPENSABLE: [&str; 2] = ["measured", "n"];
+const DISPENSABLE: [&str; 3] = ["measured", "n", "could show"];
 /// Lines above the first row: a rule, the header, a rule.
 const HEADER_LINES: usize = 3;
 
@@ -52,6 +53,7 @@ fn drawn(summary: &Summary, without: &[&str]) -> String {
             figure.value(),
             figure.interval(),
             attainment(figure.attainment),
+            figure.could_show(),
             plain(&figure.sides()),
         ];
         let cells = COLUMNS.iter().zip(cells).filter(|((column, _), _)| shown(column));

@@ -1,0 +1,279 @@
+//! Trials of the gate: how often it is wrong on runs without a difference, and how often it finds one.
+//!
+//! The long ones take minutes: `cargo test --workspace --release --test trials -- --ignored --nocapture`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hybrid_cache_model::Temperature;
+use hybrid_cache_model::sample::{BlockRecord, Peer, PeerSample, PlanPlace, RunRecord, Sample};
+use hybrid_cache_report::stats::SplitMix64;
+use hybrid_cache_report::{GateOutcome, gate_run, gate_runs, load};
+
+fn baseline() -> RunRecord {
+    load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../reports/baseline")).unwrap()
+}
+
+/// What was recorded in one turn: samples and peers of each scenario.
+#[derive(Clone, Default)]
+struct Turn {
+    samples: Vec<Sample>,
+    peers: Vec<PeerSample>,
+}
+
+/// The recorded rounds, from the order alone: a round is its first runs and six turns of cached ones, which are halved here as the
+/// report halves them.
+fn recorded_rounds(record: &RunRecord) -> Vec<Vec<Turn>> {
+    let scenarios = record.scenarios.len();
+    let mut cached: Vec<Turn> = Vec::new();
+    let mut first: Vec<Turn> = Vec::new();
+    for sample in &record.samples {
+        let turns = if sample.temperature == Temperature::First {
+            &mut first
+        } else {
+            &mut cached
+        };
+        if turns.last().is_none_or(|turn| turn.samples.len() == scenarios) {
+            turns.push(Turn::default());
+        }
+        turns.last_mut().unwrap().samples.push(sample.clone());
+    }
+    for peer in &record.peers {
+        let turns = if peer.peer.temperature() == Temperature::First {
+            &mut first
+        } else {
+            &mut cached
+        };
+        let free = |turn: &&mut Turn| {
+            turn.peers
+                .iter()
+                .all(|other| (&other.scenario, other.peer) != (&peer.scenario, peer.peer))
+        };
+        turns.iter_mut().find(free).unwrap().peers.push(peer.clone());
+    }
+    let mut rounds: Vec<Vec<Turn>> = cached.chunks(3).map(<[Turn]>::to_vec).collect();
+    for (at, turn) in first.into_iter().enumerate() {
+        rounds[2 * at].insert(0, turn);
+    }
+    rounds
+}
+
+/// A run of so many blocks of rounds, drawn with replacement.
+fn drawn(record: &RunRecord, rounds: &[Vec<Turn>], (blocks, each): (u32, u32), random: &mut SplitMix64) -> RunRecord {
+    let mut run = RunRecord {
+        samples: Vec::new(),
+        peers: Vec::new(),
+        blocks: (0..blocks).map(|seed| BlockRecord { seed, rounds: each }).collect(),
+        ..record.clone()
+    };
+    let mut turn = 0;
+    for round in 0..blocks * each {
+        for taken in &rounds[random.below(rounds.len())] {
+            let place = Some(PlanPlace { round, turn });
+            let samples = taken.samples.iter().cloned().map(|sample| Sample { place, ..sample });
+            run.samples.extend(samples);
+            run.peers
+                .extend(taken.peers.iter().cloned().map(|peer| PeerSample { place, ..peer }));
+            turn += 1;
+        }
+    }
+    run
+}
+
+/// The same run as one of two builds: of two neighbouring runs of a scenario, one counts as the other build's. Which one is drawn.
+fn as_two_builds(run: &RunRecord, random: &mut SplitMix64) -> RunRecord {
+    let mut of: BTreeMap<(String, u32), Vec<Sample>> = BTreeMap::new();
+    for sample in run
+        .samples
+        .iter()
+        .filter(|sample| sample.temperature == Temperature::Cached)
+    {
+        let round = sample.place.unwrap().round;
+        of.entry((sample.scenario.clone(), round))
+            .or_default()
+            .push(sample.clone());
+    }
+    let mut two = RunRecord {
+        against: Some("the same".into()),
+        samples: Vec::new(),
+        peers: Vec::new(),
+        ..run.clone()
+    };
+    for pair in of.values().flat_map(|own| own.chunks_exact(2)) {
+        let ours = random.below(2);
+        let (ours, other) = (&pair[ours], &pair[1 - ours]);
+        two.samples.push(ours.clone());
+        two.peers.push(PeerSample {
+            scenario: ours.scenario.clone(),
+            peer: Peer::OtherCached,
+            sequence: other.sequence,
+            place: ours.place,
+            wall_us: other.wall_us,
+            runner_us: Some(other.runner_us),
+        });
+    }
+    two
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    good: u32,
+    regression: u32,
+    cannot_tell: u32,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: GateOutcome) {
+        match outcome {
+            GateOutcome::Good => self.good += 1,
+            GateOutcome::Regression => self.regression += 1,
+            GateOutcome::CannotTell => self.cannot_tell += 1,
+        }
+    }
+}
+
+/// Runs that are drawn from the same recorded rounds, compared as stored runs and as two builds.
+fn without_a_difference(trials: u32) -> [Counts; 2] {
+    let record = baseline();
+    let rounds = recorded_rounds(&record);
+    assert_eq!(rounds.len(), 12);
+    let mut random = SplitMix64::seeded(300);
+    let mut counts = [Counts::default(), Counts::default()];
+    for _ in 0..trials {
+        let before = drawn(&record, &rounds, (1, 12), &mut random);
+        let after = drawn(&record, &rounds, (2, 12), &mut random);
+        counts[0].add(gate_runs(&before, &after, 0.1).outcome);
+        counts[1].add(gate_run(&as_two_builds(&after, &mut random), None).outcome);
+    }
+    counts
+}
+
+#[test]
+fn a_dozen_comparisons_of_recorded_rounds_without_a_difference_raise_no_alarm() {
+    for counts in without_a_difference(12) {
+        assert_eq!(counts.regression, 0, "{counts:?}");
+    }
+}
+
+#[test]
+#[ignore = "takes minutes; the command is in docs/method.md"]
+fn three_hundred_comparisons_of_recorded_rounds_without_a_difference_raise_no_alarm() {
+    let counts = without_a_difference(300);
+    println!("stored runs: {:?}\ntwo builds: {:?}", counts[0], counts[1]);
+    assert!(counts.iter().all(|counts| counts.regression == 0), "{counts:?}");
+}
+
+#[test]
+fn the_second_half_of_the_baseline_is_not_slower_than_the_first() {
+    let record = baseline();
+    let rounds = recorded_rounds(&record);
+    let half = |rounds: &[Vec<Turn>]| {
+        let mut half = RunRecord {
+            samples: Vec::new(),
+            peers: Vec::new(),
+            ..record.clone()
+        };
+        for turn in rounds.iter().flatten() {
+            half.samples.extend(turn.samples.iter().cloned());
+            half.peers.extend(turn.peers.iter().cloned());
+        }
+        half
+    };
+    let gate = gate_runs(&half(&rounds[..6]), &half(&rounds[6..]), 0.1);
+    assert_eq!(gate.outcome, GateOutcome::CannotTell, "{gate:#?}");
+    assert_eq!(gate.failures, [], "{gate:#?}");
+}
+
+/// Noise whose neighbours have this correlation, on the logarithm of a duration.
+struct Noise {
+    random: SplitMix64,
+    machine: f64,
+}
+
+impl Noise {
+    /// A standard normal number, by Box and Muller.
+    fn normal(&mut self) -> f64 {
+        let mut share = || (self.random.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30);
+        (-2.0 * share().ln()).sqrt() * (std::f64::consts::TAU * share()).cos()
+    }
+
+    /// What the machine does to the next sample: it resembles the one before, and now and then a sample is far off.
+    fn next(&mut self) -> f64 {
+        self.machine = 0.9 * self.machine + 0.436 * 0.2 * self.normal();
+        let spike = if self.random.below(20) == 0 { 0.5 } else { 0.0 };
+        self.machine + 0.08 * self.normal() + spike
+    }
+}
+
+/// Two builds of six scenarios, of which ours takes this many times as long, in blocks of so many rounds.
+fn two_builds(record: &RunRecord, factor: f64, rounds: u32, noise: &mut Noise) -> RunRecord {
+    let template = record
+        .samples
+        .iter()
+        .find(|sample| sample.temperature == Temperature::Cached)
+        .unwrap();
+    let mut run = RunRecord {
+        against: Some("a synthetic one".into()),
+        samples: Vec::new(),
+        peers: Vec::new(),
+        blocks: (0..2).map(|seed| BlockRecord { seed, rounds }).collect(),
+        ..record.clone()
+    };
+    for turn in 0..2 * rounds * 3 {
+        let place = Some(PlanPlace { round: turn / 3, turn });
+        for scenario in &record.scenarios {
+            let is_first = noise.random.below(2) == 0;
+            let (one, other) = (noise.next(), noise.next());
+            let (ours, theirs) = if is_first { (one, other) } else { (other, one) };
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some 100,000")]
+            let us = |log: f64, factor: f64| (100_000.0 * factor * log.exp()) as u64;
+            run.samples.push(Sample {
+                scenario: scenario.name.clone(),
+                place,
+                wall_us: us(ours, factor),
+                ..template.clone()
+            });
+            run.peers.push(PeerSample {
+                scenario: scenario.name.clone(),
+                peer: Peer::OtherCached,
+                sequence: turn,
+                place,
+                wall_us: us(theirs, 1.0),
+                runner_us: None,
+            });
+        }
+    }
+    run
+}
+
+fn synthetic(factor: f64, rounds: u32, trials: u32) -> Counts {
+    let record = baseline();
+    let random = SplitMix64::seeded(14);
+    let mut noise = Noise { random, machine: 0.0 };
+    let mut counts = Counts::default();
+    for _ in 0..trials {
+        counts.add(gate_run(&two_builds(&record, factor, rounds, &mut noise), None).outcome);
+    }
+    counts
+}
+
+#[test]
+fn correlated_noise_raises_no_alarm_and_hides_no_large_slowdown() {
+    let same = synthetic(1.0, 12, 8);
+    assert_eq!(same.regression, 0, "{same:?}");
+    let slower = synthetic(1.4, 12, 4);
+    assert_eq!(slower.regression, 4, "{slower:?}");
+}
+
+#[test]
+#[ignore = "takes minutes; the command is in docs/method.md"]
+fn three_hundred_trials_on_correlated_noise_raise_no_alarm_and_a_tenth_is_found() {
+    let same = synthetic(1.0, 40, 300);
+    println!("no difference, 40 rounds: {same:?}");
+    let slower = synthetic(1.1, 40, 100);
+    println!("10 % slower, 40 rounds: {slower:?}");
+    assert_eq!(same.regression, 0);
+    assert!(slower.regression >= 90);
+}
