@@ -9,6 +9,7 @@ mod builds_target;
 mod cluster_facts;
 mod driver_target;
 mod fleet;
+mod host;
 pub mod load;
 mod machine;
 mod measure;

@@ -167,6 +167,7 @@ impl Session {
             acceptance,
             load1: run.moment.load1,
             steal: run.moment.steal,
+            noise: Some(run.moment.noise),
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod budget;
 pub mod coding;
 pub mod contents;
+pub mod host_noise;
 pub mod inline_metadata;
 pub mod key;
 pub mod labels;

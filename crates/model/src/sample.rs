@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_noise::HostNoise;
 use crate::load::LoadRecord;
 pub use crate::maintain::LayerUsage;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
@@ -84,6 +85,9 @@ pub struct Sample {
     /// Share of CPU time stolen by the hypervisor while it ran, 0 to 1; absent if the kernel does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<f64>,
+    /// What else the client's machine did while it ran; absent in a record from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<HostNoise>,
 }
 
 /// Judges a run against what its scenario and temperature demand, once everything that belongs to it has ended.

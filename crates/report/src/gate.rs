@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cells::plain;
 use crate::compare::{Change, GroupComparison, compare};
 use crate::figure::{Figure, FigureKind};
+use crate::host_noise;
 use crate::samples::{accepted, of_two_builds, scenario_names};
 use crate::stats::{ALPHA, MIN_ROUNDS, holm, rounds_needed};
 use crate::summary::Summary;
@@ -60,11 +61,22 @@ pub struct Gate {
     pub unasked: Vec<String>,
     /// Requirements that are proven to hold.
     pub held: usize,
+    /// What disturbed the machine, if nothing is proven: other work widens every interval.
+    pub disturbed: Vec<String>,
     /// True if the failures were found again in a second, fresh block of rounds.
     pub confirmed: bool,
 }
 
 impl Gate {
+    /// Adds what disturbed the machine if that may be why nothing is proven. What is proven is proven on a noisy machine as well.
+    fn explained<const N: usize>(mut self, runs: [(&str, &RunRecord); N]) -> Gate {
+        if self.outcome == GateOutcome::CannotTell {
+            let phrase = |(run, record)| Some(format!("{run}{}", host_noise::disturbed(record)?));
+            self.disturbed = runs.into_iter().filter_map(phrase).collect();
+        }
+        self
+    }
+
     /// The result in a line, then a line for each failure and each doubt.
     pub fn lines(&self) -> Vec<String> {
         let confirmed = if self.confirmed {
@@ -85,9 +97,14 @@ impl Gate {
             .map(|Failure { about, found }| format!("{about}: {found}"));
         let doubts = self.doubts.iter().map(|doubt| format!("cannot tell: {doubt}"));
         let unasked = self.unasked.iter().map(|what| format!("not judged: {what}"));
+        let disturbed = self
+            .disturbed
+            .iter()
+            .map(|what| format!("the machine was disturbed: {what}; measure on a quieter one, or take more rounds"));
         std::iter::once(head)
             .chain(failures)
             .chain(doubts)
+            .chain(disturbed)
             .chain(unasked)
             .collect()
     }
@@ -138,7 +155,7 @@ pub fn gate_run(record: &RunRecord, baseline: Option<Baseline<'_>>) -> Gate {
         }
         question
     };
-    confirmed(record, ask)
+    confirmed(record, ask).explained([("", record)])
 }
 
 /// Judges a stored run against an earlier one.
@@ -147,7 +164,8 @@ pub fn gate_runs(a: &RunRecord, b: &RunRecord, max_regression: f64) -> Gate {
         record: a,
         max_regression,
     };
-    confirmed(b, |block| against_baseline(block, baseline))
+    let gate = confirmed(b, |block| against_baseline(block, baseline));
+    gate.explained([("in the baseline, ", a), ("in the run, ", b)])
 }
 
 /// Judges the first block, and asks the second one about what failed there.
@@ -177,6 +195,7 @@ fn confirmed(record: &RunRecord, ask: impl Fn(&RunRecord) -> Question) -> Gate {
         failures,
         doubts,
         unasked: first.unasked,
+        disturbed: Vec::new(),
         held: first.held,
     }
 }
@@ -221,6 +240,7 @@ impl Question {
             failures: Vec::new(),
             doubts: self.meaningless.clone(),
             unasked: self.unasked,
+            disturbed: Vec::new(),
             held: 0,
             confirmed: false,
         };

@@ -16,6 +16,7 @@ pub mod folder;
 mod gate;
 mod hdr;
 mod headline;
+mod host_noise;
 mod html;
 pub mod load;
 mod markdown;

@@ -2,7 +2,7 @@
 
 use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord, ServiceRecord};
 
-use crate::units;
+use crate::{host_noise, units};
 
 fn told_completion(record: &RunRecord, completion: &str) -> String {
     match &record.load {
@@ -40,7 +40,6 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         units::bytes(provenance.memory_bytes)
     };
     let loads: Vec<f64> = record.samples.iter().map(|sample| sample.load1).collect();
-    let steals: Vec<f64> = record.samples.iter().filter_map(|sample| sample.steal).collect();
     let mut facts = vec![
         ("driver", provenance.driver.clone()),
         ("command", provenance.command.clone()),
@@ -60,7 +59,10 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
             format!("{} from {}", provenance.system_provider, provenance.system_source),
         ),
         ("load average", range(&loads, |load| format!("{load:.2}"))),
-        ("stolen CPU time", range(&steals, units::share)),
+        (
+            "host noise",
+            host_noise::line(record).unwrap_or_else(|| "not known".to_owned()),
+        ),
         ("schema", record.schema.to_string()),
     ];
     // Behind the driver and its command, in front of the client's own machine.

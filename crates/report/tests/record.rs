@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use hybrid_cache_model::host_noise::HostNoise;
 use hybrid_cache_model::outcome::{CacheStatus, End, Failure, FailureKind};
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord, SCHEMA_VERSION};
 use hybrid_cache_report::{FolderError, SampleLog, hdr_logs, load, write_header, write_run};
@@ -212,6 +213,19 @@ fn exhaustive() -> RunRecord {
     }
     record.samples[6].acceptance = Acceptance::WrongTemperature { reason: "a hit".into() };
     record.samples[7].steal = None;
+    record.samples[7].noise = None;
+    record.samples[9].noise = Some(HostNoise {
+        window_us: 9,
+        cpu_some_us: Some(1),
+        io_some_us: Some(2),
+        io_full_us: Some(3),
+        memory_some_us: Some(4),
+        memory_full_us: Some(5),
+        run_delay_us: Some(6),
+        throttled: Some(7),
+        slowest_khz: Some(8),
+        fastest_khz: Some(9),
+    });
     record.samples[8].cache.python = CacheStatus::Bypassed;
     record.scenarios[0].request.requirements_file = "numpy>=1\n".into();
     record.scenarios[1].expect.stdout = hybrid_cache_model::scenario::ExpectedOutput::Equals("x".into());
@@ -281,6 +295,7 @@ fn the_schema_refuses_what_is_not_a_record() {
     assert!(broken(|record| record["schema"] = 2.into()));
     assert!(broken(|record| record["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["surprise"] = 1.into()));
+    assert!(broken(|record| record["samples"][0]["noise"]["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["end"] = "vanished".into()));
     assert!(broken(|record| drop(
         record["samples"][0].as_object_mut().unwrap().remove("wall_us")

@@ -185,7 +185,6 @@ fn every_fault_of_the_fixture_has_its_warning() {
     let kinds: Vec<WarningKind> = warnings.iter().map(|warning| warning.kind).collect();
     for kind in [
         WarningKind::Dirty,
-        WarningKind::Load,
         WarningKind::Steal,
         WarningKind::SlowFirst,
         WarningKind::Outliers,

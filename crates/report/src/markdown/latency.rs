@@ -10,6 +10,7 @@ use crate::cells::{attainment, claim, counted, distribution, ratio};
 use crate::claim::ClaimResult;
 use crate::figure::FigureKind;
 use crate::headline::headline;
+use crate::host_noise;
 use crate::phases::Attribution;
 use crate::samples::{declared, reason};
 use crate::stats::as_f64;
@@ -42,6 +43,9 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
     }
     for scenario in &summary.scenarios {
         writeln!(out, "- {}", escape(&headline(scenario)))?;
+    }
+    if let Some(noise) = host_noise::line(record) {
+        writeln!(out, "\nHost noise: {noise}.")?;
     }
     write_latency(out, summary)?;
     write_figures(out, summary)?;
