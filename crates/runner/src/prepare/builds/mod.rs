@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::key::{BuiltWheelKey, BuiltWheelSource};
 use hybrid_cache_model::protocol::{BuildSettings, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, SystemKey};
+use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
 use super::context::{Builder, PrepareJob};
 use crate::python::PythonVolume;
@@ -156,7 +156,7 @@ fn key(job: &PrepareJob<'_>, source: BuiltWheelSource<'_>) -> BuiltWheelKey {
 fn new_wheel(orders: &Orders<'_>, package: &Proposed, constraints: &str) -> Result<PathBuf, Failure> {
     let made = orders.build(package, constraints)?;
     let name = kept::name_of(&made);
-    if !package.is_named(&name) {
+    if Protection::BuiltAsNamed.is_on() && !package.is_named(&name) {
         let message = format!(
             "building {}=={} made a wheel with the name {name:?}, which is another package or version",
             package.name, package.version
