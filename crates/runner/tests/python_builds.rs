@@ -358,3 +358,31 @@ fn a_wheel_is_fetched_through_the_proxy_for_all_addresses() {
         );
     }
 }
+
+#[test]
+fn a_volume_that_is_full_while_build_requirements_are_pinned_makes_no_unpinned_wheel() {
+    let Some(mut bench) = Bench::offline() else { return };
+    Wheel::new("tool", "1.0").file("tool.py", "").write(&bench.wheels());
+    sdists::write(
+        &bench.interpreter.path,
+        &bench.wheels(),
+        &[("built", "1.0", "# requires tool\n")],
+    );
+    // uv, which finds no room as it pins.
+    let uv = bench.dir.path().join("uv");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *--generate-hashes*) echo 'os error 28' >&2; exit 2;; esac\nexec {} \"$@\"\n",
+        bench.tools.uv
+    );
+    std::fs::write(&uv, script).unwrap();
+    std::fs::set_permissions(&uv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bench.tools.uv = uv.to_str().unwrap().to_owned();
+    let builder = Builder::new(&bench);
+    let told = builder.prepare(&bench, file("built\n"));
+    assert_eq!(
+        (told.failure().kind, builder.builds()),
+        (FailureKind::DiskFull, 0),
+        "{}",
+        told.failure()
+    );
+}

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::sources::login_variable;
-use hybrid_cache_model::{Failure, FailureKind, Requirement};
+use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 
 use super::proposal::Proposed;
 use crate::child::Deadline;
@@ -45,7 +45,9 @@ impl<'a> Logins<'a> {
             .filter_map(|one| one.split_once('='));
         Logins {
             tools,
-            indexes: named.filter(|(name, _)| has_login(name)).collect(),
+            indexes: named
+                .filter(|(name, _)| Protection::IndexLogins.is_on() && has_login(name))
+                .collect(),
             answers: RefCell::default(),
         }
     }

@@ -26,11 +26,12 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::key::{BuiltWheelKey, BuiltWheelSource};
 use hybrid_cache_model::protocol::{BuildSettings, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, SystemKey};
+use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
 use super::context::{Builder, PrepareJob};
 use crate::python::PythonVolume;
 use crate::python::uv::{BuiltWheel, Uv};
+use crate::store::failure::is_disk_full;
 use crate::store::stage::Stage;
 use crate::store::{IoContext, files};
 use kept::Wheel;
@@ -73,7 +74,7 @@ pub fn build(
     built.begin();
     for package in &proposed {
         package.check_hash(&job.task)?;
-        let constraints = pin(job, volume, &open, package, &work);
+        let constraints = pin(job, volume, &open, package, &work)?;
         logins.check_requirements(package, &constraints, &lookup)?;
         let source = BuiltWheelSource {
             name: &package.name,
@@ -104,10 +105,19 @@ fn without(failure: Failure, logins: &Logins<'_>) -> Failure {
 }
 
 /// The build requirements of a package with their hashes; empty if uv cannot pin them, because one has no wheel itself.
-fn pin(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools, package: &Proposed, work: &Path) -> String {
+///
+/// # Errors
+/// The volume is full.
+fn pin(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    tools: &PythonTools,
+    package: &Proposed,
+    work: &Path,
+) -> Result<String, Failure> {
     let requirements = package.build_requirements();
     if requirements.is_empty() {
-        return String::new();
+        return Ok(String::new());
     }
     let (list, lock) = (work.join("build-requirements.txt"), work.join("build-constraints.txt"));
     let cache = volume.uv_cache();
@@ -121,9 +131,11 @@ fn pin(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools, package
     let pinned = std::fs::write(&list, requirements.join("\n")).io_context("write", &list);
     let pinned = pinned.and_then(|()| uv.pin(&list, &lock, &job.request.context.interpreter));
     match pinned {
-        Ok(()) => std::fs::read_to_string(&lock).unwrap_or_default(),
+        Ok(()) => std::fs::read_to_string(&lock).io_context("read", &lock),
+        // The caller makes room and tries again: a wheel that was built without pins would have another key.
+        Err(failure) if is_disk_full(&failure) => Err(failure),
         // The sandbox resolves them by itself.
-        Err(_) => String::new(),
+        Err(_) => Ok(String::new()),
     }
 }
 
@@ -156,7 +168,7 @@ fn key(job: &PrepareJob<'_>, source: BuiltWheelSource<'_>) -> BuiltWheelKey {
 fn new_wheel(orders: &Orders<'_>, package: &Proposed, constraints: &str) -> Result<PathBuf, Failure> {
     let made = orders.build(package, constraints)?;
     let name = kept::name_of(&made);
-    if !package.is_named(&name) {
+    if Protection::BuiltAsNamed.is_on() && !package.is_named(&name) {
         let message = format!(
             "building {}=={} made a wheel with the name {name:?}, which is another package or version",
             package.name, package.version

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BuildOrder, BuildSettings, PythonTools};
-use hybrid_cache_model::{End, Failure, FailureKind};
+use hybrid_cache_model::{End, Failure, FailureKind, Protection};
 use serde::Deserialize;
 
 use super::proposal::{self, Proposed};
@@ -206,7 +206,7 @@ fn for_strangers(variables: &[(String, String)]) -> (serde_json::Map<String, ser
     };
     let is_login = |name: &str| {
         let is_index = name.starts_with("UV_INDEX_") && name != "UV_INDEX_STRATEGY";
-        is_index || name == "UV_KEYRING_PROVIDER"
+        Protection::IndexLogins.is_on() && (is_index || name == "UV_KEYRING_PROVIDER")
     };
     let mut left_out = false;
     let mut kept = serde_json::Map::new();
