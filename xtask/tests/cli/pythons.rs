@@ -66,18 +66,35 @@ fn installed() -> Option<(PathBuf, String)> {
     })
 }
 
-/// An archive of an interpreter, as uv downloads one.
-fn archive(prefix: &Path, target: &Path) {
+/// An archive of an interpreter, as uv downloads one: it finds its library from its own place, as uv's do.
+fn archive(prefix: &Path, minor: &str, folder: &Path) -> PathBuf {
     let name = prefix.file_name().unwrap().to_str().unwrap();
-    let mut tar = Command::new("tar");
-    for left_out in ["test", "site-packages", "config-*", "__pycache__", "*.a"] {
-        tar.arg(format!("--exclude={left_out}"));
+    let target = folder.join("python.tar.gz");
+    let tree = folder.join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let mut copy = Command::new("sh");
+    copy.arg("-c").arg(
+        "tar --create --directory \"$0\" --exclude=test --exclude=site-packages --exclude='config-*' --exclude=__pycache__ \
+         --exclude='*.a' \"$1/bin\" \"$1/lib\" \"$1/include\" | tar --extract --directory \"$2\" && mv \"$2/$1\" \"$2/python\"",
+    );
+    copy.args([prefix.parent().unwrap().as_os_str(), name.as_ref(), tree.as_os_str()]);
+    assert!(copy.status().unwrap().success());
+    let program = tree.join("python/bin").join(format!("python{minor}"));
+    let mut bytes = std::fs::read(&program).unwrap();
+    let old = format!("{}/lib\0", prefix.display());
+    if let Some(at) = bytes.windows(old.len()).position(|window| window == old.as_bytes()) {
+        let mut new = b"$ORIGIN/../lib".to_vec();
+        new.resize(old.len(), 0);
+        bytes[at..at + old.len()].copy_from_slice(&new);
+        std::fs::write(&program, bytes).unwrap();
     }
-    tar.arg("--create").arg("--gzip").arg("--file").arg(target);
-    tar.arg(format!("--transform=s,^{name},python,"));
-    tar.arg("--directory").arg(prefix.parent().unwrap());
-    tar.args(["bin", "lib", "include"].map(|part| format!("{name}/{part}")));
-    assert!(tar.status().unwrap().success());
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--gzip", "--file"])
+        .arg(&target)
+        .arg("--directory")
+        .arg(&tree);
+    assert!(tar.arg("python").status().unwrap().success());
+    target
 }
 
 /// Answers every request with the file.
@@ -146,8 +163,7 @@ fn a_python_that_is_missing_is_downloaded_when_a_person_asks_for_it() {
     let odd = machine.ended(&["tools", "--python-version", ">=3.12"], &[variable]);
     odd.with(2, &["write a version such as 3.12"]);
 
-    archive(&prefix, &file("python.tar.gz"));
-    let url = serve(file("python.tar.gz")) + "/cpython-install_only.tar.gz";
+    let url = serve(archive(&prefix, minor, machine.folder.path())) + "/cpython-install_only.tar.gz";
     list(&downloads, &version, &url);
     let brought = machine.ended(&ask, &[variable]);
     brought.with(0, &[]);
