@@ -7,6 +7,7 @@ mod first_contact;
 mod load;
 mod output;
 mod program;
+mod pythons;
 mod refused;
 mod results;
 mod run;
