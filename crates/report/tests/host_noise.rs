@@ -1,7 +1,5 @@
 //! What else the machine did: how it is shown, when it is too much, and what records from before say.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
-
 #[expect(dead_code, reason = "these tests need no cluster")]
 mod fixture;
 
