@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
 use hybrid_cache_bench::{
-    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, TwoBuilds, load_scenarios, measure,
+    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, TwoBuilds, Until, load_scenarios, measure,
 };
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
@@ -70,6 +70,7 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
         cluster: flags.cluster.choice(),
         service: service(flags),
         builds,
+        until: flags.until.map(|width| Until::new(width, flags.until_minutes)),
         counts: Counts {
             first: flags.first_runs,
             cached: flags.cached_runs,

@@ -29,7 +29,7 @@ mod via;
 pub use builds::{OtherBuild, TwoBuilds};
 pub use fleet::FleetOptions;
 pub use measure::{Measured, measure};
-pub use options::{BenchGate, BenchOptions, MeasuredService};
+pub use options::{BenchGate, BenchOptions, MeasuredService, Until};
 pub use plan::Counts;
 pub use proof::{ProofOptions, ProofPlace, can_prove};
 pub use scenarios::load_scenarios;

@@ -36,6 +36,7 @@ pub mod task_parts;
 pub mod tenant;
 pub mod timeline;
 pub mod trust;
+pub mod until;
 pub mod variables;
 
 pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};

@@ -10,6 +10,7 @@ pub use crate::maintain::LayerUsage;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
 use crate::scenario::Scenario;
 use crate::timeline::{Temperature, Timeline};
+use crate::until::UntilRecord;
 
 /// Version of `samples.jsonl` and `report.json`; raised when a reader of the old form would misread the new one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -367,6 +368,9 @@ pub struct RunRecord {
     /// Empty in a record from before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<BlockRecord>,
+    /// What decided how long it went on; absent if counts did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UntilRecord>,
     /// What was measured under load; absent if runs were measured one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Box<LoadRecord>>,

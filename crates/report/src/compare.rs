@@ -158,7 +158,9 @@ fn group(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperatur
         n: (old.len(), new.len()),
         a_us: stats::median(&only_us(&old)),
         b_us: stats::median(&only_us(&new)),
-        ratio: TwoRuns::new(&of_rounds(&old), &of_rounds(&new)).ratio(),
+        ratio: TwoRuns::new(&of_rounds(&old), &of_rounds(&new))
+            .looked_at_repeatedly(repeatedly(a, b))
+            .ratio(),
         beside,
         change,
         planned_in_b: b
@@ -167,6 +169,11 @@ fn group(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperatur
             .iter()
             .any(|sample| sample.scenario == name && sample.temperature == temperature),
     })
+}
+
+/// True if the end of one of them depends on its intervals.
+fn repeatedly(a: &Measured<'_>, b: &Measured<'_>) -> bool {
+    a.looked_at_repeatedly() || b.looked_at_repeatedly()
 }
 
 /// True if both runs declare the scenario and do not do the same in it. What is claimed of it may differ.
@@ -185,7 +192,7 @@ fn beside_peer(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temp
     let (peer, old, new) = found
         .into_iter()
         .find(|(_, old, new)| !old.is_empty() && !new.is_empty())?;
-    let runs = TwoRuns::new(&old, &new);
+    let runs = TwoRuns::new(&old, &new).looked_at_repeatedly(repeatedly(a, b));
     let ratio = runs.ratio()?;
     let (low, high) = (1.0 - SAME_WITHIN, 1.0 + SAME_WITHIN);
     let sides = [

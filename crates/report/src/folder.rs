@@ -292,6 +292,7 @@ fn unknown_record() -> RunRecord {
         peers: Vec::new(),
         against: None,
         blocks: Vec::new(),
+        until: None,
         load: None,
     }
 }

@@ -354,11 +354,9 @@ fn claims_and_targets(record: &RunRecord) -> Question {
     });
     let own = |figure: &&Figure| figure.kind.is_of_two_builds() == two_builds;
     // A few first runs only fill the caches for the cached ones; whoever asks about them asks for more.
-    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary
-        .figures
-        .iter()
-        .filter(own)
-        .partition(|figure| figure.kind != FigureKind::OtherFirst || figure.n >= MIN_ROUNDS);
+    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary.figures.iter().filter(own).partition(|figure| {
+        figure.kind != FigureKind::OtherFirst || (figure.n >= MIN_ROUNDS && record.until.is_none())
+    });
     let figures = asked.into_iter();
     let figures = figures.filter(|figure| !is_unsettled(&figure.scenario, figure.kind.temperature()));
     let figures = figures.map(|figure| {
@@ -376,7 +374,10 @@ fn claims_and_targets(record: &RunRecord) -> Question {
     });
     let unasked = unasked.into_iter().map(|figure| {
         let (name, label, n) = (plain(&figure.scenario), figure.kind.label(), figure.n);
-        format!("{name}: {label}: {n} taken, at least {MIN_ROUNDS} are needed")
+        match record.until {
+            Some(_) => format!("{name}: {label}: only cached runs decide when a run with --until ends"),
+            None => format!("{name}: {label}: {n} taken, at least {MIN_ROUNDS} are needed"),
+        }
     });
     Question {
         unasked: unasked.collect(),

@@ -28,6 +28,7 @@ pub mod stats;
 pub mod summary;
 mod terminal;
 pub mod units;
+pub mod until;
 pub mod warning;
 
 pub use compare::{Comparison, compare};

@@ -2,13 +2,14 @@
 
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
+use hybrid_cache_model::until::UntilEnd;
 use serde::Serialize;
 
 use crate::host_noise;
 use crate::samples::{accepted, through_service};
 use crate::stats::{self, MIN_ROUNDS, rounds_needed};
 use crate::summary::{GroupSummary, ScenarioSummary};
-use crate::units;
+use crate::{units, until};
 
 /// A first sample that is slower than the median of the others by this factor is not taken for noise.
 const SLOW_FIRST_FACTOR: f64 = 1.5;
@@ -51,6 +52,8 @@ pub enum WarningKind {
     SlowFirst,
     /// Some samples are far from the others.
     Outliers,
+    /// A run that was to go on until its intervals are narrow ended before.
+    NotNarrow,
     /// Other work disturbed the machine.
     HostNoise,
     /// The hypervisor took CPU time away.
@@ -114,6 +117,15 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
             message,
             "commit the changes, then measure again",
         ));
+    }
+    if let Some(until) = record
+        .until
+        .as_ref()
+        .filter(|until| until.ended != Some(UntilEnd::Reached))
+    {
+        let remedy = "raise --until-minutes or accept wider intervals; on a quiet machine fewer rounds are needed";
+        let message = until::line(until);
+        warnings.push(Warning::new(WarningKind::NotNarrow, None, message, remedy));
     }
     if let Some(message) = host_noise::disturbed(record) {
         warnings.push(Warning::new(

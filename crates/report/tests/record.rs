@@ -11,6 +11,7 @@ use std::path::Path;
 use hybrid_cache_model::host_noise::HostNoise;
 use hybrid_cache_model::outcome::{CacheStatus, End, Failure, FailureKind};
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord, SCHEMA_VERSION};
+use hybrid_cache_model::until::{LookRecord, UntilEnd, UntilRecord};
 use hybrid_cache_report::{FolderError, SampleLog, hdr_logs, load, write_header, write_run};
 use serde_json::Value;
 
@@ -226,6 +227,23 @@ fn exhaustive() -> RunRecord {
         slowest_khz: Some(8),
         fastest_khz: Some(9),
     });
+    record.until = Some(UntilRecord {
+        width: 0.02,
+        minutes: 30,
+        ended: Some(UntilEnd::Capped),
+        looks: vec![
+            LookRecord {
+                rounds: 12,
+                about: None,
+                width: None,
+            },
+            LookRecord {
+                rounds: 18,
+                about: Some("hybrid cached".into()),
+                width: Some(0.031),
+            },
+        ],
+    });
     record.samples[8].cache.python = CacheStatus::Bypassed;
     record.scenarios[0].request.requirements_file = "numpy>=1\n".into();
     record.scenarios[1].expect.stdout = hybrid_cache_model::scenario::ExpectedOutput::Equals("x".into());
@@ -295,6 +313,7 @@ fn the_schema_refuses_what_is_not_a_record() {
     assert!(broken(|record| record["schema"] = 2.into()));
     assert!(broken(|record| record["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["surprise"] = 1.into()));
+    assert!(broken(|record| record["until"]["ended"] = "tired".into()));
     assert!(broken(|record| record["samples"][0]["noise"]["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["end"] = "vanished".into()));
     assert!(broken(|record| drop(

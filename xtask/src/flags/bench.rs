@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hybrid_cache_model::Tenant;
-use hybrid_cache_model::option_value::parse_rate;
+use hybrid_cache_model::option_value::{parse_rate, parse_width};
 
 use super::place::{Cluster, DriverName, Local};
 
@@ -33,6 +33,13 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
+    /// Go on until every interval of cached runs is at most this wide to each side, such as 2%, instead of counting runs; at least 12 rounds
+    #[arg(long, value_name = "SHARE", value_parser = parse_width,
+        conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "load"])]
+    pub until: Option<f64>,
+    /// Begin no further round after so many minutes, however wide the intervals are
+    #[arg(long, value_name = "N", default_value_t = 30, requires = "until", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub until_minutes: u32,
     /// Send N cached tasks a second through the task service at --service-url, or through one of this run's own, at fixed intervals
     /// whether or not it keeps up; 0.5 is one every two seconds
     #[arg(long, value_name = "N", value_parser = parse_rate,

@@ -166,3 +166,34 @@ fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn it_goes_on_until_its_intervals_are_narrow() {
+    if no_tools("it_goes_on_until_its_intervals_are_narrow") {
+        return;
+    }
+    let bench = Bench::new();
+    let child = bench
+        .command(&["--until", "50%", "--until-minutes", "15"])
+        .spawn()
+        .unwrap();
+    let done = wait(child);
+    done.with(0, &["after 12 rounds: small cached: ±"]);
+    assert!(
+        done.stdout.contains("\nuntil ±50.0 % reached after "),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains("\nhost noise: "), "{}", done.stdout);
+    let record = bench.record();
+    let rounds = record["blocks"][0]["rounds"].as_u64().unwrap();
+    assert_eq!(
+        (&record["until"]["ended"], rounds >= 12),
+        (&Value::from("reached"), true),
+        "{record:#}"
+    );
+    let cached = record["samples"].as_array().unwrap().iter();
+    let cached = cached.filter(|sample| sample["temperature"] == "cached").count();
+    assert_eq!(cached as u64, 3 * rounds);
+    assert!(record["samples"][0]["noise"]["window_us"].as_u64().unwrap() > 0);
+}

@@ -171,6 +171,7 @@ fn header(job: &Job, service: ServiceRecord) -> RunRecord {
         peers: Vec::new(),
         against: None,
         blocks: Vec::new(),
+        until: None,
         load: None,
     }
 }

@@ -15,7 +15,7 @@ use crate::phases::Attribution;
 use crate::samples::{declared, reason};
 use crate::stats::as_f64;
 use crate::summary::{ScenarioSummary, Summary, holds_something};
-use crate::units;
+use crate::{units, until};
 
 /// Appends the whole report.
 pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summary) -> std::fmt::Result {
@@ -46,6 +46,9 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
     }
     if let Some(noise) = host_noise::line(record) {
         writeln!(out, "\nHost noise: {noise}.")?;
+    }
+    if let Some(until) = &record.until {
+        writeln!(out, "\nUntil {}.", escape(&until::line(until)))?;
     }
     write_latency(out, summary)?;
     write_figures(out, summary)?;
