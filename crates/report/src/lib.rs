@@ -33,7 +33,7 @@ pub use compare::{Comparison, compare};
 pub use duration_histogram::DurationHistogram;
 pub use figure::{Attainment, Figure, FigureKind};
 pub use folder::{FolderError, SampleLog, load, write_header, write_run};
-pub use gate::{Baseline, Failure, Gate, GateOutcome, gate_run, gate_runs};
+pub use gate::{Answer, Baseline, Failure, Gate, GateOutcome, Judged, gate_run, gate_runs};
 pub use hdr::{hdr_log, hdr_logs};
 pub use html::html;
 pub use load::LoadSummary;
