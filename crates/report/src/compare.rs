@@ -305,7 +305,7 @@ impl Comparison {
         let mut table = framed();
         table.set_header(COLUMNS);
         for group in &self.groups {
-            let mut row = self.row(group);
+            let mut row = Self::row(group);
             // No verdict rests on it, so its interval is left to Markdown.
             if let Some(ratio) = &group.ratio {
                 row[5] = units::ratio(ratio.value);
@@ -328,25 +328,8 @@ impl Comparison {
         }
     }
 
-    /// The comparison as Markdown.
-    pub fn markdown(&self) -> String {
-        let mut text = String::from("# Comparison: B against A\n\n");
-        text.push_str(&format!(
-            "| {} |\n|---|---|--:|--:|--:|--:|---|--:|---|--:|\n",
-            COLUMNS.join(" | ")
-        ));
-        for group in &self.groups {
-            let cells = self.row(group).map(|cell| crate::markdown::escape(&cell));
-            text.push_str(&format!("| {} |\n", cells.join(" | ")));
-        }
-        text.push_str(&format!("\n{}\n", self.explanation().join(" ")));
-        for caution in &self.cautions {
-            text.push_str(&format!("\n> **Caution:** {}\n", crate::markdown::escape(caution)));
-        }
-        text
-    }
-
-    fn explanation(&self) -> [String; 4] {
+    /// What the columns are, a sentence each.
+    pub(crate) fn explanation(&self) -> [String; 4] {
         let tests = self.groups.iter().filter(|group| group.beside.is_some()).count();
         [
             "A and B are medians of the wall time. B/A compares the times themselves; a change of the machine is part of it.".to_owned(),
@@ -356,7 +339,8 @@ impl Comparison {
         ]
     }
 
-    fn row(&self, group: &GroupComparison) -> [String; 10] {
+    /// A group's row under [`COLUMNS`].
+    pub(crate) fn row(group: &GroupComparison) -> [String; 10] {
         let dash = || "–".to_owned();
         let time = |us: Option<f64>| us.map_or_else(dash, units::duration);
         let beside = group.beside.as_ref();
@@ -376,7 +360,8 @@ impl Comparison {
     }
 }
 
-const COLUMNS: [&str; 10] = [
+/// Heads of the table.
+pub(crate) const COLUMNS: [&str; 10] = [
     "scenario",
     "run",
     "n",

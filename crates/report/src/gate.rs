@@ -90,7 +90,9 @@ fn confirmed(record: &RunRecord, ask: impl Fn(&RunRecord) -> Question) -> Gate {
     for judged in &mut gate.requirements {
         if judged.answer == Answer::Broken && !is_confirmed(&judged.about) {
             judged.answer = Answer::Open;
-            judged.found.push_str(", which a second block of rounds did not confirm");
+            judged
+                .found
+                .push_str(", which a second block of rounds did not confirm");
             gate.doubts.push(format!("{}: {}", judged.about, judged.found));
         }
     }
@@ -180,7 +182,10 @@ impl Question {
                 judged.answer = Answer::Open;
             }
         }
-        let whole = self.meaningless.into_iter().map(|reason| ("the run".to_owned(), reason));
+        let whole = self
+            .meaningless
+            .into_iter()
+            .map(|reason| ("the run".to_owned(), reason));
         judged.extend(whole.map(of_answer(Answer::Open)));
         gate.requirements = judged;
         gate
