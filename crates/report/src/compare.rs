@@ -210,18 +210,22 @@ fn beside_peer(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temp
 
 /// The group's time over the peer's, for each round that has a pair.
 fn to_peer(run: &Measured<'_>, name: &str, peer: Peer) -> Vec<f64> {
+    let of_rounds = Evidence::new(&peer_ratios(run, name, peer), Scale::Ratio, Rule::Order);
+    of_rounds.values().to_vec()
+}
+
+/// The group's time over the peer's for each pair, with its round.
+pub(crate) fn peer_ratios(run: &Measured<'_>, name: &str, peer: Peer) -> Vec<(u32, f64)> {
     let of: fn(&Sample) -> u64 = match peer {
         Peer::LocalDriver => |sample| sample.runner_us,
         _ => |sample| sample.wall_us,
     };
     let ours = run.timed(&accepted(run.record, name, peer.temperature()), of);
     let ratio = |(round, own, their): (u32, u64, u64)| (round, as_f64(own) / as_f64(their).max(1.0));
-    let values: Vec<(u32, f64)> = pairs(&ours, &run.peer(name, peer, compared_us))
+    pairs(&ours, &run.peer(name, peer, compared_us))
         .into_iter()
         .map(ratio)
-        .collect();
-    let of_rounds = Evidence::new(&values, Scale::Ratio, Rule::Order);
-    of_rounds.values().to_vec()
+        .collect()
 }
 
 /// Decides every group with pairs, together.

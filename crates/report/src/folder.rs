@@ -323,7 +323,7 @@ fn make_folder(path: &Path) -> Result<(), FolderError> {
     fs::create_dir_all(path).map_err(at(path))
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let staged = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = File::create(&staged)

@@ -2,7 +2,7 @@
 //!
 //! Only samples are stored. Every figure is computed from a [`RunRecord`] when it is rendered, so that a better statistic
 //! also improves old reports. Nothing here touches a terminal, the environment or a clock; only
-//! [`folder`] touches files.
+//! [`folder`] and [`history`] touch files.
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
 
@@ -18,6 +18,7 @@ pub mod folder;
 mod gate;
 mod hdr;
 mod headline;
+pub mod history;
 mod html;
 mod junit;
 pub mod load;

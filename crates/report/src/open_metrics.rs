@@ -73,12 +73,8 @@ fn run(out: &mut Exposition, record: &RunRecord) {
 
 /// Every group with its scenario.
 fn groups(summary: &Summary) -> impl Iterator<Item = (&ScenarioSummary, &GroupSummary)> {
-    let of = |scenario: &'_ ScenarioSummary| scenario.groups.len();
-    summary
-        .scenarios
-        .iter()
-        .filter(move |scenario| of(scenario) > 0)
-        .flat_map(|scenario| scenario.groups.iter().map(move |group| (scenario, group)))
+    let scenarios = summary.scenarios.iter();
+    scenarios.flat_map(|scenario| scenario.groups.iter().map(move |group| (scenario, group)))
 }
 
 type Labels<'a> = [(&'static str, &'a str); 2];
