@@ -95,7 +95,14 @@ impl<'a> RunFacts<'a> {
 pub struct ComparisonFacts<'a> {
     /// Its groups and cautions.
     #[serde(flatten)]
-    pub comparison: &'a Comparison,
+    comparison: &'a Comparison,
     /// The answer.
-    pub gate: Option<&'a Gate>,
+    gate: Option<&'a Gate>,
+}
+
+impl<'a> ComparisonFacts<'a> {
+    /// Puts them together.
+    pub fn new(comparison: &'a Comparison, gate: Option<&'a Gate>) -> ComparisonFacts<'a> {
+        ComparisonFacts { comparison, gate }
+    }
 }

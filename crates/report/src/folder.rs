@@ -152,6 +152,22 @@ pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
     Ok(record)
 }
 
+/// Appends a digest to a file that may hold text of others, as a job's summary does; it is made if it is missing.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
+    let mut file = File::options().append(true).create(true).open(path).map_err(at(path))?;
+    // A heading needs an empty line before it.
+    let is_first = file.metadata().map_err(at(path))?.len() == 0;
+    let text = if is_first {
+        digest.to_owned()
+    } else {
+        format!("\n{digest}")
+    };
+    file.write_all(text.as_bytes()).map_err(at(path))
+}
+
 /// The growing `samples.jsonl` of a run.
 #[derive(Debug)]
 pub struct SampleLog {

@@ -295,11 +295,7 @@ fn json_has_what_the_tables_show_and_the_answer_of_the_gate() {
     let (before, after) = (fixture::record(), slower(&fixture::record()));
     let gate = gate_runs(&before, &after, 0.1);
     let comparison = compare(&before, &after);
-    let facts = ComparisonFacts {
-        comparison: &comparison,
-        gate: Some(&gate),
-    };
-    let value = serde_json::to_value(facts).unwrap();
+    let value = serde_json::to_value(ComparisonFacts::new(&comparison, Some(&gate))).unwrap();
     assert_eq!(value["groups"].as_array().unwrap().len(), comparison.groups.len());
     assert_eq!(value["groups"][1]["change"], "slower");
     assert_eq!(value["groups"][1]["beside"]["peer"], "direct_exec");
