@@ -17,8 +17,8 @@ mod vectors;
 
 use serde::Serialize;
 
+pub(crate) use basics::as_f64;
 pub use basics::{ALPHA, Interval, LEVEL, MIN_ROUNDS};
-pub(crate) use basics::{as_f64, median_of};
 pub use bootstrap::RESAMPLES;
 pub use evidence::{Evidence, Rule, Scale};
 pub use family::holm;

@@ -46,7 +46,7 @@ fn hostile() -> RunRecord {
 fn large() -> RunRecord {
     let mut record = hostile();
     let (scenarios, samples) = (record.scenarios.clone(), record.samples.clone());
-    for copy in 0..12 {
+    for copy in 0..4 {
         let named = |name: &str| format!("{name}-{copy}");
         record.scenarios.extend(scenarios.iter().cloned().map(|mut scenario| {
             scenario.name = named(&scenario.name);
