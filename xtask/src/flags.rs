@@ -99,8 +99,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Report {
     /// Folder of a run
-    pub run: PathBuf,
-    /// Print the whole record as JSON
+    #[arg(required_unless_present = "history")]
+    pub run: Option<PathBuf>,
+    /// Draw all runs below DIR over time into DIR/history.html, at most 1000, and mark where a group changed
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
+    pub history: Option<PathBuf>,
+    /// Print the whole record, or the history, as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -119,9 +123,12 @@ pub struct Compare {
     /// Exit with 0 instead of 6 if the gate cannot tell
     #[arg(long, requires = "gate")]
     pub allow_undecided: bool,
-    /// Print the comparison as Markdown
+    /// Print a short Markdown summary, for a comment
     #[arg(long)]
     pub markdown: bool,
+    /// Print the comparison and the gate's answer as JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
 }
 
 /// `run`

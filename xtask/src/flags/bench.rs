@@ -21,7 +21,7 @@ pub struct Bench {
     /// File that holds the service's token
     #[arg(long, value_name = "FILE", requires = "service_url")]
     pub token_file: Option<PathBuf>,
-    /// Scenario by name or file; may be repeated [default: all of bench-scenarios]
+    /// Scenario by name, file or folder (such as ./ours); may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
     /// Do so many first runs of each scenario, each in empty caches; through a service only one, if its caches are empty
@@ -78,6 +78,12 @@ pub struct Bench {
     /// Exit with 0 instead of 6 if the gate cannot tell
     #[arg(long)]
     pub allow_undecided: bool,
+    /// Append a short Markdown summary to FILE, such as "$GITHUB_STEP_SUMMARY"
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Print what the tables show, and the gate's answer, as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Draw the order within rounds from this seed, which a report names, instead of a new one
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,

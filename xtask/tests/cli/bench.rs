@@ -134,7 +134,8 @@ fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
     }
     let bench = Bench::new();
     let child = bench
-        .command(&["--self-check", "--first-runs", "1", "--cached-runs", "2"])
+        .command(&["--self-check", "--first-runs", "1", "--cached-runs", "2", "--summary"])
+        .arg(bench.path("summary.md"))
         .spawn()
         .unwrap();
     let done = wait(child);
@@ -147,6 +148,11 @@ fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
         ],
     );
     assert!(done.stdout.contains("cached run / other build"), "{}", done.stdout);
+    let summary = std::fs::read_to_string(bench.path("summary.md")).unwrap();
+    assert!(
+        summary.starts_with("## ? Cannot tell\n") && summary.contains("| small | cached |"),
+        "{summary}"
+    );
     let record = bench.record();
     let peers = record["peers"].as_array().unwrap();
     let of = |name: &str| peers.iter().filter(|peer| peer["peer"] == name).count();
