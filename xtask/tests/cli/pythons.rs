@@ -59,8 +59,8 @@ fn installed() -> Option<(PathBuf, String)> {
     let output = xtask(&["tools", "--json"]).output().unwrap();
     let tools: Value = serde_json::from_slice(&output.stdout).unwrap();
     let others = tools["other_interpreters"].as_array().unwrap().iter();
-    let own = others.filter(|one| !one["base_prefix"].as_str().unwrap().starts_with("/usr"));
-    own.last().map(|one| {
+    let mut own = others.filter(|one| !one["base_prefix"].as_str().unwrap().starts_with("/usr"));
+    own.next_back().map(|one| {
         let text = |name: &str| one[name].as_str().unwrap().to_owned();
         (PathBuf::from(text("base_prefix")), text("version"))
     })
