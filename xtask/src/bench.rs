@@ -38,7 +38,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     // A request of the client may still be running, but its result is no longer needed.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
-    results::write(&measured.out, &measured.record)?;
+    results::write(&measured.out, &measured.record, flags.trace_out.as_deref())?;
     if let Err(error) = measured.ended {
         let (count, page) = (measured.record.samples.len(), measured.out.join("report.html"));
         eprintln!("{count} samples were taken before; report: {}", page.display());
@@ -126,7 +126,7 @@ fn offer_load(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: 
     shown.finish();
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
-    results::write(&measured.out, &measured.record)?;
+    results::write(&measured.out, &measured.record, None)?;
     conclude_load(&measured.out, &measured.record, measured.end)
 }
 

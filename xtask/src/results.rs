@@ -24,12 +24,13 @@ pub fn load(run: &Path) -> Result<RunRecord> {
     hybrid_cache_report::load(run).map_err(|error| Error::input(error.to_string()))
 }
 
-/// Writes every file of a report.
+/// Writes every file of a report, and the trace if one is wanted.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn write(out: &Path, record: &RunRecord) -> Result<()> {
+pub fn write(out: &Path, record: &RunRecord, trace: Option<&Path>) -> Result<()> {
     let written = hybrid_cache_report::write_run(out, record);
+    let written = written.and_then(|()| trace.map_or(Ok(()), |path| hybrid_cache_report::write_trace(path, record)));
     let written = written.map_err(|error| Error::other(ErrorClass::Failed, error));
     written.with_context(|| format!("writing the report to {}", out.display()))
 }
@@ -93,7 +94,7 @@ fn exit_of(gate: &Gate, allow_undecided: bool) -> Exit {
 /// There is no such run, or its folder cannot be written.
 pub fn report(flags: &flags::Report) -> Result<Exit> {
     let record = load(&flags.run)?;
-    write(&flags.run, &record)?;
+    write(&flags.run, &record, flags.trace_out.as_deref())?;
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&record)?);
     } else {

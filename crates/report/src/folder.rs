@@ -17,7 +17,7 @@ use hybrid_cache_model::sample::{Completion, PeerSample, Provenance, RunRecord, 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{hdr, html, markdown};
+use crate::{hdr, html, markdown, trace_events};
 
 /// The whole record.
 pub const REPORT_FILE: &str = "report.json";
@@ -89,6 +89,15 @@ pub fn write_run(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
         write_atomically(&dir.join("hdr").join(name), &log)?;
     }
     Ok(())
+}
+
+/// Writes the timelines of a run as a trace that Perfetto and Chrome open. The file appears whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_trace(path: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    let trace = trace_events(record).to_string();
+    write_atomically(path, trace.as_bytes())
 }
 
 /// Writes what is known when a run starts, so that samples survive a crash together with their provenance.
