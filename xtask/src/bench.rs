@@ -39,6 +39,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let measured = measured?;
     let gate = options.gate.map(|gate| gate.judge(&measured.record));
     results::write(&measured.out, &measured.record, gate.as_ref(), flags.summary.as_deref())?;
+    results::write_trace(&measured.record, flags.trace_out.as_deref())?;
     if let Err(error) = measured.ended {
         let (count, page) = (measured.record.samples.len(), measured.out.join("report.html"));
         eprintln!("{count} samples were taken before; report: {}", page.display());

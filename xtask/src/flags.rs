@@ -107,6 +107,9 @@ pub struct Report {
     /// Print the whole record, or the history, as JSON
     #[arg(long)]
     pub json: bool,
+    /// Also write the timelines of all samples to FILE, as a trace that ui.perfetto.dev and Chrome open
+    #[arg(long, value_name = "FILE")]
+    pub trace_out: Option<PathBuf>,
 }
 
 /// `compare`

@@ -41,6 +41,14 @@ pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Optio
     summary.map_or(Ok(()), |file| unwritten(append_digest(file, &run_digest(record, gate))))
 }
 
+/// Writes the timelines to a file, if one is named.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_trace(record: &RunRecord, path: Option<&Path>) -> Result<()> {
+    path.map_or(Ok(()), |path| unwritten(hybrid_cache_report::write_trace(path, record)))
+}
+
 fn unwritten<T>(written: std::result::Result<T, FolderError>) -> Result<T> {
     written.map_err(|error| Error::other(ErrorClass::Failed, error))
 }
@@ -128,6 +136,7 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
     let run = flags.run.as_deref().unwrap_or(Path::new("."));
     let record = load(run)?;
     write(run, &record, None, None)?;
+    write_trace(&record, flags.trace_out.as_deref())?;
     if flags.json {
         print_json(&record)?;
     } else {

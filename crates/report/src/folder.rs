@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::gate::{Gate, gate_run};
-use crate::{hdr, html, junit, markdown, open_metrics};
+use crate::{hdr, html, junit, markdown, open_metrics, trace_events};
 
 /// The whole record.
 pub const REPORT_FILE: &str = "report.json";
@@ -103,6 +103,15 @@ pub fn write_judged(dir: &Path, record: &RunRecord, gate: &Gate) -> Result<(), F
         write_atomically(&dir.join("hdr").join(name), &log)?;
     }
     Ok(())
+}
+
+/// Writes the timelines of a run as a trace that Perfetto and Chrome open. The file appears whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_trace(path: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    let trace = trace_events(record).to_string();
+    write_atomically(path, trace.as_bytes())
 }
 
 /// Writes what is known when a run starts, so that samples survive a crash together with their provenance.

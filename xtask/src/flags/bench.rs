@@ -61,6 +61,9 @@ pub struct Bench {
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Also write the timelines of all samples to FILE, as a trace that ui.perfetto.dev and Chrome open
+    #[arg(long, value_name = "FILE", conflicts_with = "load")]
+    pub trace_out: Option<PathBuf>,
     /// Measure another build of this program side by side, in caches of its own, and judge by that alone: a program, or a revision,
     /// which is built first
     #[arg(long, value_name = "PROGRAM|REVISION", conflicts_with_all = ["service_url", "driver", "baseline", "load", "self_check", "tenant"])]

@@ -180,7 +180,7 @@ fn it_goes_on_until_its_intervals_are_narrow() {
     }
     let bench = Bench::new();
     let child = bench
-        .command(&["--until", "50%", "--until-minutes", "15"])
+        .command(&["--until", "50%", "--until-minutes", "15", "--no-peers"])
         .spawn()
         .unwrap();
     let done = wait(child);

@@ -34,7 +34,17 @@ fn a_run_is_measured_rendered_and_compared() {
     ] {
         assert!(folder.path().join("run").join(file).is_file(), "{file}");
     }
-    let json = ended(&["report", &run, "--json"]);
+    let trace = path("trace.json");
+    let json = ended(&["report", &run, "--json", "--trace-out", &trace]);
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
+    let is_sample = |event: &&serde_json::Value| event["cat"] == "sample";
+    let samples = trace["traceEvents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(is_sample)
+        .count();
+    assert_eq!(samples, 4, "{trace:#}");
     let mut record: serde_json::Value = serde_json::from_str(&json.with(0, &[]).stdout).unwrap();
     assert_eq!(record["samples"].as_array().unwrap().len(), 4);
     assert!(ended(&["report", &run]).with(0, &[]).stdout.contains("tiny"));
