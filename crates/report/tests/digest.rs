@@ -233,6 +233,11 @@ fn a_run_that_tells_nothing_breaks_nothing_in_junit() {
     let text = written(&record, None, "junit.xml");
     assert!(!text.contains("<failure"), "{text}");
     assert!(text.contains("cannot tell: the run was interrupted"), "{text}");
+    let digest = run_digest(&record, Some(&gate));
+    assert!(
+        !digest.contains("- ✗") && digest.contains("- ? the run was interrupted"),
+        "{digest}"
+    );
 }
 
 #[test]
