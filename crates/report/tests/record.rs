@@ -26,7 +26,17 @@ fn a_written_run_reads_back_and_leaves_no_staged_files() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["hdr", "report.html", "report.json", "report.md"]);
+    assert_eq!(
+        names,
+        [
+            "hdr",
+            "junit.xml",
+            "metrics.txt",
+            "report.html",
+            "report.json",
+            "report.md"
+        ]
+    );
     assert_eq!(
         fs::read_dir(dir.path().join("hdr")).unwrap().count(),
         hdr_logs(&record).len()
