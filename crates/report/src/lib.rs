@@ -6,6 +6,7 @@
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
 
+pub mod alternatives;
 pub mod caches;
 mod cells;
 pub mod claim;
@@ -17,6 +18,7 @@ mod gate;
 mod hdr;
 mod headline;
 mod html;
+pub mod kubelet;
 pub mod load;
 mod markdown;
 pub mod phases;

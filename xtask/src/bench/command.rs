@@ -27,6 +27,7 @@ pub fn for_report(flags: &flags::Bench) -> String {
         None if flags.self_check => words.push("--self-check".to_owned()),
         None => {}
     }
+    words.extend((flags.peers != "default").then(|| format!("--peers {}", flags.peers)));
     words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
     if flags.service_url.is_none() {
         words.push(format!("--first-runs {}", flags.first_runs));
