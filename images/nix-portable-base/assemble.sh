@@ -62,6 +62,8 @@ done >"$root/etc/ssl/certs/ca-certificates.crt"
 rm -rf "$root/usr/share/ca-certificates"
 ln -sfn /etc/ssl/certs "$root/usr/lib/ssl/certs"
 ln -sf /etc/ssl/certs/ca-certificates.crt "$root/usr/lib/ssl/cert.pem"
+# Where uv's Pythons look.
+ln -sf certs/ca-certificates.crt "$root/etc/ssl/cert.pem"
 printf 'root:x:0:0:root:/root:/bin/sh\ntask:x:10001:10001:task:/scratch:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$root/etc/passwd"
 printf 'root:x:0:\ntask:x:10001:\nnogroup:x:65534:\n' >"$root/etc/group"
 printf 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n' >"$root/etc/nsswitch.conf"

@@ -2,13 +2,12 @@
 
 mod command;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
 use hybrid_cache_bench::{
-    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, PeerChoice, TwoBuilds, load_scenarios, measure,
+    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, PeerChoice, TwoBuilds, Until, load_scenarios, measure,
 };
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
@@ -38,20 +37,15 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     // A request of the client may still be running, but its result is no longer needed.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
-    results::write(&measured.out, &measured.record)?;
+    let gate = options.gate.map(|gate| gate.judge(&measured.record));
+    results::write(&measured.out, &measured.record, gate.as_ref(), flags.summary.as_deref())?;
+    results::write_trace(&measured.record, flags.trace_out.as_deref())?;
     if let Err(error) = measured.ended {
         let (count, page) = (measured.record.samples.len(), measured.out.join("report.html"));
         eprintln!("{count} samples were taken before; report: {}", page.display());
         return Err(error);
     }
-    let gate = options.gate.map(|gate| gate.judge(&measured.record));
-    results::conclude(
-        &measured.out,
-        &measured.record,
-        baseline.as_ref(),
-        gate,
-        flags.allow_undecided,
-    )
+    results::conclude(&measured.out, &measured.record, baseline.as_ref(), gate.as_ref(), flags)
 }
 
 fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOptions> {
@@ -70,6 +64,7 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
         cluster: flags.cluster.choice(),
         service: service(flags),
         builds,
+        until: flags.until.map(|width| Until::new(width, flags.until_minutes)),
         counts: Counts {
             first: flags.first_runs,
             cached: flags.cached_runs,
@@ -125,8 +120,9 @@ fn offer_load(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: 
     shown.finish();
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
-    results::write(&measured.out, &measured.record)?;
-    conclude_load(&measured.out, &measured.record, measured.end)
+    results::write(&measured.out, &measured.record, None, flags.summary.as_deref())?;
+    results::print(&measured.out, &measured.record, None, None, flags.json)?;
+    conclude_load(&measured.record, measured.end)
 }
 
 /// The command with which this program starts itself as a task service.
@@ -144,10 +140,8 @@ fn own_service(flags: &flags::Bench) -> Result<ServiceProgram> {
     })
 }
 
-/// Prints the summary and chooses the exit code.
-fn conclude_load(out: &Path, record: &RunRecord, end: LoadEnd) -> Result<Exit> {
-    results::print(record);
-    println!("report: {}", out.join("report.html").display());
+/// Says what went wrong and chooses the exit code.
+fn conclude_load(record: &RunRecord, end: LoadEnd) -> Result<Exit> {
     match end {
         LoadEnd::Complete => {}
         LoadEnd::Interrupted => return Ok(Exit::Interrupted),

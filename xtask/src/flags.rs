@@ -14,13 +14,10 @@ mod size;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hybrid_cache_cluster::Range;
+use hybrid_cache_cluster::{Range, claim_size};
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::option_value::parse_gate;
-use hybrid_cache_model::quantity;
-
-/// Least size of a claim, in bytes.
-const LEAST_CLAIM_BYTES: u64 = 1 << 30;
+use hybrid_cache_tools::uv_python;
 
 pub use attack::Attack;
 pub use bench::Bench;
@@ -102,10 +99,17 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Report {
     /// Folder of a run
-    pub run: PathBuf,
-    /// Print the whole record as JSON
+    #[arg(required_unless_present = "history")]
+    pub run: Option<PathBuf>,
+    /// Draw all runs below DIR over time into DIR/history.html, at most 1000, and mark where a group changed
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
+    pub history: Option<PathBuf>,
+    /// Print the whole record, or the history, as JSON
     #[arg(long)]
     pub json: bool,
+    /// Also write the timelines of all samples to FILE, as a trace that ui.perfetto.dev and Chrome open
+    #[arg(long, value_name = "FILE")]
+    pub trace_out: Option<PathBuf>,
 }
 
 /// `compare`
@@ -122,9 +126,12 @@ pub struct Compare {
     /// Exit with 0 instead of 6 if the gate cannot tell
     #[arg(long, requires = "gate")]
     pub allow_undecided: bool,
-    /// Print the comparison as Markdown
+    /// Print a short Markdown summary, for a comment
     #[arg(long)]
     pub markdown: bool,
+    /// Print the comparison and the gate's answer as JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
 }
 
 /// `run`
@@ -200,6 +207,9 @@ pub struct Run {
 /// `tools`
 #[derive(Debug, Args)]
 pub struct Tools {
+    /// Bring this Python too, such as `3.12`: if the machine has none of it, uv downloads one; may be repeated
+    #[arg(long, value_name = "VERSION", value_parser = uv_python::version)]
+    pub python_version: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -249,10 +259,10 @@ pub struct Up {
     #[arg(long, value_name = "RANGE")]
     pub closed_range: Vec<Range>,
     /// Claim QUANTITY for Python environments, such as 20Gi [default: as it is now, or as in the manifest for a new one]
-    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
+    #[arg(long, value_name = "QUANTITY", value_parser = claim_size)]
     pub python_size: Option<String>,
     /// Claim QUANTITY for system packages [default: as it is now, or as in the manifest for a new one]
-    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
+    #[arg(long, value_name = "QUANTITY", value_parser = claim_size)]
     pub system_size: Option<String>,
     /// Leave out the smoke test at the end, which runs a task
     #[arg(long, alias = "no-task")]
@@ -263,15 +273,6 @@ pub struct Up {
     /// Run the task service in the cluster too, with a Job or an Argo Workflow for each task [default: kube]
     #[arg(long, value_name = "DRIVER", num_args = 0..=1, require_equals = true, default_missing_value = "kube")]
     pub with_service: Option<ServiceDriver>,
-}
-
-/// Reads a size in Kubernetes' notation.
-fn quantity(text: &str) -> Result<String, String> {
-    match quantity::bytes(text) {
-        Some(bytes) if bytes >= LEAST_CLAIM_BYTES => Ok(text.to_owned()),
-        Some(_) => Err("no environment fits into less than 1Gi".to_owned()),
-        None => Err("write it as Kubernetes does: 20Gi, 512Mi or a number of bytes".to_owned()),
-    }
 }
 
 /// What the task service in a cluster makes of a task.

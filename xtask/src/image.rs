@@ -7,7 +7,7 @@ use hybrid_cache_image::node_image;
 use hybrid_cache_image::task_image::{
     self, Base, BuildOptions, Built, OVERRIDE, Rebuild, Seed, ensure_seeded, overridden, push, service,
 };
-use hybrid_cache_tools::{Checkout, Result};
+use hybrid_cache_tools::{Checkout, OperatorSettings, Result};
 
 use crate::checkout;
 use crate::exit::Exit;
@@ -42,6 +42,7 @@ async fn build(checkout: &Checkout, engine: &Engine, flags: &flags::Image, seed:
         } else {
             Rebuild::WhenChanged
         },
+        python_versions: OperatorSettings::read(None)?.python_versions,
     };
     let mut built = task_image::ensure(checkout, engine, &options, &reporter).await?;
     if let Some(seed) = seed {

@@ -4,7 +4,11 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
-use hybrid_cache_report::{Color, Gate, GateOutcome, compare, gate_runs};
+use hybrid_cache_report::history::{HISTORY_FILE, History};
+use hybrid_cache_report::{
+    Color, Comparison, ComparisonFacts, FolderError, Gate, GateOutcome, RunFacts, append_digest, compare,
+    comparison_digest, gate_runs, run_digest,
+};
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
 use crate::exit::Exit;
@@ -24,19 +28,56 @@ pub fn load(run: &Path) -> Result<RunRecord> {
     hybrid_cache_report::load(run).map_err(|error| Error::input(error.to_string()))
 }
 
-/// Writes every file of a report.
+/// Writes every file of a report, and appends its digest to the file `summary`.
 ///
 /// # Errors
-/// The folder cannot be written.
-pub fn write(out: &Path, record: &RunRecord) -> Result<()> {
-    let written = hybrid_cache_report::write_run(out, record);
-    let written = written.map_err(|error| Error::other(ErrorClass::Failed, error));
-    written.with_context(|| format!("writing the report to {}", out.display()))
+/// The folder or the file cannot be written.
+pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Option<&Path>) -> Result<()> {
+    let written = match gate {
+        Some(gate) => hybrid_cache_report::write_judged(out, record, gate),
+        None => hybrid_cache_report::write_run(out, record),
+    };
+    unwritten(written).with_context(|| format!("writing the report to {}", out.display()))?;
+    summary.map_or(Ok(()), |file| unwritten(append_digest(file, &run_digest(record, gate))))
 }
 
-/// Prints the summary.
-pub fn print(record: &RunRecord) {
+/// Writes the timelines to a file, if one is named.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_trace(record: &RunRecord, path: Option<&Path>) -> Result<()> {
+    path.map_or(Ok(()), |path| unwritten(hybrid_cache_report::write_trace(path, record)))
+}
+
+fn unwritten<T>(written: std::result::Result<T, FolderError>) -> Result<T> {
+    written.map_err(|error| Error::other(ErrorClass::Failed, error))
+}
+
+/// Prints the tables and names the report, or prints the same as JSON.
+///
+/// # Errors
+/// None at present; rendering cannot fail.
+pub fn print(
+    out: &Path,
+    record: &RunRecord,
+    comparison: Option<&Comparison>,
+    gate: Option<&Gate>,
+    json: bool,
+) -> Result<()> {
+    if json {
+        return print_json(&RunFacts::new(out, record, comparison, gate));
+    }
     print_drawn(&(hybrid_cache_report::terminal(record, width(), color()) + "\n"));
+    if let Some(comparison) = comparison {
+        print_drawn(&(comparison.terminal(width(), color()) + "\n"));
+    }
+    println!("report: {}", out.join("report.html").display());
+    Ok(())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
 }
 
 /// Prints the summary and chooses the exit code of the bench run.
@@ -47,14 +88,11 @@ pub fn conclude(
     out: &Path,
     record: &RunRecord,
     baseline: Option<&RunRecord>,
-    gate: Option<Gate>,
-    allow_undecided: bool,
+    gate: Option<&Gate>,
+    flags: &flags::Bench,
 ) -> Result<Exit> {
-    print(record);
-    if let Some(baseline) = baseline {
-        print_drawn(&(compare(baseline, record).terminal(width(), color()) + "\n"));
-    }
-    println!("report: {}", out.join("report.html").display());
+    let comparison = baseline.map(|baseline| compare(baseline, record));
+    print(out, record, comparison.as_ref(), gate, flags.json)?;
     let failed = record
         .samples
         .iter()
@@ -65,7 +103,7 @@ pub fn conclude(
         eprintln!("{failed} of {all} runs failed; the report names them");
     }
     // A failed run must not hide what the gate found.
-    let judged = gate.as_ref().map(|gate| exit_of(gate, allow_undecided));
+    let judged = gate.map(|gate| exit_of(gate, flags.allow_undecided));
     Ok(match judged {
         _ if record.completion == Completion::Interrupted => Exit::Interrupted,
         Some(exit @ (Exit::Gate | Exit::CannotTell)) => exit,
@@ -92,12 +130,29 @@ fn exit_of(gate: &Gate, allow_undecided: bool) -> Exit {
 /// # Errors
 /// There is no such run, or its folder cannot be written.
 pub fn report(flags: &flags::Report) -> Result<Exit> {
-    let record = load(&flags.run)?;
-    write(&flags.run, &record)?;
+    if let Some(dir) = &flags.history {
+        return draw_history(dir, flags.json);
+    }
+    let run = flags.run.as_deref().unwrap_or(Path::new("."));
+    let record = load(run)?;
+    write(run, &record, None, None)?;
+    write_trace(&record, flags.trace_out.as_deref())?;
     if flags.json {
-        println!("{}", serde_json::to_string_pretty(&record)?);
+        print_json(&record)?;
     } else {
         print_drawn(&hybrid_cache_report::terminal(&record, width(), color()));
+    }
+    Ok(Exit::Good)
+}
+
+fn draw_history(dir: &Path, json: bool) -> Result<Exit> {
+    let history = History::read(dir).map_err(|error| Error::input(error.to_string()))?;
+    unwritten(history.write(dir))?;
+    if json {
+        print_json(&history)?;
+    } else {
+        println!("{}", history.lines().join("\n"));
+        println!("history: {}", dir.join(HISTORY_FILE).display());
     }
     Ok(Exit::Good)
 }
@@ -109,13 +164,15 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
 pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     let (before, after) = (load(&flags.before)?, load(&flags.after)?);
     let comparison = compare(&before, &after);
-    if flags.markdown {
-        println!("{}", comparison.markdown().trim_end());
+    let gate = flags.gate.map(|share| gate_runs(&before, &after, share));
+    if flags.json {
+        print_json(&ComparisonFacts::new(&comparison, gate.as_ref()))?;
+    } else if flags.markdown {
+        println!("{}", comparison_digest(&comparison, gate.as_ref()).trim_end());
     } else {
         print_drawn(&(comparison.terminal(width(), color()) + "\n"));
     }
-    let Some(share) = flags.gate else { return Ok(Exit::Good) };
-    Ok(exit_of(&gate_runs(&before, &after, share), flags.allow_undecided))
+    Ok(gate.map_or(Exit::Good, |gate| exit_of(&gate, flags.allow_undecided)))
 }
 
 /// A table without borders that fits into [`width`].

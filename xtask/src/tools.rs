@@ -1,7 +1,7 @@
 //! `cargo xtask tools` and `cargo xtask debnix`: list the tools of a run with their origin, and maintain the pins of Debian
 //! packages.
 
-use hybrid_cache_tools::{Origin, Progress, Result, Silent, Tool, Tools, debnix, facts, provision};
+use hybrid_cache_tools::{Origin, Progress, Result, Silent, Tool, Tools, debnix, facts, provision, uv_python};
 
 use crate::checkout;
 use crate::exit::Exit;
@@ -19,7 +19,8 @@ pub fn list(flags: &flags::Tools) -> Result<Exit> {
     let checkout = checkout()?;
     // A remembered answer may be what a person wants to get rid of.
     facts::forget(&checkout);
-    let tools = provision(checkout.root(), &flags.choice.into(), progress)?;
+    let mut tools = provision(checkout.root(), &flags.choice.into(), progress)?;
+    uv_python::provide(&mut tools, &flags.python_version, progress)?;
     reporter.finish();
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&tools)?);
@@ -49,8 +50,9 @@ fn table(tools: &Tools) -> comfy_table::Table {
     let mut row = |name: &str, version: &str, origin: String| {
         table.add_row([name, version, &origin]);
     };
-    let python = &tools.interpreter;
-    row("python", &python.version, python.path.display().to_string());
+    for python in std::iter::once(&tools.interpreter).chain(&tools.other_interpreters) {
+        row("python", &python.version, python.path.display().to_string());
+    }
     for tool in [
         Some(&tools.uv),
         Some(&tools.bwrap),

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::host_noise::HostNoise;
 use hybrid_cache_tools::{Error, Result};
 use jiff::Timestamp;
+
+use crate::host::HostReading;
 
 /// Free space below which a bench run does not start, in bytes: several toolchains are unpacked at the same time.
 const MIN_FREE_BYTES: u64 = 3 << 30;
@@ -25,48 +28,12 @@ pub fn load1() -> f64 {
         .unwrap_or(0.0)
 }
 
-/// Jiffies of all processors together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuTimes {
-    total: u64,
-    steal: u64,
-}
-
-impl CpuTimes {
-    /// Reads the current values; `None` if the kernel does not report them.
-    pub fn now() -> Option<CpuTimes> {
-        CpuTimes::parse(&fs::read_to_string("/proc/stat").ok()?)
-    }
-
-    /// Source: proc_stat(5), the line `cpu`: user nice system idle iowait irq softirq steal guest guest_nice, where user and nice
-    /// already include the two guest values.
-    fn parse(text: &str) -> Option<CpuTimes> {
-        let line = text.lines().find(|line| line.starts_with("cpu "))?;
-        let fields: Vec<u64> = line
-            .split_ascii_whitespace()
-            .skip(1)
-            .map_while(|field| field.parse().ok())
-            .collect();
-        Some(CpuTimes {
-            total: fields.iter().take(8).sum(),
-            steal: *fields.get(7)?,
-        })
-    }
-
-    /// Share of time stolen since `before`, 0 to 1; `None` if no time has passed.
-    pub fn steal_since(self, before: CpuTimes) -> Option<f64> {
-        let total = self.total.checked_sub(before.total).filter(|total| *total > 0)?;
-        #[expect(clippy::cast_precision_loss, reason = "jiffies of one sample are far below 2^52")]
-        Some(self.steal.saturating_sub(before.steal) as f64 / total as f64)
-    }
-}
-
 /// Times a run, and records the state of the machine meanwhile.
 pub struct Stopwatch {
     started: Instant,
     started_at: String,
     load1: f64,
-    cpu: Option<CpuTimes>,
+    before: HostReading,
 }
 
 /// The result of a [`Stopwatch`].
@@ -80,32 +47,32 @@ pub struct Moment {
     pub load1: f64,
     /// Share of CPU time stolen between start and stop.
     pub steal: Option<f64>,
+    /// What else the machine did meanwhile.
+    pub noise: HostNoise,
 }
 
 impl Stopwatch {
     /// Starts the stopwatch.
     pub fn start() -> Stopwatch {
-        let (started_at, load1, cpu) = (now(), load1(), CpuTimes::now());
+        let (started_at, load1, before) = (now(), load1(), HostReading::now());
         Stopwatch {
             started: Instant::now(),
             started_at,
             load1,
-            cpu,
+            before,
         }
     }
 
     /// Stops the stopwatch.
     pub fn stop(self) -> Moment {
         let wall = self.started.elapsed();
-        let after = CpuTimes::now();
+        let after = HostReading::now();
         Moment {
             wall_us: micros(wall),
             started_at: self.started_at,
             load1: self.load1,
-            steal: self
-                .cpu
-                .zip(after)
-                .and_then(|(before, after)| after.steal_since(before)),
+            steal: after.steal_since(&self.before),
+            noise: after.since(&self.before),
         }
     }
 }
@@ -198,14 +165,6 @@ pub fn check_space(root: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steal_is_the_share_of_the_time_that_passed() {
-        let before = CpuTimes::parse("cpu  10 0 10 80 0 0 0 0 0 0\ncpu0 1 1 1").unwrap();
-        let after = CpuTimes::parse("cpu  20 0 20 150 0 0 0 10 5 0\n").unwrap();
-        assert_eq!(after.steal_since(before), Some(0.1));
-        assert_eq!(before.steal_since(before), None);
-    }
 
     #[test]
     fn this_machine_tells_what_it_is() {

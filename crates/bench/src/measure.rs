@@ -16,7 +16,7 @@ use crate::driver_target::DriverTarget;
 use crate::machine;
 use crate::options::{BenchOptions, MeasuredService, PeerChoice};
 use crate::peer_driver::{PeerDriver, PeerDrivers};
-use crate::plan::{self, Block, Counts};
+use crate::plan::{self, Counts};
 use crate::provenance;
 use crate::session::{Origin, Session};
 use crate::target::BenchTarget;
@@ -91,10 +91,9 @@ pub async fn measure(
         against,
         absent_peers: absent,
     };
-    let mut session = Session::start(target, scenarios, origin, &out)?;
+    let mut session = Session::start(target, scenarios, origin, options.until, &out)?;
     let seed = options.seed.unwrap_or_else(fresh_seed);
-    let draw = |record: &RunRecord, seed| plan::block(counts, &peers, seed, &record.blocks);
-    let ended = blocks(&mut session, draw, seed, options, progress.as_ref()).await;
+    let ended = blocks(&mut session, (counts, &peers), seed, options, progress.as_ref()).await;
     let record = session.finish(progress.as_ref()).await;
     Ok(Measured { out, record, ended })
 }
@@ -102,13 +101,19 @@ pub async fn measure(
 /// Measures a block of rounds, and if a gate fails on it, a second one: a failure counts only if fresh rounds confirm it.
 async fn blocks(
     session: &mut Session,
-    draw: impl Fn(&RunRecord, u32) -> Block,
+    (counts, peers): (Counts, &[Vec<Peer>]),
     seed: u32,
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let first = draw(session.record(), seed);
-    session.measure(&first, progress).await?;
+    let draw = |record: &RunRecord, seed, counts| plan::block(counts, peers, seed, &record.blocks);
+    match options.until {
+        Some(until) => {
+            let draw = |done, rounds| plan::stretch(counts, peers, seed, (done, rounds));
+            session.measure_until(until, seed, draw, progress).await?;
+        }
+        None => session.measure(&draw(session.record(), seed, counts), progress).await?,
+    }
     let Some(gate) = &options.gate else { return Ok(()) };
     if session.record().completion == Completion::Interrupted {
         return Ok(());
@@ -122,7 +127,13 @@ async fn blocks(
         "the gate fails for {}; measuring again to confirm it",
         about.join("; ")
     ));
-    let second = draw(session.record(), seed.wrapping_add(1));
+    // As many rounds as the first block has, whatever decided that.
+    let rounds: u32 = session.record().blocks.iter().map(|block| block.rounds).sum();
+    let counts = match options.until {
+        Some(_) => counts.of_rounds(rounds),
+        None => counts,
+    };
+    let second = draw(session.record(), seed.wrapping_add(1), counts);
     session.measure(&second, progress).await
 }
 

@@ -24,7 +24,9 @@ pub struct BenchOptions {
     pub service: Option<MeasuredService>,
     /// Two builds to be measured side by side; `None` measures this one.
     pub builds: Option<TwoBuilds>,
-    /// Number of runs of each scenario. A service gets one first run, whatever this says.
+    /// Go on until the intervals are narrow; `None` measures the counts.
+    pub until: Option<Until>,
+    /// Number of runs of each scenario, or of the first rounds with `until`. A service gets one first run, whatever this says.
     pub counts: Counts,
     /// The tenant whose environments are used.
     pub tenant: Tenant,
@@ -63,6 +65,22 @@ impl PeerChoice {
             "all" => PeerChoice::All,
             _ => PeerChoice::Default,
         }
+    }
+}
+
+/// When a run ends whose number of rounds is open.
+#[derive(Clone, Copy, Debug)]
+pub struct Until {
+    /// Half the width that every interval of cached runs has at most, as a share of its value.
+    pub width: f64,
+    /// Minutes after which no further round begins.
+    pub minutes: u32,
+}
+
+impl Until {
+    /// Intervals of at most `width` to each side, within so many minutes.
+    pub fn new(width: f64, minutes: u32) -> Until {
+        Until { width, minutes }
     }
 }
 

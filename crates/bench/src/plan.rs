@@ -76,26 +76,52 @@ impl Counts {
     pub fn rounds(self) -> u32 {
         self.first.max(self.cached.div_ceil(TURNS_OF_A_ROUND)).max(1)
     }
+
+    /// The same first runs in so many rounds of cached ones.
+    pub fn of_rounds(self, rounds: u32) -> Counts {
+        Counts {
+            first: self.first.min(rounds),
+            cached: TURNS_OF_A_ROUND * rounds,
+            uncached: 0,
+        }
+    }
+}
+
+/// Draws the rounds until the next look of a run whose number of rounds is open. They follow `done` rounds. The first of them has
+/// first runs, so that further rounds do not all rest on one filling of the caches; the first stretch has as many as `counts` says.
+/// The same seed draws the same order at the same look.
+pub fn stretch(counts: Counts, peers: &[Vec<Peer>], seed: u32, (done, rounds): (u32, u32)) -> Vec<Round> {
+    let first = match done {
+        0 => counts.first,
+        // A client of a service has one first run.
+        _ => u32::from(counts.first > 1),
+    };
+    let counts = Counts { first, ..counts }.of_rounds(rounds);
+    drawn(counts, peers, u64::from(seed) | u64::from(done) << 32, done)
 }
 
 /// Draws a block of rounds. `peers` has the existing peers of each scenario, `before` the blocks that were measured before it.
 /// The same seed draws the same order.
 pub fn block(counts: Counts, peers: &[Vec<Peer>], seed: u32, before: &[BlockRecord]) -> Block {
     let first_round: u32 = before.iter().map(|block| block.rounds).sum();
+    let rounds = drawn(counts, peers, u64::from(seed), first_round);
+    let record = BlockRecord {
+        seed,
+        rounds: counts.rounds(),
+    };
+    Block { rounds, record }
+}
+
+fn drawn(counts: Counts, peers: &[Vec<Peer>], seed: u64, first_round: u32) -> Vec<Round> {
     let mut drawing = Drawing {
-        random: SplitMix64::seeded(u64::from(seed)),
+        random: SplitMix64::seeded(seed),
         peers,
         round: first_round,
         // Turns only have to differ from those of other rounds.
         turn: first_round * (counts.cached + counts.uncached + 2),
     };
     let rounds = counts.rounds();
-    let rounds: Vec<Round> = (0..rounds).map(|round| drawing.round(round, rounds, counts)).collect();
-    let record = BlockRecord {
-        seed,
-        rounds: counts.rounds(),
-    };
-    Block { rounds, record }
+    (0..rounds).map(|round| drawing.round(round, rounds, counts)).collect()
 }
 
 struct Drawing<'a> {
@@ -268,6 +294,34 @@ mod tests {
             );
         }
         assert!(first.len() == 3 && first.values().all(|times| *times > 8), "{first:?}");
+    }
+
+    #[test]
+    fn stretches_follow_each_other_and_a_service_gets_no_second_first_run() {
+        let stretches =
+            |first: u32| [(0, 12), (12, 6), (18, 9)].map(|of| stretch(counts(first, 36, 0), &[vec![]], 5, of));
+        let fresh = |rounds: &[Round]| -> Vec<usize> { (0..rounds.len()).filter(|at| rounds[*at].is_fresh).collect() };
+        let [one, two, three] = stretches(3);
+        assert_eq!(
+            (fresh(&one), fresh(&two), fresh(&three)),
+            (vec![0, 4, 8], vec![0], vec![0])
+        );
+        let service = stretches(1);
+        assert_eq!(service.each_ref().map(|rounds| fresh(rounds).len()), [1, 0, 0]);
+        let all: Vec<&PlannedStep> = [&one, &two, &three]
+            .into_iter()
+            .flatten()
+            .flat_map(|round| &round.steps)
+            .collect();
+        let order: Vec<(u32, u32)> = all.iter().map(|step| (step.place.round, step.place.turn)).collect();
+        assert!(
+            order
+                .windows(2)
+                .all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 < pair[1].1),
+            "{order:?}"
+        );
+        assert_eq!(order.last().unwrap().0, 26);
+        assert_eq!(stretches(3), stretches(3), "the seed draws the order");
     }
 
     #[test]

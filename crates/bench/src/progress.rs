@@ -45,6 +45,8 @@ pub struct BenchProgress<'a> {
     progress: &'a dyn Progress,
     left: TimeLeft,
     total: usize,
+    /// How narrow the intervals are, and how long the run may go on; empty if counts decide.
+    until: String,
 }
 
 impl<'a> BenchProgress<'a> {
@@ -54,7 +56,13 @@ impl<'a> BenchProgress<'a> {
             progress,
             total: steps.len(),
             left: TimeLeft::new(steps),
+            until: String::new(),
         }
+    }
+
+    /// Shows from now on how narrow the intervals are, and how long the run may go on.
+    pub fn until(&mut self, shown: &str, most: Duration) {
+        self.until = format!("; {shown}; at most {} more", format_left(most));
     }
 
     /// Reports that the next step begins.
@@ -76,7 +84,12 @@ impl<'a> BenchProgress<'a> {
     fn report(&self, what: &str) {
         let done = self.total - self.left.steps.len();
         let left = format_left(self.left.estimate());
-        self.progress.count(done, self.total, &format!("{what}; {left} left"));
+        // Whether a run ends at the next look is open.
+        let left = match self.until.as_str() {
+            "" => format!("{left} left"),
+            until => format!("next look in {left}{until}"),
+        };
+        self.progress.count(done, self.total, &format!("{what}; {left}"));
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::Scenario;
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result};
 
-/// Loads the scenarios with these names, or all of the checkout's if there are none. A name that ends in `.yaml` is a file.
+/// Loads the scenarios with these names, or all of the checkout's if there are none. A name that ends in `.yaml` is a file, and
+/// one with a slash a folder, which stands for all of its scenarios.
 ///
 /// # Errors
 /// There is no such scenario, or it is not well-formed.
@@ -17,6 +18,10 @@ pub fn load_scenarios(checkout: &Checkout, names: &[String]) -> Result<Vec<Scena
         Vec::new()
     };
     for name in names {
+        if name.contains('/') && Path::new(name).is_dir() {
+            files.extend(all_scenarios(Path::new(name))?);
+            continue;
+        }
         let file = if name.ends_with(".yaml") {
             PathBuf::from(name)
         } else {

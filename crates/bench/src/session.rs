@@ -1,19 +1,21 @@
 //! A running bench run: takes the steps of the plan, judges each sample and writes it to disk before the next.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::sample::{
-    AbsentPeer, Acceptance, Completion, FailedPeer, Peer, PeerSample, PlanPlace, Provenance, RunRecord, SCHEMA_VERSION,
-    Sample, ScenarioUsage, judge,
+    AbsentPeer, Acceptance, BlockRecord, Completion, FailedPeer, Peer, PeerSample, PlanPlace, Provenance, RunRecord,
+    SCHEMA_VERSION, Sample, ScenarioUsage, judge,
 };
+use hybrid_cache_model::until::{LookRecord, UntilEnd, UntilRecord};
 use hybrid_cache_model::{Scenario, Temperature};
-use hybrid_cache_report::SampleLog;
 use hybrid_cache_report::folder::{FolderError, SAMPLES_FILE};
+use hybrid_cache_report::{SampleLog, until};
 use hybrid_cache_tools::{Error, ErrorClass, Progress, Result};
 
 use crate::machine::micros;
-use crate::plan::{Block, Measure, PlannedStep};
+use crate::options::Until;
+use crate::plan::{Block, Measure, PlannedStep, Round, Step};
 use crate::progress::BenchProgress;
 use crate::target::{BenchTarget, Run};
 
@@ -57,6 +59,12 @@ fn shortened(reason: String) -> String {
     format!("…{}", &reason[from.unwrap_or(reason.len())..])
 }
 
+/// All steps in order.
+fn steps(rounds: &[Round]) -> Vec<Step> {
+    let steps = rounds.iter().flat_map(|round| &round.steps);
+    steps.map(|planned| planned.step).collect()
+}
+
 fn unwritten(error: FolderError) -> Error {
     Error::other(ErrorClass::Failed, error)
 }
@@ -70,6 +78,7 @@ impl Session {
         target: Box<dyn BenchTarget>,
         scenarios: Vec<Scenario>,
         origin: Origin,
+        until: Option<Until>,
         out: &Path,
     ) -> Result<Session> {
         let record = RunRecord {
@@ -84,6 +93,12 @@ impl Session {
             absent_peers: origin.absent_peers,
             against: origin.against,
             blocks: Vec::new(),
+            until: until.map(|until| UntilRecord {
+                width: until.width,
+                minutes: until.minutes,
+                ended: None,
+                looks: Vec::new(),
+            }),
             load: None,
         };
         // Write the record without samples first: with it, samples.jsonl alone is enough to render a killed run.
@@ -107,30 +122,104 @@ impl Session {
     /// # Errors
     /// The caches or the log cannot be written, or a service no longer answers. A run that fails is a sample, not an error.
     pub async fn measure(&mut self, block: &Block, progress: &dyn Progress) -> Result<()> {
-        self.record.completion = Completion::Interrupted;
-        self.record.blocks.push(block.record);
-        let steps = block.rounds.iter().flat_map(|round| &round.steps);
-        let mut progress = BenchProgress::new(steps.map(|planned| planned.step).collect(), progress);
+        self.begin(block.record);
+        let mut progress = BenchProgress::new(steps(&block.rounds), progress);
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         for round in &block.rounds {
-            if round.is_fresh {
-                self.target.end_epochs().await?;
-            }
-            for step in &round.steps {
-                let stepped = tokio::select! {
-                    done = self.step(*step, &mut progress) => done.map(|()| Stepped::Done),
-                    _ = &mut interrupted => Ok(Stepped::Interrupted),
-                };
-                if let Stepped::Interrupted = stepped? {
-                    let count = self.record.samples.len();
-                    progress.line(&format!("interrupted: {count} samples are kept"));
-                    return self.target.end_running().await;
-                }
+            if let Stepped::Interrupted = self.round(round, &mut progress, &mut interrupted).await? {
+                return Ok(());
             }
         }
+        self.complete().await
+    }
+
+    /// Takes rounds until the intervals are narrow enough, or the time is up, or Ctrl-C. `draw` draws the rounds until the next look,
+    /// from the number of those before and their own.
+    ///
+    /// # Errors
+    /// As [`Session::measure`].
+    pub async fn measure_until(
+        &mut self,
+        wanted: Until,
+        seed: u32,
+        draw: impl Fn(u32, u32) -> Vec<Round>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        self.begin(BlockRecord { seed, rounds: 0 });
+        let ends = Instant::now() + Duration::from_secs(60 * u64::from(wanted.minutes));
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut done = 0;
+        let ended = 'looks: loop {
+            let rounds = draw(done, until::next_look(done) - done);
+            let mut shown = BenchProgress::new(steps(&rounds), progress);
+            for round in &rounds {
+                let left = ends.saturating_duration_since(Instant::now());
+                let look = until::look(&self.record, done);
+                if left.is_zero() {
+                    self.note(look);
+                    break 'looks UntilEnd::Capped;
+                }
+                shown.until(&until::shown(&look, wanted.width), left);
+                done += 1;
+                self.record.blocks.iter_mut().for_each(|block| block.rounds = done);
+                if let Stepped::Interrupted = self.round(round, &mut shown, &mut interrupted).await? {
+                    return Ok(());
+                }
+            }
+            let look = until::look(&self.record, done);
+            progress.line(&format!("after {done} rounds: {}", until::shown(&look, wanted.width)));
+            let end = until::end_at(&look, wanted.width);
+            self.note(look);
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        if let Some(record) = &mut self.record.until {
+            record.ended = Some(ended);
+        }
+        self.complete().await
+    }
+
+    fn begin(&mut self, block: BlockRecord) {
+        self.record.completion = Completion::Interrupted;
+        self.record.blocks.push(block);
+    }
+
+    async fn complete(&mut self) -> Result<()> {
         self.target.end_epochs().await?;
         self.record.completion = Completion::Complete;
         Ok(())
+    }
+
+    fn note(&mut self, look: LookRecord) {
+        self.record
+            .until
+            .iter_mut()
+            .for_each(|record| record.looks.push(look.clone()));
+    }
+
+    async fn round(
+        &mut self,
+        round: &Round,
+        progress: &mut BenchProgress<'_>,
+        interrupted: &mut (impl Future<Output = std::io::Result<()>> + Unpin),
+    ) -> Result<Stepped> {
+        if round.is_fresh {
+            self.target.end_epochs().await?;
+        }
+        for step in &round.steps {
+            let stepped = tokio::select! {
+                done = self.step(*step, progress) => done.map(|()| Stepped::Done),
+                _ = &mut *interrupted => Ok(Stepped::Interrupted),
+            };
+            if let Stepped::Interrupted = stepped? {
+                let count = self.record.samples.len();
+                progress.line(&format!("interrupted: {count} samples are kept"));
+                self.target.end_running().await?;
+                return Ok(Stepped::Interrupted);
+            }
+        }
+        Ok(Stepped::Done)
     }
 
     /// Cleans up and returns the record. A failed clean-up is reported as a warning, so that the record is not lost.
@@ -195,6 +284,7 @@ impl Session {
             acceptance,
             load1: run.moment.load1,
             steal: run.moment.steal,
+            noise: Some(run.moment.noise),
         }
     }
 
@@ -250,3 +340,6 @@ impl Session {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

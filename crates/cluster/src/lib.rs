@@ -49,7 +49,9 @@ pub use backend::{Backend, ClusterBackend, LocalBackend};
 pub use connection::ClusterConnection;
 pub use down::down;
 pub use fault_injection::FaultyCluster;
-pub use options::{BackendKind, ClusterChoice, DoctorOptions, DownOptions, RecreatePolicy, ServiceDriver, UpOptions};
+pub use options::{
+    BackendKind, ClusterChoice, DoctorOptions, DownOptions, RecreatePolicy, ServiceDriver, UpOptions, claim_size,
+};
 pub use proof_node::{ProofNode, kind_cluster_name};
 pub use ranges::Range;
 pub use test_cluster::{TestCluster, write_private};

@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 
+use hybrid_cache_model::quantity;
+
 use crate::names::{CLUSTER, NAMESPACE};
 use crate::ranges::Range;
+
+/// Least size of a claim, in bytes.
+const LEAST_CLAIM_BYTES: u64 = 1 << 30;
 
 /// Which cluster to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +63,18 @@ pub enum RecreatePolicy {
     Never,
     /// What cannot be changed in place (`--recreate`).
     IfImmutable,
+}
+
+/// Reads the size of a claim in Kubernetes' notation.
+///
+/// # Errors
+/// It is none, or no environment would fit.
+pub fn claim_size(text: &str) -> Result<String, String> {
+    match quantity::bytes(text) {
+        Some(bytes) if bytes >= LEAST_CLAIM_BYTES => Ok(text.to_owned()),
+        Some(_) => Err("no environment fits into less than 1Gi".to_owned()),
+        None => Err("write it as Kubernetes does: 20Gi, 512Mi or a number of bytes".to_owned()),
+    }
 }
 
 /// Options of `up`.

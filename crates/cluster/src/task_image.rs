@@ -1,11 +1,12 @@
 //! The step of `up` that provides the image for tasks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::task_image as image;
-use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, Steps};
+use hybrid_cache_tools::{Checkout, ErrorContext, OperatorSettings, Progress, Result, Steps};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -16,17 +17,28 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Starts a thread that looks for our image and builds it if an input has changed; most of that time is waiting for other
 /// programs. Returns `None` if the user names another image.
-pub fn start(checkout: &Checkout, progress: &Arc<dyn Progress>) -> Option<JoinHandle<Result<image::Built>>> {
+///
+/// # Errors
+/// The settings file cannot be read.
+pub fn start(
+    checkout: &Checkout,
+    settings: Option<&Path>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Option<JoinHandle<Result<image::Built>>>> {
     if image::overridden().is_some() {
-        return None;
+        return Ok(None);
     }
+    let options = image::BuildOptions {
+        python_versions: OperatorSettings::read(settings)?.python_versions,
+        ..image::BuildOptions::default()
+    };
     let (checkout, progress, runtime) = (checkout.clone(), Arc::clone(progress), Handle::current());
-    Some(tokio::task::spawn_blocking(move || {
+    Ok(Some(tokio::task::spawn_blocking(move || {
         runtime.block_on(async {
             let engine = Engine::connect().await?;
-            image::ensure(&checkout, &engine, &image::BuildOptions::default(), progress.as_ref()).await
+            image::ensure(&checkout, &engine, &options, progress.as_ref()).await
         })
-    }))
+    })))
 }
 
 /// Provides the image in the engine: builds ours, or pulls the one that the user names if it is missing.

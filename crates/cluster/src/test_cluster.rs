@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hybrid_cache_driver::kube::KubeConfig;
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::node_image;
-use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed, installed_pythons};
 
 use crate::connection;
 use crate::down::down;
@@ -20,6 +20,8 @@ use crate::up::up;
 
 /// Name of the tests' own cluster; a user's cluster is left alone.
 const NAME: &str = "hybrid-cache-test";
+/// The operator's settings of the tests, in the checkout.
+const SETTINGS: &str = "target/test-settings.yaml";
 
 /// A cluster reserved for one run of the tests.
 pub struct TestCluster {
@@ -54,7 +56,13 @@ impl TestCluster {
     /// # Errors
     /// The cluster does not become Ready.
     pub async fn make(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<Vec<(&'static str, String)>> {
-        up(checkout, &wanted(false), progress).await?;
+        let settings = settings(checkout, further_python().as_deref())?;
+        if let Err(error) = up(checkout, &wanted(false, &settings), progress).await {
+            // A machine of another distribution may have no Python that runs in the image.
+            progress.line(&format!("without a second Python in the image: {error:#}"));
+            self::settings(checkout, None)?;
+            up(checkout, &wanted(false, &settings), progress).await?;
+        }
         let config = connection::config(checkout, None).await?;
         Ok(vec![
             ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
@@ -72,7 +80,8 @@ impl TestCluster {
     /// # Errors
     /// Argo Workflows does not become Ready.
     pub async fn add_argo(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<(&'static str, String)> {
-        up(checkout, &wanted(true), progress).await?;
+        let settings = checkout.path(SETTINGS);
+        up(checkout, &wanted(true, &settings), progress).await?;
         let config = connection::with_argo(connection::config(checkout, None).await?);
         Ok((
             "HYBRID_CACHE_ARGO_CONFIG",
@@ -100,9 +109,27 @@ impl TestCluster {
     }
 }
 
-fn wanted(with_argo: bool) -> UpOptions {
+/// Writes the operator's settings of the tests: one Python more than the image has by itself.
+fn settings(checkout: &Checkout, python: Option<&str>) -> Result<PathBuf> {
+    let file = checkout.path(SETTINGS);
+    let text = python.map_or_else(String::new, |version| format!("pythonVersions: ['{version}']\n"));
+    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    Ok(file)
+}
+
+/// The newest Python of this machine that the image does not have.
+fn further_python() -> Option<String> {
+    let mut pythons = installed_pythons();
+    pythons.retain(|one| !one.version.starts_with("3.11."));
+    pythons.pop().map(|one| one.version)
+}
+
+fn wanted(with_argo: bool, settings: &Path) -> UpOptions {
     UpOptions {
-        cluster: choice(),
+        cluster: ClusterChoice {
+            settings: Some(settings.to_owned()),
+            ..choice()
+        },
         no_smoke_test: true,
         with_argo,
         ..UpOptions::default()

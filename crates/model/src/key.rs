@@ -223,8 +223,12 @@ pub struct BuiltWheelSource<'a> {
     pub version: &'a str,
     /// SHA-256 of the source distribution, hexadecimal.
     pub source: &'a str,
-    /// Its build requirements as uv pins them, with hashes; empty if they cannot be pinned.
+    /// Its build requirements as uv pins them, with hashes; empty if they cannot be pinned. What the package requires only
+    /// while it is built is not among them.
     pub constraints: &'a str,
+    /// Packages that the task does not let be built: they decide what is chosen of build requirements that are not pinned.
+    /// Pre-releases do not, because uv chooses none of build requirements.
+    pub wheels_only: &'a [String],
     /// Key of the system packages; empty without.
     pub system: &'a str,
     /// The network of the sandbox that builds.
@@ -240,7 +244,7 @@ pub struct BuiltWheelSource<'a> {
 impl BuiltWheelKey {
     /// The key of a wheel.
     pub fn new(source: &BuiltWheelSource<'_>) -> BuiltWheelKey {
-        let hasher = FieldHasher::new("built-wheel")
+        let mut hasher = FieldHasher::new("built-wheel")
             .interpreter(source.interpreter)
             .field("name", source.name)
             .field("version", source.version)
@@ -250,6 +254,9 @@ impl BuiltWheelKey {
             .field("network", source.network)
             .field("index", source.index)
             .named_indexes(source.named_indexes);
+        for name in source.wheels_only {
+            hasher = hasher.field("wheels-only", name);
+        }
         BuiltWheelKey(hasher.finish())
     }
 }

@@ -6,6 +6,7 @@
 pub mod budget;
 pub mod coding;
 pub mod contents;
+pub mod host_noise;
 pub mod inline_metadata;
 pub mod key;
 pub mod labels;
@@ -36,6 +37,7 @@ pub mod task_parts;
 pub mod tenant;
 pub mod timeline;
 pub mod trust;
+pub mod until;
 pub mod variables;
 
 pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};

@@ -60,6 +60,17 @@ fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, St
     Ok(number(value)? * factor.1)
 }
 
+/// Half the width of an interval, as a share of its value.
+///
+/// # Errors
+/// It is not one; the message says how to write it.
+pub fn parse_width(text: &str) -> Result<f64, String> {
+    match parse_share(text) {
+        Ok(share) if (0.001..=0.5).contains(&share) => Ok(share),
+        _ => Err("give half the width of an interval from 0.1% to 50%, such as 2%".to_owned()),
+    }
+}
+
 /// A size of a file system that a trace can be replayed on, in bytes.
 ///
 /// # Errors
@@ -135,6 +146,14 @@ mod tests {
         assert_eq!((parse_days("90d"), parse_days("12m")), (Ok(90.0), Ok(365.25)));
         for wrong in ["", "95", "-1", "nan", "inf", "101%", "x%"] {
             assert!(parse_percent(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            (parse_width("2%"), parse_width("0.1%"), parse_width("0.5")),
+            (Ok(0.02), Ok(0.001), Ok(0.5))
+        );
+        for wrong in ["", "0", "0%", "nan", "NaN%", "inf", "-2%", "200%", "2", "x"] {
+            let told = parse_width(wrong).unwrap_err();
+            assert!(told.ends_with("such as 2%"), "{wrong}: {told}");
         }
         for wrong in ["", "5", "5 parsecs", "-5s", "s"] {
             assert!(parse_us(wrong).is_err(), "{wrong}");

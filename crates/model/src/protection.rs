@@ -40,6 +40,14 @@ protections! {
     OwnFiles = "own-files",
     /// Only wheels are installed: preparing runs no code of a package. What has no wheel is built elsewhere first.
     WheelsOnly = "wheels-only",
+    /// A sandbox that builds has none of the Python volume, and nothing writable that is shared.
+    BuildMounts = "build-mounts",
+    /// What a build leaves counts as the package and the version that it was ordered for, or is refused.
+    BuiltAsNamed = "built-as-named",
+    /// User names and passwords of indexes are for uv in the preparing sandbox alone.
+    IndexLogins = "index-logins",
+    /// A task's text names no index, host or repository that the operator does not allow.
+    NamedSources = "named-sources",
     /// User code has the caches and the system mounted read-only.
     ReadOnlyMounts = "read-only-mounts",
     /// A task's mounts hold its tenant's folder, the shared bytecode and the store, and nothing else of the volumes.

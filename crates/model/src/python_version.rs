@@ -5,12 +5,14 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use crate::task_error::TaskError;
+use crate::task_error::{TaskError, TaskErrors};
 
 /// Longest accepted `pythonVersion`, in bytes.
 pub const MAX_PYTHON_VERSION_BYTES: usize = 128;
 
 const POINTER: &str = "/pythonVersion";
+/// What stands before and behind a version that is not on offer.
+const MISSING: (&str, &str) = ("Python ", " is not on offer");
 
 /// The Python versions that a task accepts: `3.12`, `3.12.1`, or bounds such as `>=3.10,<3.13`, as `requires-python` has
 /// them.
@@ -61,6 +63,11 @@ impl PythonVersion {
     }
 }
 
+/// True for a version that names one minor version: `3.12` or `3.12.1`.
+pub fn is_version(text: &str) -> bool {
+    text.len() <= MAX_PYTHON_VERSION_BYTES && text.contains('.') && of_version(text).is_some()
+}
+
 /// As it was written.
 impl fmt::Display for PythonVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,9 +112,18 @@ pub fn choose(
         TaskError {
             pointer: POINTER,
             line: None,
-            message: format!("Python {wanted} is not on offer"),
+            message: [MISSING.0, &wanted.text, MISSING.1].concat(),
             hint: Some(hint),
         }
+    })
+}
+
+/// The version that no interpreter on offer has, if [`choose`] said so of a plain one such as `3.12`: there is a way to get it.
+pub fn missing(errors: &TaskErrors) -> Option<&str> {
+    let mut errors = errors.groups().map(|group| &group.first);
+    errors.find_map(|error| {
+        let version = error.message.strip_prefix(MISSING.0)?.strip_suffix(MISSING.1)?;
+        (error.pointer == POINTER && is_version(version)).then_some(version)
     })
 }
 
@@ -177,6 +193,13 @@ mod tests {
         assert!(told.contains("/pythonVersion: Python 3.14 is not on offer"), "{told}");
         assert!(told.contains("3.11.7 (the default), 3.9.18, 3.12.1, 3.13.0"), "{told}");
         assert!(chosen("3.12.2").unwrap_err().contains("not on offer"));
+        let missing_in = |text: &str| {
+            let wanted = PythonVersion::read(text).unwrap();
+            let error = choose(wanted.as_ref(), &VersionSpecifiers::empty(), &["3.11.7"]).unwrap_err();
+            missing(&error.into()).map(str::to_owned)
+        };
+        assert_eq!(missing_in("3.14").as_deref(), Some("3.14"));
+        assert_eq!(missing_in(">=3.14"), None);
         for text in [
             "python3.12",
             "3.12.1.0",

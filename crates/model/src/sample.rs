@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_noise::HostNoise;
 use crate::load::LoadRecord;
 pub use crate::maintain::LayerUsage;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
 pub use crate::peer::Peer;
 use crate::scenario::Scenario;
 use crate::timeline::{Temperature, Timeline};
+use crate::until::UntilRecord;
 
 /// Version of `samples.jsonl` and `report.json`; raised when a reader of the old form would misread the new one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -85,6 +87,9 @@ pub struct Sample {
     /// Share of CPU time stolen by the hypervisor while it ran, 0 to 1; absent if the kernel does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<f64>,
+    /// What else the client's machine did while it ran; absent in a record from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<HostNoise>,
 }
 
 /// Judges a run against what its scenario and temperature demand, once everything that belongs to it has ended.
@@ -324,6 +329,9 @@ pub struct RunRecord {
     /// Empty in a record from before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<BlockRecord>,
+    /// What decided how long it went on; absent if counts did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UntilRecord>,
     /// What was measured under load; absent if runs were measured one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Box<LoadRecord>>,

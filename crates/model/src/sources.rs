@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::protection::Protection;
 use crate::requirement::{Reference, Refusal, is_same_index};
 
 /// What an operator allows. Part of every request of a driver to the runner.
@@ -79,6 +80,9 @@ impl<'a> SourcePolicy<'a> {
 
     /// The settings of one operator. `variables` are uv's settings, with the addresses of all indexes in use.
     pub fn new(allowed: &'a AllowedSources, variables: &'a [(String, String)]) -> SourcePolicy<'a> {
+        if !Protection::NamedSources.is_on() {
+            return SourcePolicy::unknown();
+        }
         SourcePolicy {
             allowed: Some(allowed),
             variables: Some(variables),
@@ -87,6 +91,9 @@ impl<'a> SourcePolicy<'a> {
 
     /// The settings of one operator, where uv's are not known yet: accepts every index.
     pub fn without_indexes(allowed: &'a AllowedSources) -> SourcePolicy<'a> {
+        if !Protection::NamedSources.is_on() {
+            return SourcePolicy::unknown();
+        }
         SourcePolicy {
             allowed: Some(allowed),
             variables: None,

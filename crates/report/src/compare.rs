@@ -158,7 +158,9 @@ fn group(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperatur
         n: (old.len(), new.len()),
         a_us: stats::median(&only_us(&old)),
         b_us: stats::median(&only_us(&new)),
-        ratio: TwoRuns::new(&of_rounds(&old), &of_rounds(&new)).ratio(),
+        ratio: TwoRuns::new(&of_rounds(&old), &of_rounds(&new))
+            .looked_at_repeatedly(repeatedly(a, b))
+            .ratio(),
         beside,
         change,
         planned_in_b: b
@@ -167,6 +169,11 @@ fn group(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperatur
             .iter()
             .any(|sample| sample.scenario == name && sample.temperature == temperature),
     })
+}
+
+/// True if the end of one of them depends on its intervals.
+fn repeatedly(a: &Measured<'_>, b: &Measured<'_>) -> bool {
+    a.looked_at_repeatedly() || b.looked_at_repeatedly()
 }
 
 /// True if both runs declare the scenario and do not do the same in it. What is claimed of it may differ.
@@ -185,7 +192,7 @@ fn beside_peer(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temp
     let (peer, old, new) = found
         .into_iter()
         .find(|(_, old, new)| !old.is_empty() && !new.is_empty())?;
-    let runs = TwoRuns::new(&old, &new);
+    let runs = TwoRuns::new(&old, &new).looked_at_repeatedly(repeatedly(a, b));
     let ratio = runs.ratio()?;
     let (low, high) = (1.0 - SAME_WITHIN, 1.0 + SAME_WITHIN);
     let sides = [
@@ -210,18 +217,22 @@ fn beside_peer(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temp
 
 /// The group's time over the peer's, for each round that has a pair.
 fn to_peer(run: &Measured<'_>, name: &str, peer: Peer) -> Vec<f64> {
+    let of_rounds = Evidence::new(&peer_ratios(run, name, peer), Scale::Ratio, Rule::Order);
+    of_rounds.values().to_vec()
+}
+
+/// The group's time over the peer's for each pair, with its round.
+pub(crate) fn peer_ratios(run: &Measured<'_>, name: &str, peer: Peer) -> Vec<(u32, f64)> {
     let of: fn(&Sample) -> u64 = match peer {
         Peer::LocalDriver => |sample| sample.runner_us,
         _ => |sample| sample.wall_us,
     };
     let ours = run.timed(&accepted(run.record, name, peer.temperature()), of);
     let ratio = |(round, own, their): (u32, u64, u64)| (round, as_f64(own) / as_f64(their).max(1.0));
-    let values: Vec<(u32, f64)> = pairs(&ours, &run.peer(name, peer, compared_us))
+    pairs(&ours, &run.peer(name, peer, compared_us))
         .into_iter()
         .map(ratio)
-        .collect();
-    let of_rounds = Evidence::new(&values, Scale::Ratio, Rule::Order);
-    of_rounds.values().to_vec()
+        .collect()
 }
 
 /// Decides every group with pairs, together.
@@ -305,7 +316,7 @@ impl Comparison {
         let mut table = framed();
         table.set_header(COLUMNS);
         for group in &self.groups {
-            let mut row = self.row(group);
+            let mut row = Self::row(group);
             // No verdict rests on it, so its interval is left to Markdown.
             if let Some(ratio) = &group.ratio {
                 row[5] = units::ratio(ratio.value);
@@ -328,25 +339,8 @@ impl Comparison {
         }
     }
 
-    /// The comparison as Markdown.
-    pub fn markdown(&self) -> String {
-        let mut text = String::from("# Comparison: B against A\n\n");
-        text.push_str(&format!(
-            "| {} |\n|---|---|--:|--:|--:|--:|---|--:|---|--:|\n",
-            COLUMNS.join(" | ")
-        ));
-        for group in &self.groups {
-            let cells = self.row(group).map(|cell| crate::markdown::escape(&cell));
-            text.push_str(&format!("| {} |\n", cells.join(" | ")));
-        }
-        text.push_str(&format!("\n{}\n", self.explanation().join(" ")));
-        for caution in &self.cautions {
-            text.push_str(&format!("\n> **Caution:** {}\n", crate::markdown::escape(caution)));
-        }
-        text
-    }
-
-    fn explanation(&self) -> [String; 4] {
+    /// What the columns are, a sentence each.
+    pub(crate) fn explanation(&self) -> [String; 4] {
         let tests = self.groups.iter().filter(|group| group.beside.is_some()).count();
         [
             "A and B are medians of the wall time. B/A compares the times themselves; a change of the machine is part of it.".to_owned(),
@@ -356,7 +350,8 @@ impl Comparison {
         ]
     }
 
-    fn row(&self, group: &GroupComparison) -> [String; 10] {
+    /// A group's row under [`COLUMNS`].
+    pub(crate) fn row(group: &GroupComparison) -> [String; 10] {
         let dash = || "–".to_owned();
         let time = |us: Option<f64>| us.map_or_else(dash, units::duration);
         let beside = group.beside.as_ref();
@@ -376,7 +371,8 @@ impl Comparison {
     }
 }
 
-const COLUMNS: [&str; 10] = [
+/// Heads of the table.
+pub(crate) const COLUMNS: [&str; 10] = [
     "scenario",
     "run",
     "n",

@@ -7,6 +7,8 @@
 //! report.json      the whole record, written at the end: from here on the truth
 //! report.md        rendered from it
 //! report.html      rendered from it
+//! junit.xml        the gate's requirements as test cases, rendered from it
+//! metrics.txt      OpenMetrics, rendered from it
 //! hdr/*.hlog       HdrHistogram interval logs, one for each scenario and temperature
 //! ```
 
@@ -18,7 +20,8 @@ use hybrid_cache_model::sample::{Completion, FailedPeer, PeerSample, Provenance,
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{hdr, html, markdown};
+use crate::gate::{Gate, gate_run};
+use crate::{hdr, html, junit, markdown, open_metrics, trace_events};
 
 /// The whole record.
 pub const REPORT_FILE: &str = "report.json";
@@ -78,10 +81,21 @@ pub enum FolderError {
 /// # Errors
 /// The first file that cannot be written.
 pub fn write_run(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    write_judged(dir, record, &gate_run(record, None))
+}
+
+/// The same, with the answer of a gate that was asked for more than the record holds, such as a baseline.
+///
+/// # Errors
+/// The first file that cannot be written.
+pub fn write_judged(dir: &Path, record: &RunRecord, gate: &Gate) -> Result<(), FolderError> {
     make_folder(dir)?;
     write_atomically(&dir.join(REPORT_FILE), &json(record))?;
     write_atomically(&dir.join("report.md"), markdown::markdown(record).as_bytes())?;
     write_atomically(&dir.join("report.html"), html::html(record).as_bytes())?;
+    write_atomically(&dir.join("junit.xml"), junit::junit(record, gate).as_bytes())?;
+    let metrics = open_metrics::open_metrics(record, gate);
+    write_atomically(&dir.join("metrics.txt"), metrics.as_bytes())?;
     let logs = hdr::hdr_logs(record);
     if !logs.is_empty() {
         make_folder(&dir.join("hdr"))?;
@@ -90,6 +104,15 @@ pub fn write_run(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
         write_atomically(&dir.join("hdr").join(name), &log)?;
     }
     Ok(())
+}
+
+/// Writes the timelines of a run as a trace that Perfetto and Chrome open. The file appears whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_trace(path: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    let trace = trace_events(record).to_string();
+    write_atomically(path, trace.as_bytes())
 }
 
 /// Writes what is known when a run starts, so that samples survive a crash together with their provenance.
@@ -138,6 +161,22 @@ pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
             .push(format!("the last line of {SAMPLES_FILE} is torn and was left out"));
     }
     Ok(record)
+}
+
+/// Appends a digest to a file that may hold text of others, as a job's summary does; it is made if it is missing.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
+    let mut file = File::options().append(true).create(true).open(path).map_err(at(path))?;
+    // A heading needs an empty line before it.
+    let is_first = file.metadata().map_err(at(path))?.len() == 0;
+    let text = if is_first {
+        digest.to_owned()
+    } else {
+        format!("\n{digest}")
+    };
+    file.write_all(text.as_bytes()).map_err(at(path))
 }
 
 /// The growing `samples.jsonl` of a run.
@@ -311,6 +350,7 @@ fn unknown_record() -> RunRecord {
         absent_peers: Vec::new(),
         against: None,
         blocks: Vec::new(),
+        until: None,
         load: None,
     }
 }
@@ -328,7 +368,7 @@ fn make_folder(path: &Path) -> Result<(), FolderError> {
     fs::create_dir_all(path).map_err(at(path))
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let staged = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = File::create(&staged)

@@ -3,9 +3,10 @@
 //! Every requirement is one test. One that is proven to be broken, corrected for all tests of the gate, fails it. To pass, each
 //! must be proven to hold. Whatever makes a test meaningless leaves it open, with the reason.
 
+mod outcome;
+
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Acceptance, Completion, Peer, RunRecord};
-use serde::Serialize;
 
 use crate::cells::plain;
 use crate::compare::{Change, GroupComparison, compare};
@@ -15,83 +16,7 @@ use crate::stats::{ALPHA, MIN_ROUNDS, holm, rounds_needed};
 use crate::summary::Summary;
 use crate::units;
 
-/// What a gate found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GateOutcome {
-    /// Every requirement is proven to hold.
-    Good,
-    /// At least one is proven to be broken.
-    Regression,
-    /// Neither is proven.
-    CannotTell,
-}
-
-impl GateOutcome {
-    /// The words in a report.
-    pub fn name(self) -> &'static str {
-        match self {
-            GateOutcome::Good => "good enough, proven",
-            GateOutcome::Regression => "regression, proven",
-            GateOutcome::CannotTell => "cannot tell",
-        }
-    }
-}
-
-/// One requirement that is broken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// What it is about, such as `hybrid, cached`; the same in every block of a run.
-    pub about: String,
-    /// What was found, in a phrase.
-    pub found: String,
-}
-
-/// The result of a gate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gate {
-    /// The result.
-    pub outcome: GateOutcome,
-    /// Requirements that are proven to be broken.
-    pub failures: Vec<Failure>,
-    /// Why others are neither proven to hold nor to be broken, in a phrase each.
-    pub doubts: Vec<String>,
-    /// What was measured and is not judged, with the reason.
-    pub unasked: Vec<String>,
-    /// Requirements that are proven to hold.
-    pub held: usize,
-    /// True if the failures were found again in a second, fresh block of rounds.
-    pub confirmed: bool,
-}
-
-impl Gate {
-    /// The result in a line, then a line for each failure and each doubt.
-    pub fn lines(&self) -> Vec<String> {
-        let confirmed = if self.confirmed {
-            ", confirmed by a second block of rounds"
-        } else {
-            ""
-        };
-        let head = format!(
-            "{}{confirmed}: {} proven to hold, {} broken, {} open",
-            self.outcome.name(),
-            self.held,
-            self.failures.len(),
-            self.doubts.len()
-        );
-        let failures = self
-            .failures
-            .iter()
-            .map(|Failure { about, found }| format!("{about}: {found}"));
-        let doubts = self.doubts.iter().map(|doubt| format!("cannot tell: {doubt}"));
-        let unasked = self.unasked.iter().map(|what| format!("not judged: {what}"));
-        std::iter::once(head)
-            .chain(failures)
-            .chain(doubts)
-            .chain(unasked)
-            .collect()
-    }
-}
+pub use outcome::{Answer, Failure, Gate, GateOutcome, Judged};
 
 /// A requirement as a test.
 struct Requirement {
@@ -103,20 +28,20 @@ struct Requirement {
     rounds: usize,
     /// What was found if it is broken.
     found: String,
-    /// What it looks like otherwise.
-    seen: String,
+    /// What was measured.
+    measured: String,
 }
 
 /// What is to be judged.
 #[derive(Default)]
 struct Question {
     requirements: Vec<Requirement>,
-    /// What is not asked, with the reason.
-    unasked: Vec<String>,
+    /// What is not asked, each with the reason.
+    unasked: Vec<(String, String)>,
     /// What makes the whole gate meaningless.
     meaningless: Vec<String>,
-    /// What leaves single requirements open.
-    doubts: Vec<String>,
+    /// What leaves single requirements open: what they are about, and the reason.
+    doubts: Vec<(String, String)>,
 }
 
 /// A baseline that a run is held against.
@@ -138,7 +63,7 @@ pub fn gate_run(record: &RunRecord, baseline: Option<Baseline<'_>>) -> Gate {
         }
         question
     };
-    confirmed(record, ask)
+    confirmed(record, ask).explained([("", record)])
 }
 
 /// Judges a stored run against an earlier one.
@@ -147,7 +72,8 @@ pub fn gate_runs(a: &RunRecord, b: &RunRecord, max_regression: f64) -> Gate {
         record: a,
         max_regression,
     };
-    confirmed(b, |block| against_baseline(block, baseline))
+    let gate = confirmed(b, |block| against_baseline(block, baseline));
+    gate.explained([("in the baseline, ", a), ("in the run, ", b)])
 }
 
 /// Judges the first block, and asks the second one about what failed there.
@@ -160,25 +86,23 @@ fn confirmed(record: &RunRecord, ask: impl Fn(&RunRecord) -> Question) -> Gate {
     let failed = |about: &str| first.failures.iter().any(|failure| failure.about == about);
     again.requirements.retain(|requirement| failed(&requirement.about));
     let again = again.judge();
-    let is_confirmed = |failure: &Failure| again.failures.iter().any(|other| other.about == failure.about);
-    let (failures, other): (Vec<Failure>, Vec<Failure>) = first.failures.into_iter().partition(is_confirmed);
-    let unconfirmed = other.into_iter().map(|failure| {
-        let Failure { about, found } = failure;
-        format!("{about}: {found}, which a second block of rounds did not confirm")
-    });
-    let doubts = first.doubts.into_iter().chain(unconfirmed).collect();
-    Gate {
-        outcome: if failures.is_empty() {
-            GateOutcome::CannotTell
-        } else {
-            GateOutcome::Regression
-        },
-        confirmed: !failures.is_empty(),
-        failures,
-        doubts,
-        unasked: first.unasked,
-        held: first.held,
+    let is_confirmed = |about: &str| again.failures.iter().any(|other| other.about == about);
+    let mut gate = first;
+    for judged in &mut gate.requirements {
+        if judged.answer == Answer::Broken && !is_confirmed(&judged.about) {
+            judged.answer = Answer::Open;
+            judged
+                .found
+                .push_str(", which a second block of rounds did not confirm");
+            gate.doubts.push(format!("{}: {}", judged.about, judged.found));
+        }
     }
+    gate.failures.retain(|failure| is_confirmed(&failure.about));
+    gate.confirmed = !gate.failures.is_empty();
+    if !gate.confirmed {
+        gate.outcome = GateOutcome::CannotTell;
+    }
+    gate
 }
 
 /// The samples of one block of rounds; everything if the record has no blocks.
@@ -216,48 +140,79 @@ impl Question {
             .map(|requirement| requirement.p_holds)
             .collect();
         let tests = p.len();
+        let mut judged: Vec<Judged> = self
+            .requirements
+            .into_iter()
+            .zip(holm(&p))
+            .map(|(requirement, adjusted)| requirement.judge(adjusted, tests))
+            .collect();
+        let of_answer = |answer| move |(about, found)| Judged { about, answer, found };
+        judged.extend(self.doubts.into_iter().map(of_answer(Answer::Open)));
+        judged.extend(self.unasked.into_iter().map(of_answer(Answer::Unasked)));
+        let texts = |answer: Answer| {
+            let own = judged.iter().filter(move |judged| judged.answer == answer);
+            own.map(|Judged { about, found, .. }| format!("{about}: {found}"))
+        };
+        let failed = judged.iter().filter(|judged| judged.answer == Answer::Broken);
         let mut gate = Gate {
             outcome: GateOutcome::CannotTell,
-            failures: Vec::new(),
-            doubts: self.meaningless.clone(),
-            unasked: self.unasked,
-            held: 0,
+            failures: failed
+                .map(|Judged { about, found, .. }| Failure {
+                    about: about.clone(),
+                    found: found.clone(),
+                })
+                .collect(),
+            doubts: self.meaningless.iter().cloned().chain(texts(Answer::Open)).collect(),
+            unasked: texts(Answer::Unasked).collect(),
+            held: texts(Answer::Held).count(),
+            disturbed: Vec::new(),
             confirmed: false,
+            requirements: Vec::new(),
         };
-        gate.doubts.extend(self.doubts);
-        for (requirement, adjusted) in self.requirements.into_iter().zip(holm(&p)) {
-            let Requirement {
-                about,
-                found,
-                seen,
-                rounds,
-                ..
-            } = requirement;
-            if adjusted <= ALPHA {
-                gate.failures.push(Failure { about, found });
-            } else if requirement.p_broken <= ALPHA {
-                gate.held += 1;
-            } else if rounds < rounds_needed(1) {
-                let needed = rounds_needed(tests);
-                gate.doubts.push(format!(
-                    "{about}: too few rounds: {rounds}, at least {needed} are needed"
-                ));
-            } else {
-                gate.doubts.push(format!("{about}: {seen}"));
-            }
-        }
         if tests == 0 && gate.doubts.is_empty() {
             gate.doubts.push("nothing can be compared".to_owned());
         }
-        if !self.meaningless.is_empty() {
-            return gate;
+        if self.meaningless.is_empty() {
+            gate.outcome = match (gate.failures.is_empty(), gate.doubts.is_empty()) {
+                (false, _) => GateOutcome::Regression,
+                (true, true) => GateOutcome::Good,
+                (true, false) => GateOutcome::CannotTell,
+            };
+        } else {
+            // What cannot be told as a whole is told of no part.
+            for judged in judged.iter_mut().filter(|judged| judged.answer != Answer::Unasked) {
+                judged.answer = Answer::Open;
+            }
         }
-        if !gate.failures.is_empty() {
-            gate.outcome = GateOutcome::Regression;
-        } else if gate.doubts.is_empty() {
-            gate.outcome = GateOutcome::Good;
-        }
+        let whole = self
+            .meaningless
+            .into_iter()
+            .map(|reason| ("the run".to_owned(), reason));
+        judged.extend(whole.map(of_answer(Answer::Open)));
+        gate.requirements = judged;
         gate
+    }
+}
+
+impl Requirement {
+    /// The answer, by the p that the correction for all `tests` leaves.
+    fn judge(self, adjusted: f64, tests: usize) -> Judged {
+        let (answer, found) = if adjusted <= ALPHA {
+            (Answer::Broken, self.found)
+        } else if self.p_broken <= ALPHA {
+            (Answer::Held, self.measured)
+        } else if self.rounds < rounds_needed(1) {
+            let (rounds, needed) = (self.rounds, rounds_needed(tests));
+            let why = format!("too few rounds: {rounds}, at least {needed} are needed");
+            (Answer::Open, why)
+        } else {
+            (Answer::Open, format!("open: {}", self.measured))
+        };
+        Judged {
+            about: self.about,
+            answer,
+            found,
+        }
     }
 }
 
@@ -329,16 +284,14 @@ fn claims_and_targets(record: &RunRecord) -> Question {
             p_broken,
             rounds: group.wall.as_ref().map_or(0, |wall| wall.rounds),
             found: format!("refuted: {}", result.measured()),
-            seen: format!("open: {}", result.measured()),
+            measured: result.measured(),
         }
     });
     let own = |figure: &&Figure| figure.kind.is_of_two_builds() == two_builds;
     // A few first runs only fill the caches for the cached ones; whoever asks about them asks for more.
-    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary
-        .figures
-        .iter()
-        .filter(own)
-        .partition(|figure| figure.kind != FigureKind::OtherFirst || figure.n >= MIN_ROUNDS);
+    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary.figures.iter().filter(own).partition(|figure| {
+        figure.kind != FigureKind::OtherFirst || (figure.n >= MIN_ROUNDS && record.until.is_none())
+    });
     let figures = asked.into_iter();
     let figures = figures.filter(|figure| !is_unsettled(&figure.scenario, figure.kind.temperature()));
     let figures = figures.map(|figure| {
@@ -351,12 +304,16 @@ fn claims_and_targets(record: &RunRecord) -> Question {
             p_broken,
             rounds: figure.rounds(),
             found: format!("missed: {measured}"),
-            seen: format!("open: {measured}"),
+            measured,
         }
     });
     let unasked = unasked.into_iter().map(|figure| {
         let (name, label, n) = (plain(&figure.scenario), figure.kind.label(), figure.n);
-        format!("{name}: {label}: {n} taken, at least {MIN_ROUNDS} are needed")
+        let why = match record.until {
+            Some(_) => "only cached runs decide when a run with --until ends".to_owned(),
+            None => format!("{n} taken, at least {MIN_ROUNDS} are needed"),
+        };
+        (format!("{name}: {label}"), why)
     });
     Question {
         unasked: unasked.collect(),
@@ -364,7 +321,7 @@ fn claims_and_targets(record: &RunRecord) -> Question {
         meaningless,
         doubts: groups
             .iter()
-            .map(|(name, temperature, why)| format!("{}: {why}", about(name, *temperature)))
+            .map(|(name, temperature, why)| (about(name, *temperature), why.clone()))
             .collect(),
     }
 }
@@ -392,14 +349,12 @@ fn against_baseline(record: &RunRecord, baseline: Baseline<'_>) -> Question {
         let why: Vec<&str> = own.map(|(_, _, why)| why.as_str()).collect();
         match requirement(group, limit) {
             Ok(requirement) if why.is_empty() => question.requirements.push(requirement),
-            Ok(_) => question.doubts.push(format!(
-                "{}: {}",
-                about(&group.scenario, group.temperature),
-                why.join(", ")
-            )),
+            Ok(_) => question
+                .doubts
+                .push((about(&group.scenario, group.temperature), why.join(", "))),
             Err(reason) => question
                 .doubts
-                .push(format!("{}: {reason}", about(&group.scenario, group.temperature))),
+                .push((about(&group.scenario, group.temperature), reason)),
         }
     }
     if comparison.groups.is_empty() {
@@ -434,6 +389,6 @@ fn requirement(group: &GroupComparison, limit: f64) -> Result<Requirement, Strin
         p_broken,
         rounds: beside.rounds(),
         found: measured.clone(),
-        seen: format!("open: {measured}"),
+        measured,
     })
 }

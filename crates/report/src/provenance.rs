@@ -2,7 +2,7 @@
 
 use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord, ServiceRecord};
 
-use crate::units;
+use crate::{host_noise, units, until};
 
 fn told_completion(record: &RunRecord, completion: &str) -> String {
     match &record.load {
@@ -40,7 +40,6 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         units::bytes(provenance.memory_bytes)
     };
     let loads: Vec<f64> = record.samples.iter().map(|sample| sample.load1).collect();
-    let steals: Vec<f64> = record.samples.iter().filter_map(|sample| sample.steal).collect();
     let mut facts = vec![
         ("driver", provenance.driver.clone()),
         ("command", provenance.command.clone()),
@@ -60,9 +59,13 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
             format!("{} from {}", provenance.system_provider, provenance.system_source),
         ),
         ("load average", range(&loads, |load| format!("{load:.2}"))),
-        ("stolen CPU time", range(&steals, units::share)),
+        (
+            "host noise",
+            host_noise::line(record).unwrap_or_else(|| "not known".to_owned()),
+        ),
         ("schema", record.schema.to_string()),
     ];
+    facts.extend(record.until.iter().map(|until| ("went on until", until::line(until))));
     // Behind the driver and its command, in front of the client's own machine.
     facts.splice(2..2, provenance.cluster.iter().flat_map(cluster_facts));
     facts.splice(

@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use hybrid_cache_model::sample::{Acceptance, Peer, PeerSample, PlanPlace, RunRecord, Sample};
 use hybrid_cache_model::{Scenario, Temperature};
 
+use crate::stats::{Evidence, durations};
+
 /// Turns of cached runs in a round of a record that does not name its rounds.
 const TURNS_OF_A_ROUND: usize = 3;
 
@@ -57,6 +59,16 @@ impl<'a> Measured<'a> {
     pub(crate) fn new(record: &'a RunRecord) -> Measured<'a> {
         let derived = derived_places(record);
         Measured { record, derived }
+    }
+
+    /// True if its end depends on its intervals, so that each error counts twice.
+    pub(crate) fn looked_at_repeatedly(&self) -> bool {
+        self.record.until.is_some()
+    }
+
+    /// What durations of one group show about their median.
+    pub(crate) fn durations(&self, durations_us: &[(u32, u64)]) -> Evidence {
+        durations(durations_us).looked_at_repeatedly(self.looked_at_repeatedly())
     }
 
     /// The place of a sample in the plan.

@@ -49,10 +49,14 @@ pub struct Distribution {
 impl Distribution {
     /// Describes durations that each name their round, in any order; `None` if there are none.
     pub fn from_rounds(durations_us: &[(u32, u64)]) -> Option<Distribution> {
+        Distribution::with_evidence(durations_us, &durations(durations_us))
+    }
+
+    /// The same, with evidence of the same durations.
+    pub(crate) fn with_evidence(durations_us: &[(u32, u64)], evidence: &Evidence) -> Option<Distribution> {
         let mut sorted: Vec<u64> = durations_us.iter().map(|(_, us)| *us).collect();
         sorted.sort_unstable();
         let (&min_us, &max_us) = (sorted.first()?, sorted.last()?);
-        let evidence = durations(durations_us);
         let median_us = median_of_sorted(&sorted);
         Some(Distribution {
             n: sorted.len(),

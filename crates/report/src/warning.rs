@@ -2,12 +2,14 @@
 
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
+use hybrid_cache_model::until::UntilEnd;
 use serde::Serialize;
 
+use crate::host_noise;
 use crate::samples::{accepted, through_service};
 use crate::stats::{self, MIN_ROUNDS, rounds_needed};
 use crate::summary::{GroupSummary, ScenarioSummary};
-use crate::units;
+use crate::{units, until};
 
 /// A first sample that is slower than the median of the others by this factor is not taken for noise.
 const SLOW_FIRST_FACTOR: f64 = 1.5;
@@ -23,6 +25,10 @@ const UNATTRIBUTED_LIMIT: f64 = 0.05;
 
 /// What a client of a service can do about first runs.
 const HOW_TO_MEASURE_FIRST: &str = "`cargo xtask bench` without --service-url measures first runs, each in empty caches; or start the service on an empty --cache-dir";
+
+/// What to do about a noisy machine.
+const HOW_TO_MEASURE_QUIETLY: &str = "stop other work on the machine and measure again; where that cannot be, trust the ratios, whose two \
+     sides were disturbed alike (`bench --against` has both builds in each round), and take more rounds";
 
 /// What kind of thing a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,8 +52,10 @@ pub enum WarningKind {
     SlowFirst,
     /// Some samples are far from the others.
     Outliers,
-    /// The machine was busy.
-    Load,
+    /// A run that was to go on until its intervals are narrow ended before.
+    NotNarrow,
+    /// Other work disturbed the machine.
+    HostNoise,
     /// The hypervisor took CPU time away.
     Steal,
     /// Too much time that no span covers.
@@ -110,21 +118,22 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
             "commit the changes, then measure again",
         ));
     }
-    let cpus = record.provenance.cpus;
-    let busy: Vec<f64> = record
-        .samples
-        .iter()
-        .map(|sample| sample.load1)
-        .filter(|load| *load > f64::from(cpus))
-        .collect();
-    if !busy.is_empty() {
-        let highest = busy.iter().copied().fold(0.0, f64::max);
-        let message = format!(
-            "{} of {total} samples started while the load average was above the {cpus} processors (up to {highest:.1})",
-            busy.len()
-        );
-        let remedy = "stop other work on the machine, or compare only with runs under the same load";
-        warnings.push(Warning::new(WarningKind::Load, None, message, remedy));
+    if let Some(until) = record
+        .until
+        .as_ref()
+        .filter(|until| until.ended != Some(UntilEnd::Reached))
+    {
+        let remedy = "raise --until-minutes or accept wider intervals; on a quiet machine fewer rounds are needed";
+        let message = until::line(until);
+        warnings.push(Warning::new(WarningKind::NotNarrow, None, message, remedy));
+    }
+    if let Some(message) = host_noise::disturbed(record) {
+        warnings.push(Warning::new(
+            WarningKind::HostNoise,
+            None,
+            message,
+            HOW_TO_MEASURE_QUIETLY,
+        ));
     }
     let stolen: Vec<f64> = record
         .samples

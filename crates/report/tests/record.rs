@@ -9,8 +9,10 @@ use std::io::Write;
 use std::path::Path;
 
 use hybrid_cache_model::Temperature;
+use hybrid_cache_model::host_noise::HostNoise;
 use hybrid_cache_model::outcome::{CacheStatus, End, Failure, FailureKind};
 use hybrid_cache_model::sample::{AbsentPeer, Acceptance, Completion, FailedPeer, Peer, RunRecord, SCHEMA_VERSION};
+use hybrid_cache_model::until::{LookRecord, UntilEnd, UntilRecord};
 use hybrid_cache_report::{FolderError, SampleLog, hdr_logs, load, write_header, write_run};
 use serde_json::Value;
 
@@ -219,6 +221,36 @@ fn exhaustive() -> RunRecord {
         reason: "it brings no Python packages of an index".into(),
     });
     record.samples[7].steal = None;
+    record.samples[7].noise = None;
+    record.samples[9].noise = Some(HostNoise {
+        window_us: 9,
+        cpu_some_us: Some(1),
+        io_some_us: Some(2),
+        io_full_us: Some(3),
+        memory_some_us: Some(4),
+        memory_full_us: Some(5),
+        run_delay_us: Some(6),
+        throttled: Some(7),
+        slowest_khz: Some(8),
+        fastest_khz: Some(9),
+    });
+    record.until = Some(UntilRecord {
+        width: 0.02,
+        minutes: 30,
+        ended: Some(UntilEnd::Capped),
+        looks: vec![
+            LookRecord {
+                rounds: 12,
+                about: None,
+                width: None,
+            },
+            LookRecord {
+                rounds: 18,
+                about: Some("hybrid cached".into()),
+                width: Some(0.031),
+            },
+        ],
+    });
     record.samples[8].cache.python = CacheStatus::Bypassed;
     record.scenarios[0].request.requirements_file = "numpy>=1\n".into();
     record.scenarios[1].expect.stdout = hybrid_cache_model::scenario::ExpectedOutput::Equals("x".into());
@@ -308,6 +340,8 @@ fn the_schema_refuses_what_is_not_a_record() {
     assert!(broken(|record| record["schema"] = 2.into()));
     assert!(broken(|record| record["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["surprise"] = 1.into()));
+    assert!(broken(|record| record["until"]["ended"] = "tired".into()));
+    assert!(broken(|record| record["samples"][0]["noise"]["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["end"] = "vanished".into()));
     assert!(broken(|record| drop(
         record["samples"][0].as_object_mut().unwrap().remove("wall_us")

@@ -473,3 +473,19 @@ fn space_is_freed_on_a_volume_too_full_for_a_folder() {
     make_room(&volume, 1).unwrap();
     assert!(!left.exists());
 }
+
+#[test]
+fn built_wheels_that_no_preparation_takes_now_leave_a_full_volume() {
+    let (_folder, volume) = two_by_hand();
+    let cache = volume.own().join("uv");
+    let [old, new] = ["old", "new"].map(|key| cache.join("built-wheels").join(key));
+    for wheel in [&old, &new] {
+        std::fs::create_dir_all(wheel).unwrap();
+    }
+    std::fs::write(cache.join(".lock"), "").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
+    // Not all of a file system is ever free.
+    make_room(&volume, 1).unwrap();
+    assert!(!old.exists() && new.exists());
+}

@@ -9,7 +9,7 @@
 use hybrid_cache_sizing::claim::FileSystem;
 use hybrid_cache_sizing::recommend::Decided;
 use hybrid_cache_sizing::simulate::Cache;
-use hybrid_cache_sizing::synthetic::{Profile, fit, generate, generate_like, preset};
+use hybrid_cache_sizing::synthetic::{Profile, generate, preset};
 use hybrid_cache_sizing::trace::{Event, Recorded};
 use hybrid_cache_sizing::{Source, Targets, Volume, Weight, recommend};
 
@@ -195,39 +195,6 @@ fn the_same_seed_gives_the_same_trace_and_another_one_does_not() {
         "{at_night} of {}",
         times.len()
     );
-}
-
-#[test]
-fn a_profile_fitted_to_a_trace_gives_traces_like_it() {
-    let profile = Profile {
-        requests_per_day: 1500.0,
-        ..small()
-    };
-    let recorded = generate(&profile);
-    let fitted = fit(&recorded, 9).unwrap();
-    let found = fitted.profile;
-    assert!((found.requests_per_day / 1500.0 - 1.0).abs() < 0.1, "{found:?}");
-    assert!((found.zipf - profile.zipf).abs() < 0.35, "{found:?}");
-    assert!(
-        (found.night - profile.night).abs() < 0.15 && found.days == 14,
-        "{found:?}"
-    );
-    assert!((0.01..0.15).contains(&found.one_off), "{found:?}");
-    let again = generate_like(&fitted);
-    let targets = Targets {
-        hit: 0.7,
-        ..Targets::default()
-    };
-    let size = |recorded: &Recorded| {
-        recommend(recorded, &targets)
-            .unwrap()
-            .advice_for(Volume::Python)
-            .unwrap()
-            .at
-            .budget_bytes as f64
-    };
-    let ratio = size(&again) / size(&recorded);
-    assert!((0.4..2.5).contains(&ratio), "{ratio}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ mod tool;
 mod tool_dir;
 mod tool_error;
 mod uv;
+pub mod uv_python;
 
 pub use checkout::Checkout;
 pub use error::{Error, ErrorClass, ErrorContext, Result};
@@ -48,7 +49,7 @@ pub use machine::{Machine, MachineOptions, cache_root, default_root};
 pub use network::network_settings;
 pub use progress::{Progress, Silent, Steps};
 pub use provision::{network, provision};
-pub use python::PythonInterpreter;
+pub use python::{PythonInterpreter, installed as installed_pythons};
 pub use random::random_token;
 pub use settings::{OperatorSettings, VARIABLE as SETTINGS_VARIABLE};
 pub use task_network::{TaskNetwork, leads_to_loopback};

@@ -8,7 +8,7 @@ use hybrid_cache_model::protocol::{
     EnvironmentContext, IndexScope, Interpreter, Limits, PackageSource, Provider, PythonTools, SystemTools,
 };
 use hybrid_cache_model::sample::ToolRecord;
-use hybrid_cache_model::{Scenario, TaskSpec, Tenant};
+use hybrid_cache_model::{Scenario, TaskErrors, TaskSpec, Tenant, python_version};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::Checkout;
@@ -20,7 +20,7 @@ use crate::python::PythonInterpreter;
 use crate::settings::OperatorSettings;
 use crate::task_network::TaskNetwork;
 use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
-use crate::{environment, facts, failed, machine_facts, programs, saved_source};
+use crate::{environment, facts, failed, machine_facts, programs, saved_source, uv_python};
 
 /// What a person chooses for tasks on this machine.
 #[derive(Clone, Debug)]
@@ -223,7 +223,7 @@ impl Machine {
     /// The task is not acceptable, or asks for system packages and there is no Nix.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
         let task = self.config.check(spec);
-        let task = task.map_err(|error| Error::input(error.to_string()))?;
+        let task = task.map_err(|error| Error::input([error.to_string(), next_step(&error)].concat()))?;
         if task.system.is_empty() || self.config.system.is_some() {
             return Ok(());
         }
@@ -243,6 +243,14 @@ impl Machine {
                 .with_context(|| format!("scenario {}", scenario.name))
         };
         scenarios.iter().try_for_each(check)
+    }
+}
+
+/// The command that gets a Python which is missing, as a line of its own, if that is what is wrong.
+fn next_step(errors: &TaskErrors) -> String {
+    match python_version::missing(errors) {
+        Some(version) => format!("\nhint: `{}` gets one", uv_python::command_for(version)),
+        None => String::new(),
     }
 }
 

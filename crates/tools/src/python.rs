@@ -1,4 +1,5 @@
 //! The Python that environments are made for: the real executable behind `python3`, not a shim or a virtual environment.
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -88,18 +89,31 @@ pub fn find() -> Result<PythonInterpreter, ToolError> {
 /// Further interpreters of this machine, at most one for each minor version, the oldest first: `python3.N` of PATH, those
 /// that pyenv installed, and those that uv installed.
 pub fn others(default: &PythonInterpreter) -> Vec<PythonInterpreter> {
-    let candidates = candidates();
-    let found: Vec<PythonInterpreter> = std::thread::scope(|scope| {
+    select(default, ask_all(&candidates()))
+}
+
+/// Every interpreter of this machine that tasks may run on, the oldest first.
+pub fn installed() -> Vec<PythonInterpreter> {
+    let mut found = ask_all(&candidates());
+    let home = home();
+    found.retain(|one| one.fits(&home));
+    found.sort_by_key(PythonInterpreter::numbers);
+    found.dedup_by(|a, b| a.path == b.path);
+    found
+}
+
+/// What these say of themselves.
+fn ask_all(candidates: &[PathBuf]) -> Vec<PythonInterpreter> {
+    std::thread::scope(|scope| {
         let asked: Vec<_> = candidates.iter().map(|path| scope.spawn(move || ask(path))).collect();
         asked.into_iter().filter_map(|one| one.join().ok().flatten()).collect()
-    });
-    select(default, found)
+    })
 }
 
 /// The newest of each minor version that the default does not have.
 fn select(default: &PythonInterpreter, mut found: Vec<PythonInterpreter>) -> Vec<PythonInterpreter> {
-    let fits = |one: &PythonInterpreter| one.will_do() && one.is_ordinary() && one.has_own_folder(&home());
-    found.retain(|one| fits(one) && one.minor() != default.minor() && one.platform == default.platform);
+    let home = home();
+    found.retain(|one| one.fits(&home) && one.minor() != default.minor() && one.platform == default.platform);
     found.sort_by_key(|one| std::cmp::Reverse(one.numbers()));
     found.dedup_by_key(|one| one.minor());
     found.reverse();
@@ -115,13 +129,21 @@ fn ask(program: &Path) -> Option<PythonInterpreter> {
 
 /// Real files that may be interpreters, each once.
 pub fn candidates() -> Vec<PathBuf> {
+    candidates_in(
+        &environment::search_path(),
+        &[pyenv_root().join("versions"), uv_root(&environment::raw)],
+    )
+}
+
+/// Those of the folders of a search path, and of folders that hold one installation each in a folder.
+fn candidates_in(search_path: &[PathBuf], roots: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let names = || (OLDEST.1..=NEWEST_LOOKED_FOR).map(|minor| format!("python3.{minor}"));
-    for folder in std::env::split_paths(&environment::raw("PATH").unwrap_or_default()) {
+    for folder in search_path {
         paths.extend(names().map(|name| folder.join(name)));
     }
-    for versions in [pyenv_root().join("versions"), uv_root()] {
-        let installed = std::fs::read_dir(versions).into_iter().flatten().flatten();
+    for root in roots {
+        let installed = std::fs::read_dir(root).into_iter().flatten().flatten();
         for folder in installed.map(|entry| entry.path().join("bin")) {
             paths.extend(names().map(|name| folder.join(name)));
         }
@@ -146,10 +168,12 @@ pub fn pyenv_root() -> PathBuf {
     environment::raw("PYENV_ROOT").map_or_else(|| home().join(".pyenv"), PathBuf::from)
 }
 
-/// Where uv keeps its interpreters.
-fn uv_root() -> PathBuf {
-    let data = || environment::raw("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
-    environment::raw("UV_PYTHON_INSTALL_DIR").map_or_else(|| data().join("uv/python"), PathBuf::from)
+/// Where uv keeps its interpreters, as `uv python dir` says it.
+fn uv_root(variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || variable("HOME").map(PathBuf::from).unwrap_or_default();
+    let data = || absolute("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"));
+    variable("UV_PYTHON_INSTALL_DIR").map_or_else(|| data().join("uv/python"), PathBuf::from)
 }
 
 fn home() -> PathBuf {
@@ -188,6 +212,11 @@ impl PythonInterpreter {
     fn has_own_folder(&self, home: &Path) -> bool {
         let holds_more = home.starts_with(&self.base_prefix) || self.base_prefix == home.join(".local");
         !holds_more && self.base_prefix != Path::new("/")
+    }
+
+    /// True if a person who did not choose it may get it.
+    fn fits(&self, home: &Path) -> bool {
+        self.will_do() && self.is_ordinary() && self.has_own_folder(home)
     }
 
     /// True if tasks are supported on it.
@@ -236,5 +265,65 @@ mod tests {
         let others = select(&interpreter("3.11.7", "cpython"), found);
         let versions: Vec<_> = others.iter().map(|one| one.version.as_str()).collect();
         assert_eq!(versions, ["3.9.18", "3.12.10", "3.13.0"]);
+    }
+
+    #[test]
+    fn the_interpreters_that_uv_and_pyenv_installed_are_found_once_each_and_no_shim_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let link = |target: &str, path: &str| std::os::unix::fs::symlink(target, root.join(path)).unwrap();
+        let of_uv = file("uv/cpython-3.12.1-linux-x86_64-gnu/bin/python3.12", "\x7fELF");
+        // uv's link for each minor version, and what it leaves behind.
+        link("cpython-3.12.1-linux-x86_64-gnu", "uv/cpython-3.12-linux-x86_64-gnu");
+        file("uv/.temp/bin/other", "\x7fELF");
+        file("uv/.lock", "");
+        let of_pyenv = file("versions/3.9.18/bin/python3.9", "\x7fELF");
+        file("versions/2.7.18/bin/python2.7", "\x7fELF");
+        file("shims/python3.9", "#!/bin/sh\n");
+        std::fs::create_dir(root.join("bin")).unwrap();
+        link("../versions/3.9.18/bin/python3.9", "bin/python3.9");
+        let search_path = ["shims", "bin", "missing"].map(|name| root.join(name));
+        let roots = ["versions", "uv", "missing"].map(|name| root.join(name));
+        assert_eq!(candidates_in(&search_path, &roots), [of_uv, of_pyenv]);
+    }
+
+    #[test]
+    fn the_folder_of_uvs_interpreters_is_the_one_that_uv_names() {
+        let cases: [(&[(&str, &str)], &str); 4] = [
+            (&[("HOME", "/home/me")], "/home/me/.local/share/uv/python"),
+            (&[("HOME", "/home/me"), ("XDG_DATA_HOME", "/data")], "/data/uv/python"),
+            // The specification says that a relative folder does not count.
+            (
+                &[("HOME", "/home/me"), ("XDG_DATA_HOME", "data")],
+                "/home/me/.local/share/uv/python",
+            ),
+            (
+                &[("XDG_DATA_HOME", "/data"), ("UV_PYTHON_INSTALL_DIR", "/pythons")],
+                "/pythons",
+            ),
+        ];
+        let uv = environment::raw("HYBRID_CACHE_UV");
+        for (variables, expected) in cases {
+            let value = |wanted: &str| {
+                let found = variables.iter().find(|(name, _)| *name == wanted);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            assert_eq!(uv_root(&value), PathBuf::from(expected), "{variables:?}");
+            let Some(uv) = &uv else { continue };
+            let mut command = Command::new(uv);
+            command.args(["python", "dir", "--no-config"]).env_clear();
+            command.envs(variables.iter().copied());
+            let said = process::output(&mut command, Duration::from_secs(20)).unwrap();
+            assert_eq!(said.trim(), expected, "{variables:?}");
+        }
+        if uv.is_none() {
+            println!("skipped: what uv itself says: HYBRID_CACHE_UV names none");
+        }
     }
 }

@@ -20,6 +20,8 @@ const MAX_SECRET_BYTES: u64 = 4 << 10;
 pub struct OperatorSettings {
     /// What is allowed; nothing of it is secret.
     pub sources: AllowedSources,
+    /// Python versions that the image brings beside its own.
+    pub python_versions: Vec<String>,
     /// uv's variables with user names and passwords.
     logins: Vec<(String, String)>,
 }
@@ -29,6 +31,7 @@ impl std::fmt::Debug for OperatorSettings {
         let names: Vec<_> = self.logins.iter().map(|(name, _)| name).collect();
         f.debug_struct("OperatorSettings")
             .field("sources", &self.sources)
+            .field("python_versions", &self.python_versions)
             .field("logins", &names)
             .finish()
     }
@@ -73,6 +76,7 @@ impl OperatorSettings {
         }
         Ok(OperatorSettings {
             sources: settings.sources,
+            python_versions: settings.python_versions,
             logins,
         })
     }

@@ -20,6 +20,9 @@ use crate::wheel::Wheel;
 /// Goes before the program of every probe.
 const PRELUDE: &str = include_str!("probes/prelude.py");
 
+/// Goes behind the attack of a package that is built.
+const BACKEND: &str = include_str!("probes/backend.py");
+
 /// What attacks are tried with.
 pub struct AttackContext {
     site: Site,
@@ -51,6 +54,15 @@ pub fn program(known: &Value, code: &str) -> String {
     // A JSON text is a Python string once it is quoted as one.
     format!(
         "{PRELUDE}\nKNOWN = json.loads({:?})\n{code}\ndone()\n",
+        known.to_string()
+    )
+}
+
+/// A build backend that runs this attack while it builds. The module of its wheel is called as the package, and `FOUND` in it
+/// is the report.
+pub fn backend(known: &Value, code: &str) -> String {
+    format!(
+        "{PRELUDE}\nKNOWN = json.loads({:?})\n{code}\n{BACKEND}",
         known.to_string()
     )
 }

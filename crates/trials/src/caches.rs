@@ -160,7 +160,7 @@ impl Ran {
         Err(self.ended(task))
     }
 
-    fn ended(&self, task: &str) -> TrialError {
+    pub(crate) fn ended(&self, task: &str) -> TrialError {
         TrialError::Ended {
             task: task.to_owned(),
             end: self.outcome.end.clone().into(),

@@ -40,6 +40,22 @@ pub const PROMISES: &[Promise] = &[
         "Preparing, which writes the caches, runs no code of a package.",
     ),
     promise(
+        Protection::BuildMounts,
+        "Code of a package that is built sees no cache of packages and writes nothing shared.",
+    ),
+    promise(
+        Protection::BuiltAsNamed,
+        "A wheel that is built is the package and the version that were asked for, or it is refused.",
+    ),
+    promise(
+        Protection::IndexLogins,
+        "No code of a task or of a package reads the password of an index.",
+    ),
+    promise(
+        Protection::NamedSources,
+        "A task's packages come from no index, host or repository that the operator does not allow.",
+    ),
+    promise(
         Protection::ReadOnlyMounts,
         "A task changes neither what is cached nor the system that it runs on.",
     ),

@@ -29,13 +29,13 @@ pub fn for_report(flags: &flags::Bench) -> String {
     }
     words.extend((flags.peers != "default").then(|| format!("--peers {}", flags.peers)));
     words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
-    if flags.service_url.is_none() {
-        words.push(format!("--first-runs {}", flags.first_runs));
+    if let Some(width) = flags.until {
+        words.push(format!("--until {width} --until-minutes {}", flags.until_minutes));
+        return words.join(" ");
     }
+    words.extend((flags.service_url.is_none()).then(|| format!("--first-runs {}", flags.first_runs)));
     words.push(format!("--cached-runs {}", flags.cached_runs));
-    if flags.uncached_runs > 0 {
-        words.push(format!("--uncached-runs {}", flags.uncached_runs));
-    }
+    words.extend((flags.uncached_runs > 0).then(|| format!("--uncached-runs {}", flags.uncached_runs)));
     words.join(" ")
 }
 
@@ -62,16 +62,8 @@ pub fn for_run(flags: &flags::Bench) -> Vec<OsString> {
 
 /// The arguments of `serve` that correspond to those of `bench`. The service records no requests and ends with this process.
 pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<OsString> {
-    let fixed = [
-        "serve",
-        "--with-parent",
-        "--no-trace",
-        "--listen",
-        "127.0.0.1:0",
-        "--grace",
-        "5",
-    ];
-    let mut words: Vec<OsString> = fixed.map(OsString::from).to_vec();
+    let fixed = "serve --with-parent --no-trace --listen 127.0.0.1:0 --grace 5";
+    let mut words: Vec<OsString> = fixed.split(' ').map(OsString::from).collect();
     let mut say = |flag: &str, value: OsString| words.extend([flag.into(), value]);
     let flags::Local {
         cache_dir,
@@ -116,12 +108,8 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
         }
     }
     let switches = [(private_index, "--private-index"), (no_builds, "--no-builds")];
-    words.extend(
-        switches
-            .iter()
-            .filter(|(is_set, _)| **is_set)
-            .map(|(_, flag)| flag.into()),
-    );
+    let set = switches.iter().filter(|(is_set, _)| **is_set);
+    words.extend(set.map(|(_, flag)| flag.into()));
     words
 }
 
@@ -144,6 +132,11 @@ mod tests {
             command,
             "cargo xtask bench --against main --seed 7 --first-runs 3 --cached-runs 36"
         );
+        let typed = "xtask bench --until 2% --until-minutes 5";
+        let Command::Bench(until) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
+            panic!("this is bench");
+        };
+        assert_eq!(for_report(&until), "cargo xtask bench --until 0.02 --until-minutes 5");
         let told = ["xtask", "run", "--json", "task.json"]
             .map(OsString::from)
             .into_iter()

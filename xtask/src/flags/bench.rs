@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hybrid_cache_bench::PeerChoice;
 use hybrid_cache_model::Tenant;
-use hybrid_cache_model::option_value::parse_rate;
+use hybrid_cache_model::option_value::{parse_rate, parse_width};
 
 use super::place::{Cluster, DriverName, Local};
 
@@ -22,7 +22,7 @@ pub struct Bench {
     /// File that holds the service's token
     #[arg(long, value_name = "FILE", requires = "service_url")]
     pub token_file: Option<PathBuf>,
-    /// Scenario by name or file; may be repeated [default: all of bench-scenarios]
+    /// Scenario by name, file or folder (such as ./ours); may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
     /// Do so many first runs of each scenario, each in empty caches; through a service only one, if its caches are empty
@@ -34,6 +34,13 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
+    /// Go on until every interval of cached runs is at most this wide to each side, such as 2%, instead of counting runs; at least 12 rounds
+    #[arg(long, value_name = "SHARE", value_parser = parse_width,
+        conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "load"])]
+    pub until: Option<f64>,
+    /// Begin no further round after so many minutes, however wide the intervals are
+    #[arg(long, value_name = "N", default_value_t = 30, requires = "until", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub until_minutes: u32,
     /// Send N cached tasks a second through the task service at --service-url, or through one of this run's own, at fixed intervals
     /// whether or not it keeps up; 0.5 is one every two seconds
     #[arg(long, value_name = "N", value_parser = parse_rate,
@@ -58,6 +65,9 @@ pub struct Bench {
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Also write the timelines of all samples to FILE, as a trace that ui.perfetto.dev and Chrome open
+    #[arg(long, value_name = "FILE", conflicts_with = "load")]
+    pub trace_out: Option<PathBuf>,
     /// Measure another build of this program side by side, in caches of its own, and judge by that alone: a program, or a revision,
     /// which is built first
     #[arg(long, value_name = "PROGRAM|REVISION", conflicts_with_all = ["service_url", "driver", "baseline", "load", "self_check", "tenant"])]
@@ -75,6 +85,12 @@ pub struct Bench {
     /// Exit with 0 instead of 6 if the gate cannot tell
     #[arg(long)]
     pub allow_undecided: bool,
+    /// Append a short Markdown summary to FILE, such as "$GITHUB_STEP_SUMMARY"
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Print what the tables show, and the gate's answer, as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Draw the order within rounds from this seed, which a report names, instead of a new one
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,

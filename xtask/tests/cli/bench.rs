@@ -134,7 +134,8 @@ fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
     }
     let bench = Bench::new();
     let child = bench
-        .command(&["--self-check", "--first-runs", "1", "--cached-runs", "2"])
+        .command(&["--self-check", "--first-runs", "1", "--cached-runs", "2", "--summary"])
+        .arg(bench.path("summary.md"))
         .spawn()
         .unwrap();
     let done = wait(child);
@@ -147,6 +148,11 @@ fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
         ],
     );
     assert!(done.stdout.contains("cached run / other build"), "{}", done.stdout);
+    let summary = std::fs::read_to_string(bench.path("summary.md")).unwrap();
+    assert!(
+        summary.starts_with("## ? Cannot tell\n") && summary.contains("| small | cached |"),
+        "{summary}"
+    );
     let record = bench.record();
     let peers = record["peers"].as_array().unwrap();
     let of = |name: &str| peers.iter().filter(|peer| peer["peer"] == name).count();
@@ -165,4 +171,35 @@ fn a_self_check_measures_two_builds_side_by_side_and_leaves_no_caches() {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("against-"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn it_goes_on_until_its_intervals_are_narrow() {
+    if no_tools("it_goes_on_until_its_intervals_are_narrow") {
+        return;
+    }
+    let bench = Bench::new();
+    let child = bench
+        .command(&["--until", "50%", "--until-minutes", "15", "--no-peers"])
+        .spawn()
+        .unwrap();
+    let done = wait(child);
+    done.with(0, &["after 12 rounds: small cached: ±"]);
+    assert!(
+        done.stdout.contains("\nuntil ±50.0 % reached after "),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains("\nhost noise: "), "{}", done.stdout);
+    let record = bench.record();
+    let rounds = record["blocks"][0]["rounds"].as_u64().unwrap();
+    assert_eq!(
+        (&record["until"]["ended"], rounds >= 12),
+        (&Value::from("reached"), true),
+        "{record:#}"
+    );
+    let cached = record["samples"].as_array().unwrap().iter();
+    let cached = cached.filter(|sample| sample["temperature"] == "cached").count();
+    assert_eq!(cached as u64, 3 * rounds);
+    assert!(record["samples"][0]["noise"]["window_us"].as_u64().unwrap() > 0);
 }

@@ -8,6 +8,7 @@ mod load;
 mod output;
 mod peers;
 mod program;
+mod pythons;
 mod refused;
 mod results;
 mod run;

@@ -93,6 +93,25 @@ fn options_that_make_no_sense_are_named() {
     refused(&ended(&["cache", "gc", "--max-bytes", "99999999TiB"]), &["2^64"]);
     refused(&ended(&["cache", "gc", "--max-bytes", "lots"]), &["lots"]);
     refused(&ended(&["bench", "--first-runs", "0"]), &["--first-runs"]);
+    for width in ["0", "nan", "200%", "two"] {
+        refused(
+            &ended(&["bench", "--until", width]),
+            &["--until", "0.1% to 50%, such as 2%"],
+        );
+    }
+    for (other, value) in [
+        ("--load", "1"),
+        ("--cached-runs", "36"),
+        ("--first-runs", "3"),
+        ("--uncached-runs", "1"),
+    ] {
+        refused(&ended(&["bench", "--until", "2%", other, value]), &["--until", other]);
+    }
+    refused(&ended(&["bench", "--until-minutes", "5"]), &["--until <SHARE>"]);
+    refused(
+        &ended(&["bench", "--until", "2%", "--until-minutes", "0"]),
+        &["--until-minutes"],
+    );
     refused(&ended(&["frobnicate"]), &["frobnicate"]);
     for share in ["nan", "inf", "-0.1", "much"] {
         let gate = format!("--gate={share}");

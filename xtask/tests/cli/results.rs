@@ -1,5 +1,7 @@
 //! `bench`, `report`, `compare` and `cache` on real, short runs.
 
+use std::path::Path;
+
 use crate::program::{ended, no_tools};
 
 #[test]
@@ -23,10 +25,26 @@ fn a_run_is_measured_rendered_and_compared() {
         "{}",
         measured.stdout
     );
-    for file in ["report.json", "report.html", "samples.jsonl"] {
+    for file in [
+        "report.json",
+        "report.html",
+        "samples.jsonl",
+        "junit.xml",
+        "metrics.txt",
+    ] {
         assert!(folder.path().join("run").join(file).is_file(), "{file}");
     }
-    let json = ended(&["report", &run, "--json"]);
+    let trace = path("trace.json");
+    let json = ended(&["report", &run, "--json", "--trace-out", &trace]);
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
+    let is_sample = |event: &&serde_json::Value| event["cat"] == "sample";
+    let samples = trace["traceEvents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(is_sample)
+        .count();
+    assert_eq!(samples, 4, "{trace:#}");
     let mut record: serde_json::Value = serde_json::from_str(&json.with(0, &[]).stdout).unwrap();
     assert_eq!(record["samples"].as_array().unwrap().len(), 4);
     assert!(ended(&["report", &run]).with(0, &[]).stdout.contains("tiny"));
@@ -54,6 +72,52 @@ fn a_run_is_measured_rendered_and_compared() {
             .stdout
             .contains("| tiny | cached |")
     );
+}
+
+/// A folder with the committed baseline as a run, and its path.
+fn baseline(folder: &Path) -> String {
+    let run = folder.join("runs/one");
+    std::fs::create_dir_all(&run).unwrap();
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reports/baseline/report.json");
+    std::fs::copy(committed, run.join("report.json")).unwrap();
+    run.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_stored_run_is_compared_as_json_and_as_a_digest_and_drawn_over_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = baseline(folder.path());
+    let compared = ended(&["compare", &run, &run, "--json", "--gate", "0.5"]);
+    let value: serde_json::Value = serde_json::from_str(&compared.stdout).unwrap();
+    let outcome = value["gate"]["outcome"].as_str().unwrap();
+    let code = if outcome == "good" { 0 } else { 6 };
+    compared.with(code, &["gate: "]);
+    assert_eq!(value["groups"][0]["scenario"], "python-only");
+    let digest = ended(&["compare", &run, &run, "--markdown"]);
+    assert!(
+        digest.with(0, &[]).stdout.starts_with("## Comparison: B against A\n"),
+        "{}",
+        digest.stdout
+    );
+    ended(&["compare", &run, &run, "--markdown", "--json"]).with(2, &["--json"]);
+
+    let runs = folder.path().join("runs");
+    let broken = runs.join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("report.json"), "{").unwrap();
+    let runs = runs.to_str().unwrap();
+    let drawn = ended(&["report", "--history", runs]);
+    for words in ["1 runs on 1 machines", "not read: broken: ", "history.html"] {
+        assert!(drawn.with(0, &[]).stdout.contains(words), "{}", drawn.stdout);
+    }
+    assert!(Path::new(runs).join("history.html").is_file());
+    let json = ended(&["report", "--history", runs, "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json.with(0, &[]).stdout).unwrap();
+    assert_eq!(value["runs"][0]["folder"], "one");
+    assert_eq!(value["unreadable"][0]["folder"], "broken");
+    ended(&["report", "--history", &format!("{runs}/nothing")]).with(2, &["nothing"]);
+    ended(&["report"]).with(2, &["--history"]);
+    ended(&["report", &run, "--history", runs]).with(2, &["--history"]);
 }
 
 /// Every time in it, which all end in `_us`, a hundred times as long.

@@ -2,6 +2,7 @@
 //!
 //! Without an engine that the docker CLI reaches, a test says `skipped: <test>: <why>` and ends.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -26,16 +27,22 @@ fn engine_answers() -> bool {
 
 /// Builds with `--base debian`; none where this machine cannot.
 pub fn build(more: &[&str]) -> Option<Value> {
+    build_with(None, more)
+}
+
+/// The same, with a settings file of an operator.
+pub fn build_with(settings: Option<&Path>, more: &[&str]) -> Option<Value> {
     if !engine_answers() {
         println!("skipped: {TEST}: `docker version` reaches no engine");
         return None;
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["image", "--base", "debian", "--json"])
-        .args(more)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["image", "--base", "debian", "--json"]).args(more);
+    match settings {
+        Some(file) => command.env("HYBRID_CACHE_SETTINGS", file),
+        None => command.env_remove("HYBRID_CACHE_SETTINGS"),
+    };
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     // 4: something is missing on this machine.
     if output.status.code() == Some(4) {

@@ -173,6 +173,7 @@ fn header(job: &Job, service: ServiceRecord) -> RunRecord {
         absent_peers: Vec::new(),
         against: None,
         blocks: Vec::new(),
+        until: None,
         load: None,
     }
 }

@@ -103,6 +103,8 @@ pub struct Image {
     pub id: Option<String>,
     /// The Nix that the image's record names.
     pub nix: Option<String>,
+    /// The versions of Python that it names, the default first.
+    pub pythons: Vec<String>,
 }
 
 /// The cluster.

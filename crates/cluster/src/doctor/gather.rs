@@ -117,11 +117,13 @@ async fn docker() -> (Docker, Option<Engine>) {
 
 async fn image(engine: &Engine, reference: &str) -> Result<Image> {
     let stored = engine.image(reference).await?;
-    let mut nix = None;
+    let (mut nix, mut pythons) = (None, Vec::new());
     if stored.is_some()
         && let Ok(archive) = engine.copy_out(reference, IMAGE_FILE).await
         && let Some(record) = record_in(&archive)
     {
+        let all = std::iter::once(&record.interpreter).chain(&record.other_interpreters);
+        pythons.extend(all.map(|one| one.version.clone()));
         nix = record.system.map(|system| match system.tools.provider {
             Provider::NixPortable { .. } => "nix-portable".to_owned(),
             Provider::Nix { .. } => "nix".to_owned(),
@@ -131,6 +133,7 @@ async fn image(engine: &Engine, reference: &str) -> Result<Image> {
         reference: reference.to_owned(),
         id: stored.map(|image| image.id),
         nix,
+        pythons,
     })
 }
 

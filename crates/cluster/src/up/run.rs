@@ -70,15 +70,13 @@ async fn other_up(checkout: &Checkout, options: &UpOptions, steps: &Steps<'_>) -
 async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Progress>) -> Result<UpReport> {
     let steps = &Steps::new(progress.as_ref());
     // Run all three concurrently: none of them waits for another if there is nothing to do.
+    let settings = options.cluster.settings.as_deref();
     let image = match options.plan_only {
         true => None,
-        false => task_image::start(checkout, progress),
+        false => task_image::start(checkout, settings, progress)?,
     };
     let observed = KindCluster::observe(checkout, &options.cluster.name, steps);
-    let (mut cluster, network) = tokio::try_join!(
-        observed,
-        network_settings(checkout, options.cluster.settings.as_deref())
-    )?;
+    let (mut cluster, network) = tokio::try_join!(observed, network_settings(checkout, settings))?;
     warn(&network, progress.as_ref());
     let volumes = cluster.volumes(options.volumes_dir.as_ref())?;
     let todo = cluster

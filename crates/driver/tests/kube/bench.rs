@@ -1,11 +1,14 @@
 //! What these tests stand on: the cluster that two variables name, a driver on it, runs.
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::{End, Failure, FailureKind, Outcome, TaskSpec};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
@@ -81,6 +84,18 @@ impl Bench {
         KubeDriver::open(self.client.clone(), self.config.clone())
             .await
             .unwrap()
+    }
+
+    /// The address of this machine that the cluster's nodes, and so its pods, can reach.
+    pub async fn own_address(&self) -> IpAddr {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = nodes.list(&ListParams::default()).await.unwrap().items.remove(0);
+        let addresses = node.status.and_then(|status| status.addresses).unwrap();
+        let node = addresses.iter().find(|one| one.type_ == "InternalIP").unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        // Sends nothing: it only chooses a route.
+        socket.connect((node.address.as_str(), 9)).unwrap();
+        socket.local_addr().unwrap().ip()
     }
 
     /// The same cluster with another configuration.

@@ -5,14 +5,11 @@ mod package_index;
 #[path = "../shared/sdists.rs"]
 mod sdists;
 
-use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_model::{CacheStatus, End, FailureKind, Phase};
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, ListParams};
 
 use super::bench::{self, Bench, Ran, on, run, spec, within};
 use package_index::PackageIndex;
@@ -26,7 +23,7 @@ struct Builds {
 
 impl Builds {
     async fn new(bench: &Bench, packages: &[(&str, &str, &str)]) -> Builds {
-        let index = PackageIndex::serve(own_address(bench).await, packages);
+        let index = PackageIndex::serve(bench.own_address().await, packages);
         let bench = bench.with(|config| {
             let variables = &mut config.network.python_variables;
             variables.retain(|(name, _)| !name.starts_with("UV_") && !name.to_uppercase().ends_with("_PROXY"));
@@ -50,18 +47,6 @@ impl Builds {
     async fn end(self) {
         within(self.driver.discard_epoch(&self.epoch)).await.unwrap();
     }
-}
-
-/// The address of this machine that the cluster's nodes, and so its pods, can reach.
-async fn own_address(bench: &Bench) -> IpAddr {
-    let nodes: Api<Node> = Api::all(bench.client.clone());
-    let node = nodes.list(&ListParams::default()).await.unwrap().items.remove(0);
-    let addresses = node.status.and_then(|status| status.addresses).unwrap();
-    let node = addresses.iter().find(|one| one.type_ == "InternalIP").unwrap();
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Sends nothing: it only chooses a route.
-    socket.connect((node.address.as_str(), 9)).unwrap();
-    socket.local_addr().unwrap().ip()
 }
 
 fn build_us(ran: &Ran) -> u64 {

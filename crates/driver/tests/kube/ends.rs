@@ -142,6 +142,10 @@ async fn the_time_limit_is_the_runners_and_its_output_stays() {
     .await;
     assert_eq!(ran.outcome.end, End::TimedOut { limit_ms: 1500 });
     assert_eq!(ran.stdout, "up\n");
+    let code = "import time\ntry: print('up'); time.sleep(60)\nfinally: time.sleep(0.5); print('cleaned up')";
+    let ran = run(&driver, &TaskSpec::new(code), &options).await;
+    assert_eq!(ran.outcome.end, End::TimedOut { limit_ms: 1500 });
+    assert_eq!(ran.stdout, "up\ncleaned up\n", "`finally:` runs, in the time of grace");
 }
 
 #[tokio::test(flavor = "multi_thread")]

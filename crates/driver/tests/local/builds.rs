@@ -31,17 +31,42 @@ fn index_folder() -> tempfile::TempDir {
     folder
 }
 
+/// Caches whose only index is a folder of source distributions.
+struct SourceBench {
+    bench: Bench,
+    _folder: tempfile::TempDir,
+}
+
+impl std::ops::Deref for SourceBench {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.bench
+    }
+}
+
+/// Empty caches on this machine, if it is one, for these packages: name, version and what their build backend does.
+/// `change` has the last word on the configuration.
+fn bench_with(
+    machine: Option<LocalConfig>,
+    packages: &[(&str, &str, &str)],
+    change: impl FnOnce(&mut LocalConfig),
+) -> Option<SourceBench> {
+    let folder = index_folder();
+    let mut config = with_index(machine?, folder.path(), packages);
+    change(&mut config);
+    Some(SourceBench {
+        bench: Bench::empty(config),
+        _folder: folder,
+    })
+}
+
 #[tokio::test]
 async fn a_package_without_a_wheel_is_built_once_for_all_environments() {
-    let Some(config) = machine("a_package_without_a_wheel_is_built_once_for_all_environments") else {
+    let machine = machine("a_package_without_a_wheel_is_built_once_for_all_environments");
+    let Some(bench) = bench_with(machine, &[("alpha", "1.0", ""), ("beta", "2.0", "")], |_| {}) else {
         return;
     };
-    let folder = index_folder();
-    let bench = Bench::empty(with_index(
-        config,
-        folder.path(),
-        &[("alpha", "1.0", ""), ("beta", "2.0", "")],
-    ));
     let code = "import alpha; print(alpha.BUILD)";
     let first = bench.run(&python("alpha", code)).await;
     let build = first.good().to_owned();
@@ -68,14 +93,11 @@ async fn a_package_without_a_wheel_is_built_once_for_all_environments() {
 
 #[tokio::test]
 async fn without_builds_the_interpreter_that_no_wheel_fits_is_named() {
-    let Some(config) = machine("without_builds_the_interpreter_that_no_wheel_fits_is_named") else {
+    let machine = machine("without_builds_the_interpreter_that_no_wheel_fits_is_named");
+    let Some(bench) = bench_with(machine, &[("alpha", "1.0", "")], |config| config.no_builds = true) else {
         return;
     };
-    let folder = index_folder();
-    let mut config = with_index(config, folder.path(), &[("alpha", "1.0", "")]);
-    let version = config.interpreter.version.clone();
-    config.no_builds = true;
-    let bench = Bench::empty(config);
+    let version = &bench.config.interpreter.version;
     let ran = bench.run(&python("alpha", "print(1)")).await;
     let told = ran.failed(FailureKind::NoWheel).to_string();
     assert!(
@@ -88,15 +110,10 @@ async fn without_builds_the_interpreter_that_no_wheel_fits_is_named() {
 
 #[tokio::test]
 async fn a_file_may_say_that_a_package_is_not_built() {
-    let Some(config) = machine("a_file_may_say_that_a_package_is_not_built") else {
+    let machine = machine("a_file_may_say_that_a_package_is_not_built");
+    let Some(bench) = bench_with(machine, &[("alpha", "1.0", ""), ("beta", "2.0", "")], |_| {}) else {
         return;
     };
-    let folder = index_folder();
-    let bench = Bench::empty(with_index(
-        config,
-        folder.path(),
-        &[("alpha", "1.0", ""), ("beta", "2.0", "")],
-    ));
     let asking = |option: &str| TaskSpec {
         requirements_file: format!("{option}\nalpha\n"),
         ..TaskSpec::new("import alpha; print(1)")
@@ -138,16 +155,14 @@ FILES["spied.py"] = f"FOUND = {found!r}\nUID = {os.getuid()}\n"
 
 #[tokio::test]
 async fn the_code_of_a_package_reaches_neither_caches_nor_logins() {
-    let Some(config) = machine("the_code_of_a_package_reaches_neither_caches_nor_logins") else {
+    let machine = machine("the_code_of_a_package_reaches_neither_caches_nor_logins");
+    let with_login = |config: &mut LocalConfig| {
+        let login = ("UV_INDEX_OURS_PASSWORD".to_owned(), "hunter2".to_owned());
+        config.python_tools.variables.push(login);
+    };
+    let Some(bench) = bench_with(machine, &[("spy", "1.0", SPY)], with_login) else {
         return;
     };
-    let folder = index_folder();
-    let mut config = with_index(config, folder.path(), &[("spy", "1.0", SPY)]);
-    config
-        .python_tools
-        .variables
-        .push(("UV_INDEX_OURS_PASSWORD".to_owned(), "hunter2".to_owned()));
-    let bench = Bench::empty(config);
     let ran = bench
         .run(&python("spy", "import spied; print(spied.FOUND, spied.UID != 0)"))
         .await;
@@ -181,10 +196,6 @@ for _ in range(50):
 
 #[tokio::test]
 async fn a_hostile_build_fails_alone() {
-    let Some(config) = machine("a_hostile_build_fails_alone") else {
-        return;
-    };
-    let folder = index_folder();
     let genuine = "FILES['goodmark.py'] = \"MARK = 'genuine'\\n\"\n";
     let escape = "FILES['../../../../escaped.py'] = FILES['/tmp/escaped.py'] = 'x'\n";
     let inside = "FILES['inside-1.0.dist-info/METADATA'] = 'Metadata-Version: 2.1\\nName: good\\nVersion: 1.0\\n'\n";
@@ -204,7 +215,9 @@ async fn a_hostile_build_fails_alone() {
         ("escape", "1.0", escape),
         ("broken", "1.0", "raise RuntimeError('it does not build')\n"),
     ];
-    let bench = Bench::empty(with_index(config, folder.path(), &packages));
+    let Some(bench) = bench_with(machine("a_hostile_build_fails_alone"), &packages, |_| {}) else {
+        return;
+    };
     bench.run(&python("poison,good", "import poison, good")).await;
     let good = python("good", "import goodmark; print(goodmark.MARK)");
     assert_eq!(bench.run(&good).await.good(), "genuine");
@@ -237,10 +250,6 @@ async fn run_within(bench: &Bench, spec: &TaskSpec, prepare_ms: u64, limits: Lim
 
 #[tokio::test]
 async fn a_build_that_never_ends_or_fills_the_disk_is_ended() {
-    let Some(config) = machine("a_build_that_never_ends_or_fills_the_disk_is_ended") else {
-        return;
-    };
-    let folder = index_folder();
     let packages = [
         (
             "endless",
@@ -254,7 +263,10 @@ async fn a_build_that_never_ends_or_fills_the_disk_is_ended() {
         ),
         ("loud", "1.0", "while True:\n    sys.stderr.write('x' * 65536)\n"),
     ];
-    let bench = Bench::empty(with_index(config, folder.path(), &packages));
+    let machine = machine("a_build_that_never_ends_or_fills_the_disk_is_ended");
+    let Some(bench) = bench_with(machine, &packages, |_| {}) else {
+        return;
+    };
     let limits = Limits {
         tmp_bytes: 64 << 20,
         processes: 64,
@@ -318,15 +330,10 @@ const DOCOPT: &str = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c
 
 #[tokio::test]
 async fn a_package_that_needs_a_compiler_gets_it_from_the_system_packages() {
-    let Some(config) = machine_with_nix("a_package_that_needs_a_compiler_gets_it_from_the_system_packages") else {
+    let machine = machine_with_nix("a_package_that_needs_a_compiler_gets_it_from_the_system_packages");
+    let Some(bench) = bench_with(machine, &[("native", "1.0", sdists::COMPILES)], |_| {}) else {
         return;
     };
-    let folder = index_folder();
-    let bench = Bench::empty(with_index(
-        config,
-        folder.path(),
-        &[("native", "1.0", sdists::COMPILES)],
-    ));
     let mut spec = python("native", "import compiled; print(compiled.__name__)");
     let told = bench.run(&spec).await.failed(FailureKind::NoWheel).to_string();
     assert!(told.contains("gcc") && told.contains("system packages"), "{told}");

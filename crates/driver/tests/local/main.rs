@@ -26,3 +26,4 @@ mod settings;
 mod share;
 mod tasks;
 mod trace;
+mod unchanged;

@@ -1,8 +1,11 @@
 //! The operator's settings: further indexes with a login, wheels and commits by their address; and that no task, no build,
 //! no message and no file of the caches holds a password.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+#[path = "../shared/settings_server.rs"]
+mod settings_server;
+
+use std::net::Ipv4Addr;
+use std::process::Command;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::{LocalConfig, Network};
@@ -10,6 +13,7 @@ use hybrid_cache_model::sources::{NamedIndex, login_variable};
 use hybrid_cache_model::{CacheStatus, FailureKind, TaskSpec};
 
 use crate::bench::{Bench, Ran, machine, machine_with_nix, python};
+use settings_server::{Plan, Server};
 
 const PASSWORD: &str = "correct-horse-battery";
 /// Prints everything that a program can read of variables, its own and those of every process that it sees.
@@ -25,77 +29,8 @@ for entry in os.listdir('/proc'):
 print(seen)
 ";
 
-/// What a server offers.
-#[derive(Default)]
-struct Plan {
-    /// `(name, version, module, requirements)`.
-    wheels: Vec<(&'static str, &'static str, &'static str, Vec<String>)>,
-    sdists: Vec<(&'static str, &'static str)>,
-    repositories: Vec<(&'static str, &'static str)>,
-    /// `user:password` that it asks for; empty if for none.
-    login: String,
-    /// Where `/leads-on/…` leads to, and where the files of an index with a login are.
-    leads_on: String,
-}
-
-/// A server that ends with its last user.
-struct Server {
-    program: Child,
-    port: String,
-    commits: Vec<String>,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
-
-impl Server {
-    fn start(config: &LocalConfig, plan: Plan) -> Server {
-        let folder = tempfile::tempdir().unwrap();
-        let mut program = Command::new(&config.interpreter.path)
-            .args(["-c", include_str!("settings_server.py")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let text = serde_json::json!({
-            "wheels": plan.wheels,
-            "sdists": plan.sdists,
-            "repositories": plan.repositories,
-            "login": plan.login,
-            "leads_on": plan.leads_on,
-            "folder": folder.path(),
-            "log": folder.path().join("log"),
-        });
-        serde_json::to_writer(program.stdin.take().unwrap(), &text).unwrap();
-        let mut line = String::new();
-        BufReader::new(program.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let mut words = line.split_whitespace().map(str::to_owned);
-        Server {
-            port: words.next().expect("the server starts"),
-            commits: words.collect(),
-            program,
-            folder,
-        }
-    }
-
-    fn address(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.port)
-    }
-
-    fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
+fn serve(config: &LocalConfig, plan: Plan) -> Server {
+    Server::start(&config.interpreter.path, Ipv4Addr::LOCALHOST.into(), plan)
 }
 
 /// The machine with `default` as its index, and as `cargo xtask` adds an operator's indexes, each perhaps with a password.
@@ -166,7 +101,7 @@ async fn an_operators_index_comes_first_and_its_password_reaches_no_task() {
     let Some(config) = machine("an_operators_index_comes_first_and_its_password_reaches_no_task") else {
         return;
     };
-    let (ours, open) = (Server::start(&config, private()), Server::start(&config, public()));
+    let (ours, open) = (serve(&config, private()), serve(&config, public()));
     let config = with_indexes(config, &open, &[("our-own", &ours, Some(PASSWORD))]);
     let bench = Bench::empty(config);
     // A package of the same name and a higher version on the other index does not win.
@@ -224,7 +159,7 @@ async fn a_wrong_password_is_an_error_that_names_the_index_and_no_other_index_st
     let Some(config) = machine("a_wrong_password_is_an_error_that_names_the_index_and_no_other_index_steps_in") else {
         return;
     };
-    let (ours, open) = (Server::start(&config, private()), Server::start(&config, public()));
+    let (ours, open) = (serve(&config, private()), serve(&config, public()));
     for password in [Some("wrong-horse-battery"), None] {
         let bench = Bench::empty(with_indexes(config.clone(), &open, &[("ours", &ours, password)]));
         let ran = bench.run(&python("ours", "print(1)")).await;
@@ -245,7 +180,7 @@ async fn a_host_that_an_index_with_a_login_names_for_its_files_gets_no_password(
     let Some(config) = machine("a_host_that_an_index_with_a_login_names_for_its_files_gets_no_password") else {
         return;
     };
-    let files = Server::start(
+    let files = serve(
         &config,
         Plan {
             login: String::new(),
@@ -253,8 +188,8 @@ async fn a_host_that_an_index_with_a_login_names_for_its_files_gets_no_password(
         },
     );
     let leads_on = files.address("").trim_end_matches('/').to_owned();
-    let ours = Server::start(&config, Plan { leads_on, ..private() });
-    let open = Server::start(&config, public());
+    let ours = serve(&config, Plan { leads_on, ..private() });
+    let open = serve(&config, public());
     let bench = Bench::empty(with_indexes(config, &open, &[("ours", &ours, Some(PASSWORD))]));
     let ran = bench.run(&python("ours", "import ours; print(ours.FROM)")).await;
     assert_eq!(ran.good(), "ours");
@@ -292,10 +227,10 @@ fn places(test: &str) -> Option<Places> {
     let config = machine(test)?;
     let mut same_version = public();
     same_version.wheels.push(("named", "1.5", "FROM = 'index'", vec![]));
-    let index = Server::start(&config, same_version);
-    let elsewhere = Server::start(&config, wheels());
+    let index = serve(&config, same_version);
+    let elsewhere = serve(&config, wheels());
     let leads_on = elsewhere.address("").trim_end_matches('/').to_owned();
-    let host = Server::start(&config, Plan { leads_on, ..wheels() });
+    let host = serve(&config, Plan { leads_on, ..wheels() });
     Some(Places {
         config: with_indexes(config, &index, &[]),
         elsewhere,
@@ -404,10 +339,10 @@ async fn code_of_packages_gets_no_password_and_builds_no_name_of_an_index_with_a
     config.network = Network::Shared;
     let mut own = private();
     own.sdists.push(("secret", "1.0"));
-    let ours = Server::start(&config, own);
+    let ours = serve(&config, own);
     let mut plan = public();
     plan.sdists = vec![("built", "1.0"), ("secret", "9.0"), ("needing", "1.0")];
-    let open = Server::start(&config, plan);
+    let open = serve(&config, plan);
     let bench = Bench::empty(with_indexes(config, &open, &[("ours", &ours, Some(PASSWORD))]));
     let code = "import built, ours; print(ours.FROM, 'correct-horse' in repr(built.SEEN), 'robot' in repr(built.SEEN))";
     let ran = bench.run(&python("built,ours", code)).await;
@@ -442,7 +377,7 @@ async fn a_commit_of_an_allowed_repository_is_built_and_its_address_kept() {
         repositories: vec![("stored", "3.1")],
         ..public()
     };
-    let open = Server::start(&config, plan);
+    let open = serve(&config, plan);
     let mut config = with_indexes(config, &open, &[]);
     let requirement = format!("stored @ git+{}@{}", open.address("stored.git"), open.commits[0]);
     let task = |requirement: &str| TaskSpec {

@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 
 /// Writes source distributions into a folder: the input has name, version and build backend of each.
 const WRITE_SDISTS: &str = r#"
-import io, json, sys, tarfile
+import io, json, re, sys, tarfile
 for name, version, backend in json.load(sys.stdin):
+    requires = re.findall('# requires (.+)', backend)
     with tarfile.open(f"{sys.argv[1]}/{name}-{version}.tar.gz", "w:gz") as archive:
         files = {
             "PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n",
-            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "pyproject.toml": f'[build-system]\nrequires = {requires}\nbuild-backend = "backend"\nbackend-path = ["."]\n',
             "backend.py": f"NAME, VERSION = {name!r}, {version!r}\n" + backend,
         }
         for path, text in files.items():
@@ -19,7 +20,8 @@ for name, version, backend in json.load(sys.stdin):
             archive.addfile(entry, io.BytesIO(text.encode()))
 "#;
 
-/// A backend whose wheel has one module with a text of its own for each build. `hook` runs as it is imported.
+/// A backend whose wheel has one module with a text of its own for each build. `hook` runs as it is imported; a comment
+/// `# requires NAME` in it is a build requirement.
 fn backend(hook: &str) -> String {
     format!(
         r#"

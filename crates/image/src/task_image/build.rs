@@ -7,8 +7,9 @@ use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
 use super::base::{Base, BaseContext};
 use super::build_records::{self, Built, ImageBuildDir};
 use super::context::{self, Context};
+use super::pythons::Pythons;
 use super::recipe::{FOLDER, REPOSITORY};
-use super::{archive, contents};
+use super::{archive, contents, pythons};
 use crate::docker::{Build, BuildCache, Engine};
 
 /// Name of the root file system's image: named, so that cleaning up does not take the longest step's result.
@@ -23,6 +24,8 @@ pub struct BuildOptions {
     pub base: Base,
     /// When to build.
     pub rebuild: Rebuild,
+    /// Python versions that it brings beside its own, such as `3.12`.
+    pub python_versions: Vec<String>,
 }
 
 /// When an image is built that is there already.
@@ -47,6 +50,8 @@ pub async fn ensure(
 ) -> Result<Built> {
     let runner = contents::runner(checkout, progress)?;
     let recipe = recipe(checkout)?;
+    let pythons = pythons::bring(&options.python_versions, hybrid_cache_tools::installed_pythons)?;
+    let recipe = Recipe { files: recipe, pythons };
     let inputs = inputs(checkout, &recipe, &runner, options)?;
     let is_forced = options.rebuild == Rebuild::Always;
     if !is_forced && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
@@ -105,6 +110,23 @@ pub async fn present(engine: &Engine, built: Option<Built>) -> Result<Option<Bui
     Ok(found.is_some_and(|image| image.id == built.id).then_some(built))
 }
 
+/// What the root file system is made of, as the engine sees it.
+struct Recipe {
+    /// The folder with the Dockerfile.
+    files: Context,
+    /// Further interpreters.
+    pythons: Pythons,
+}
+
+impl Recipe {
+    /// All files.
+    fn tree(&self) -> Context {
+        let mut tree = self.files.clone();
+        tree.merge(self.pythons.files.clone().below("pythons"));
+        tree
+    }
+}
+
 /// The folder with the Dockerfile, as the engine sees it.
 fn recipe(checkout: &Checkout) -> Result<Context> {
     let folder = checkout.path(FOLDER);
@@ -115,8 +137,8 @@ fn recipe(checkout: &Checkout) -> Result<Context> {
 }
 
 /// A hash of everything in this checkout that goes in, quick to make. What this code does with it goes in as well.
-fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], options: &BuildOptions) -> Result<blake3::Hash> {
-    let mut all = recipe.clone();
+fn inputs(checkout: &Checkout, recipe: &Recipe, runner: &[u8], options: &BuildOptions) -> Result<blake3::Hash> {
+    let mut all = recipe.tree();
     all.add("runner", runner);
     all.add("base", options.base.name());
     all.add("pins", context::read(&checkout.path("images/tools.toml"))?);
@@ -127,6 +149,7 @@ fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], options: &BuildO
         include_str!("build.rs"),
         include_str!("contents.rs"),
         include_str!("context.rs"),
+        include_str!("pythons.rs"),
         include_str!("reproducible.rs"),
     ];
     all.add("code", code.concat());
@@ -141,7 +164,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    async fn make(&self, checkout: &Checkout, base: &Base, recipe: Context, runner: Vec<u8>) -> Result<Built> {
+    async fn make(&self, checkout: &Checkout, base: &Base, recipe: Recipe, runner: Vec<u8>) -> Result<Built> {
         self.progress.step("looking for tools");
         let brought = contents::bring(checkout, self.progress)?;
         let site = BaseContext {
@@ -156,10 +179,13 @@ impl Maker<'_> {
         let root = self.root(&recipe, &arguments).await?;
 
         let system_source = brought.system.as_ref().map(|system| system.source_id.clone());
-        let mut tree = recipe;
+        let mut tree = recipe.tree();
         for (place, files) in [
             ("tools", brought.files),
-            ("own", contents::own(runner, root.interpreter, brought.system)?),
+            (
+                "own",
+                contents::own(runner, root.interpreter, root.others, brought.system)?,
+            ),
         ] {
             tree.merge(files.below(place));
         }
@@ -191,8 +217,8 @@ impl Maker<'_> {
         })
     }
 
-    /// The root file system, which is asked about its interpreter before the image is made that says so.
-    async fn root(&self, recipe: &Context, arguments: &[(&str, &str)]) -> Result<contents::Root> {
+    /// The root file system, which is asked about its interpreters before the image is made that says so.
+    async fn root(&self, recipe: &Recipe, arguments: &[(&str, &str)]) -> Result<contents::Root> {
         self.progress.step("putting the root file system together");
         let before = self.engine.image(ROOT).await?;
         let cache = if self.is_forced {
@@ -202,18 +228,18 @@ impl Maker<'_> {
         };
         let build = Build {
             reference: ROOT,
-            target: Some("root"),
+            target: Some("pythons"),
             arguments,
             cache,
         };
-        let id = self.build(&build, recipe).await?;
+        let id = self.build(&build, &recipe.tree()).await?;
         if let Some(before) = before.filter(|before| before.id != id) {
             // A leftover container may still use it; then it stays, and `docker image prune` finds it.
             let _ = self.engine.remove_image(&before.id).await;
         }
         let record = self.engine.copy_out(ROOT, "/image/etc/hybrid-cache").await?;
         let interpreter = self.engine.copy_out(ROOT, "/image/usr/bin/python3.11").await?;
-        contents::Root::read(&record, &interpreter)
+        contents::Root::read(&record, &interpreter, &recipe.pythons.added)
     }
 
     async fn image(

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::archive;
 use super::context::{self, Context};
+use super::pythons::Added;
 
 const RUNNER: &str = "usr/local/bin/runner";
 const UV: &str = "usr/local/bin/uv";
@@ -150,6 +151,8 @@ fn program(path: &Path) -> Result<Vec<u8>> {
 pub struct Root {
     /// The image's interpreter.
     pub interpreter: Interpreter,
+    /// Further ones, the oldest first.
+    pub others: Vec<Interpreter>,
     /// Its packages with their versions.
     pub packages: Vec<u8>,
 }
@@ -166,11 +169,11 @@ struct Probed {
 }
 
 impl Root {
-    /// Reads it from archives of `/etc/hybrid-cache` and of the interpreter's file.
+    /// Reads it from archives of `/etc/hybrid-cache` and of the interpreter's file, with what was added to it.
     ///
     /// # Errors
-    /// Something is missing.
-    pub fn read(record: &[u8], interpreter: &[u8]) -> Result<Root> {
+    /// Something is missing, or a further interpreter is not what was added.
+    pub fn read(record: &[u8], interpreter: &[u8], added: &[Added]) -> Result<Root> {
         let mut files = archive::files(record)?;
         let mut take = |name: &str| {
             let at = files.iter().position(|(path, _)| path.ends_with(name));
@@ -178,20 +181,47 @@ impl Root {
             Ok::<_, Error>(files.swap_remove(at).1)
         };
         let (probed, packages) = (take("interpreter.json")?, take("packages")?);
-        let probed: Probed = serde_json::from_slice(&probed).context("reading the image's interpreter.json")?;
         let binary = archive::files(interpreter)?;
         let (_, binary) = binary.first().context("the root file system has no interpreter")?;
-        let interpreter = Interpreter {
-            path: probed.path,
-            implementation: probed.implementation,
-            version: probed.version,
-            abi: probed.abi,
-            platform: probed.platform,
-            libc: probed.libc,
-            binary_hash: blake3::hash(binary).to_hex().to_string(),
-            start: String::new(),
-        };
-        Ok(Root { interpreter, packages })
+        let hash = blake3::hash(binary).to_hex().to_string();
+        let interpreter = Probed::read(&probed)?.interpreter(hash, String::new());
+        let mut others = Vec::new();
+        for one in added {
+            let probed = Probed::read(&take(&["python-", &one.version, ".json"].concat())?)?;
+            if (&probed.version, &probed.path) != (&one.version, &one.program) {
+                return Err(failed!(
+                    "the image's Python {} calls itself {} in {}",
+                    one.version,
+                    probed.version,
+                    probed.path
+                ));
+            }
+            others.push(probed.interpreter(one.binary_hash.clone(), one.start.clone()));
+        }
+        Ok(Root {
+            interpreter,
+            others,
+            packages,
+        })
+    }
+}
+
+impl Probed {
+    fn read(text: &[u8]) -> Result<Probed> {
+        serde_json::from_slice(text).context("reading what an interpreter of the image says of itself")
+    }
+
+    fn interpreter(self, binary_hash: String, start: String) -> Interpreter {
+        Interpreter {
+            path: self.path,
+            implementation: self.implementation,
+            version: self.version,
+            abi: self.abi,
+            platform: self.platform,
+            libc: self.libc,
+            binary_hash,
+            start,
+        }
     }
 }
 
@@ -199,11 +229,16 @@ impl Root {
 ///
 /// # Errors
 /// Never, as the record is plain data.
-pub fn own(runner: Vec<u8>, interpreter: Interpreter, system: Option<ImageSystem>) -> Result<Context> {
+pub fn own(
+    runner: Vec<u8>,
+    interpreter: Interpreter,
+    other_interpreters: Vec<Interpreter>,
+    system: Option<ImageSystem>,
+) -> Result<Context> {
     let record = ImageRecord {
         protocol: POD_PROTOCOL_VERSION,
         interpreter,
-        other_interpreters: Vec::new(),
+        other_interpreters,
         uv: absolute(UV),
         system,
         base_path: BASE_PATH.to_owned(),

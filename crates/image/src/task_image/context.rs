@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use tar::{Builder, EntryType};
 
@@ -19,7 +20,8 @@ pub struct Context {
 #[derive(Clone, Debug)]
 struct File {
     mode: u32,
-    bytes: Vec<u8>,
+    /// Shared: an interpreter's files are many megabytes, in several contexts.
+    bytes: Arc<[u8]>,
 }
 
 impl Context {
@@ -34,7 +36,7 @@ impl Context {
     }
 
     fn put(&mut self, path: impl Into<String>, mode: u32, bytes: impl Into<Vec<u8>>) {
-        let bytes = bytes.into();
+        let bytes = Arc::from(bytes.into());
         self.files.insert(path.into(), File { mode, bytes });
     }
 
@@ -65,6 +67,18 @@ impl Context {
             .map(|(path, file)| ([folder, "/", &path].concat(), file))
             .collect();
         Context { files }
+    }
+
+    /// The paths of its files.
+    #[cfg(test)]
+    pub fn paths(&self) -> Vec<&str> {
+        self.files.keys().map(String::as_str).collect()
+    }
+
+    /// The bytes of a file.
+    #[cfg(test)]
+    pub fn bytes(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(|file| &*file.bytes)
     }
 
     /// A hash over paths, modes and bytes.
@@ -98,7 +112,7 @@ impl Context {
                 }
             }
             let mut header = header(EntryType::Regular, file.mode, file.bytes.len() as u64, EPOCH_S);
-            builder.append_data(&mut header, path, file.bytes.as_slice())?;
+            builder.append_data(&mut header, path, &*file.bytes)?;
         }
         Ok(builder.into_inner()?)
     }

@@ -7,6 +7,7 @@ mod build;
 mod build_records;
 mod contents;
 mod context;
+mod pythons;
 mod recipe;
 mod reference;
 mod reproducible;

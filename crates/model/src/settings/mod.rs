@@ -1,10 +1,12 @@
-//! The operator's settings file: further indexes, hosts of wheels and git repositories. Every fault of it is named at once.
+//! The operator's settings file: further indexes, hosts of wheels, git repositories and Python versions. Every fault of it is named
+//! at once.
 //!
 //! A file names where a user name and a password are, never what they are: whoever reads the file learns no secret, and a
 //! message may quote it.
 
 mod tree;
 
+use crate::python_version;
 use crate::requirement::Address;
 use crate::sources::{AllowedSources, NamedIndex, login_variable};
 use tree::{Node, Tree};
@@ -21,6 +23,8 @@ pub struct Settings {
     pub sources: AllowedSources,
     /// Where the credentials of its indexes are.
     pub logins: Vec<Login>,
+    /// Python versions, such as `3.12` or `3.12.1`, that the image brings beside its own.
+    pub python_versions: Vec<String>,
 }
 
 /// A user name or a password of one index.
@@ -95,7 +99,7 @@ impl Settings {
 }
 
 const HINT: &str = "docs/settings.md describes every field";
-const FIELDS: [&str; 3] = ["indexes", "wheelHosts", "gitRepositories"];
+const FIELDS: [&str; 4] = ["indexes", "wheelHosts", "gitRepositories", "pythonVersions"];
 const INDEX_FIELDS: [&str; 4] = ["name", "url", "username", "password"];
 
 /// Reads a tree and collects its faults.
@@ -145,6 +149,11 @@ impl Reader {
                 "gitRepositories" => {
                     for (place, item) in self.list(name, node) {
                         self.repository(&place, item);
+                    }
+                }
+                "pythonVersions" => {
+                    for (place, item) in self.list(name, node) {
+                        self.python_version(&place, item);
                     }
                 }
                 _ => self.unknown(name, "", node, &FIELDS),
@@ -294,6 +303,24 @@ impl Reader {
         }
     }
 
+    fn python_version(&mut self, place: &str, node: &Node) {
+        // YAML reads 3.10 as the number 3.1.
+        let (told, hint) = match &node.value {
+            Tree::Text(text) if python_version::is_version(text) => {
+                return self.settings.python_versions.push(text.clone());
+            }
+            Tree::Text(text) => (
+                format!("{} is not a Python version", quote(text)),
+                "write a version such as `\"3.12\"` or `\"3.12.1\"`",
+            ),
+            _ => (
+                "it is not a text".to_owned(),
+                "write the version in quotes, `\"3.10\"`: without them it is a number, 3.1",
+            ),
+        };
+        self.fault(line(node), place, told, hint);
+    }
+
     fn secret(&mut self, place: &str, node: &Node) -> Option<SecretSource> {
         let hint = "write `{variable: NAME}` or `{file: PATH}`: the value itself must not stand in this file";
         if let Tree::Map(fields) = &node.value
@@ -332,6 +359,7 @@ wheelHosts:
   - files.example:8443
 gitRepositories:
   - https://git.example/team/
+pythonVersions: [\"3.10\", '3.12.1']
 ";
 
     #[test]
@@ -350,6 +378,7 @@ gitRepositories:
         );
         assert_eq!(settings.sources.wheel_hosts, ["files.example", "files.example:8443"]);
         assert_eq!(settings.sources.git_repositories, ["https://git.example/team"]);
+        assert_eq!(settings.python_versions, ["3.10", "3.12.1"]);
         let [user, password] = settings.logins.as_slice() else {
             panic!("{:?}", settings.logins)
         };
@@ -389,6 +418,10 @@ wheelHosts:
   - files.example/x
   - 12
 gitRepositories: https://git.example
+pythonVersions:
+  - 3.10
+  - \">=3.10\"
+  - \"3\"
 ";
         let faults = Settings::from_yaml(text).unwrap_err();
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -408,6 +441,9 @@ gitRepositories: https://git.example
             (19, "wheelHosts[1]"),
             (20, "wheelHosts[2]"),
             (21, "gitRepositories"),
+            (23, "pythonVersions[0]"),
+            (24, "pythonVersions[1]"),
+            (25, "pythonVersions[2]"),
         ] {
             let start = format!("line {line}, {field}: ");
             assert!(
@@ -415,7 +451,7 @@ gitRepositories: https://git.example
                 "{start}{told:#?}"
             );
         }
-        assert_eq!(told.len(), 15, "{told:#?}");
+        assert_eq!(told.len(), 18, "{told:#?}");
         assert!(!told.concat().contains("hush"), "{told:#?}");
         let told = Settings::from_yaml("indexes: [\n").unwrap_err();
         assert_eq!(told.len(), 1);

@@ -8,7 +8,7 @@ use super::value::{Against, Figure, Ours};
 use crate::samples::{
     Measured, Timed, accepted, in_rounds, of_two_builds, on_cluster, only_us, pairs, through_service,
 };
-use crate::stats::{Estimate, Evidence, Rule, Scale, as_f64, durations, median};
+use crate::stats::{Estimate, Evidence, Rule, Scale, as_f64, median};
 
 /// All figures that the record's samples carry, by kind, then in the order of the record's scenarios. Their verdicts are open.
 pub(crate) fn collect(measured: &Measured<'_>, scenarios: &[&str]) -> Vec<Figure> {
@@ -79,7 +79,7 @@ fn by_itself(
     against: Option<Against>,
 ) -> Option<Figure> {
     let timed = measured.timed(samples, of);
-    let evidence = durations(&in_rounds(&timed));
+    let evidence = measured.durations(&in_rounds(&timed));
     let mut estimate = Estimate::of(&evidence)?;
     estimate.value = median(&only_us(&timed))?;
     estimate.interval = estimate.interval.map(|interval| interval.around(estimate.value));
@@ -98,7 +98,7 @@ fn against_bare_pod(measured: &Measured<'_>, name: &str) -> Option<Figure> {
     let shown = ours(&measured.timed(&samples, |sample| sample.wall_us))?;
     compared(
         FigureKind::BarePod,
-        name,
+        (measured, name),
         &ours_timed,
         shown,
         Peer::BarePod.name(),
@@ -121,7 +121,14 @@ fn against_peer(measured: &Measured<'_>, name: &str, kind: FigureKind, peer: Pee
     };
     let ours_timed = measured.timed(&accepted(measured.record, name, peer.temperature()), of);
     let theirs = measured.peer(name, peer, compared_us);
-    compared(kind, name, &ours_timed, ours(&ours_timed)?, peer.short_name(), &theirs)
+    compared(
+        kind,
+        (measured, name),
+        &ours_timed,
+        ours(&ours_timed)?,
+        peer.short_name(),
+        &theirs,
+    )
 }
 
 /// The time of a peer that is compared, in microseconds: the runner's for the local driver, end-to-end otherwise.
@@ -135,7 +142,14 @@ pub(crate) fn compared_us(sample: &PeerSample) -> Option<u64> {
 fn against_slower_half(measured: &Measured<'_>, name: &str) -> Option<Figure> {
     let (half, theirs) = slower_half(measured, name)?;
     let walls = first_walls(measured, name);
-    compared(FigureKind::SlowerHalf, name, &walls, ours(&walls)?, half, &theirs)
+    compared(
+        FigureKind::SlowerHalf,
+        (measured, name),
+        &walls,
+        ours(&walls)?,
+        half,
+        &theirs,
+    )
 }
 
 /// The slower of the two measured scenarios that ask for exactly one cache each and together for just what this one
@@ -169,7 +183,7 @@ fn slower_half<'a>(measured: &Measured<'a>, name: &str) -> Option<(&'a str, Vec<
 /// Pair by pair: what stood in one turn is compared, and the median of a round's pairs stands for the round.
 fn compared(
     kind: FigureKind,
-    name: &str,
+    (measured, name): (&Measured<'_>, &str),
     ours_timed: &[Timed],
     shown: Ours,
     other: &str,
@@ -193,6 +207,7 @@ fn compared(
     };
     let values: Vec<(u32, f64)> = pairs(ours_timed, theirs).into_iter().map(of_pair).collect();
     let evidence = Evidence::new(&values, scale, Rule::SignedRank);
+    let evidence = evidence.looked_at_repeatedly(measured.looked_at_repeatedly());
     let estimate = Estimate::of(&evidence).or_else(|| unpaired(kind, ours_timed, against.median_us))?;
     Some(Figure::new(kind, name, (estimate, evidence), shown, Some(against)))
 }

@@ -128,6 +128,11 @@ impl Figure {
         (self.evidence.p_above(target), self.evidence.p_at_most(target))
     }
 
+    /// Half the width of the interval as a share of the value, for a ratio; `None` without an interval.
+    pub(crate) fn half_width(&self) -> Option<f64> {
+        self.evidence.half_width()
+    }
+
     /// Rounds on which the verdict rests.
     pub fn rounds(&self) -> usize {
         self.evidence.rounds()

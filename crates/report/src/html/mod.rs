@@ -8,7 +8,7 @@ mod figures;
 mod layers;
 mod load;
 mod overview;
-mod palette;
+pub(crate) mod palette;
 mod scenario;
 mod strip;
 mod waterfall;

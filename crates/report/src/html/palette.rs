@@ -32,7 +32,7 @@ pub(super) fn phase_class(phase: Option<Phase>) -> &'static str {
 }
 
 /// The CSS class of a temperature's marks.
-pub(super) fn temperature_class(temperature: Temperature) -> &'static str {
+pub(crate) fn temperature_class(temperature: Temperature) -> &'static str {
     match temperature {
         Temperature::Uncached => "t-uncached",
         Temperature::First => "t-first",

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::axis::{LogAxis, grid, percent};
 use super::overview::band;
 use super::palette::temperature_class;
+use crate::host_noise;
 use crate::stats::{SplitMix64, as_f64};
 use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
@@ -43,7 +44,7 @@ pub(super) fn strip(id: &str, scenario: &ScenarioSummary, samples: &[&Sample]) -
                 @for (group, top) in rows { (row(group, samples, &axis, top)) }
             }
             figcaption {
-                "Each point is one run, on a logarithmic time axis (height is jitter only). The bar below is the interval \
+                "Each point is one run, on a logarithmic time axis (height is jitter only); its tooltip has the host noise meanwhile. The bar below is the interval \
                  of the median, the vertical mark the median. "
                 @if scenario.groups.iter().any(|group| group.claim.is_some()) { "Shaded: the claimed range. " }
                 @if samples.iter().any(|sample| sample.acceptance != Acceptance::Accepted) {
@@ -130,7 +131,13 @@ fn point(sample: &Sample, class: &str, axis: &LogAxis, top: f64) -> Markup {
 }
 
 fn tip(sample: &Sample, verdict: &str) -> Markup {
-    html! { title { "#" (sample.sequence) ", " (units::duration(as_f64(sample.wall_us))) ", " (verdict) } }
+    let noise = host_noise::of_sample(sample);
+    html! {
+        title {
+            "#" (sample.sequence) ", " (units::duration(as_f64(sample.wall_us))) ", " (verdict)
+            @if !noise.is_empty() { "; host noise: " (noise) }
+        }
+    }
 }
 
 /// The label is at the end of the band that has more room next to it.

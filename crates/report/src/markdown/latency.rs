@@ -11,12 +11,13 @@ use crate::cells::{attainment, claim, counted, distribution, ratio};
 use crate::claim::ClaimResult;
 use crate::figure::FigureKind;
 use crate::headline::headline;
+use crate::host_noise;
 use crate::kubelet::KUBELET;
 use crate::phases::Attribution;
 use crate::samples::{declared, reason};
 use crate::stats::as_f64;
 use crate::summary::{ScenarioSummary, Summary, holds_something};
-use crate::units;
+use crate::{units, until};
 
 /// Appends the whole report.
 pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summary) -> std::fmt::Result {
@@ -44,6 +45,12 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
     }
     for scenario in &summary.scenarios {
         writeln!(out, "- {}", escape(&headline(scenario)))?;
+    }
+    if let Some(noise) = host_noise::line(record) {
+        writeln!(out, "\nHost noise: {noise}.")?;
+    }
+    if let Some(until) = &record.until {
+        writeln!(out, "\nUntil {}.", escape(&until::line(until)))?;
     }
     write_latency(out, summary)?;
     write_figures(out, summary)?;

@@ -10,18 +10,35 @@ use super::{Estimate, bootstrap, rank_sum};
 pub struct TwoRuns {
     a: Vec<f64>,
     b: Vec<f64>,
+    /// As in [`super::Evidence`].
+    counted: f64,
 }
 
 impl TwoRuns {
     /// From one positive value for each round.
     pub fn new(a: &[f64], b: &[f64]) -> TwoRuns {
         let logs = |values: &[f64]| values.iter().map(|value| value.max(1e-9).ln()).collect();
-        TwoRuns { a: logs(a), b: logs(b) }
+        TwoRuns {
+            a: logs(a),
+            b: logs(b),
+            counted: 1.0,
+        }
+    }
+
+    /// As [`super::Evidence::looked_at_repeatedly`], if one of the runs was.
+    #[must_use]
+    pub fn looked_at_repeatedly(mut self, repeatedly: bool) -> TwoRuns {
+        self.counted = if repeatedly { 2.0 } else { 1.0 };
+        self
+    }
+
+    fn p(&self, speaks_against: impl Fn(f64) -> bool) -> f64 {
+        (rank_sum::p(&self.b, &self.a, speaks_against) * self.counted).min(1.0)
     }
 
     /// B over A with its interval; `None` if either is empty.
     pub fn ratio(&self) -> Option<Estimate> {
-        let interval = rank_sum::interval(&self.b, &self.a, LEVEL);
+        let interval = rank_sum::interval(&self.b, &self.a, 1.0 - (1.0 - LEVEL) / self.counted);
         Some(Estimate {
             value: rank_sum::shift(&self.b, &self.a)?.exp(),
             interval: interval.map(|interval| Interval {
@@ -36,31 +53,31 @@ impl TwoRuns {
     /// One-sided p for "B takes at most `limit` times as long as A": small if it takes longer.
     pub fn p_above(&self, limit: f64) -> f64 {
         let limit = limit.ln();
-        rank_sum::p(&self.b, &self.a, |difference| difference <= limit)
+        self.p(|difference| difference <= limit)
     }
 
     /// One-sided p for "B takes more than `limit` times as long as A": small if it does not.
     pub fn p_at_most(&self, limit: f64) -> f64 {
         let limit = limit.ln();
-        rank_sum::p(&self.b, &self.a, |difference| difference > limit)
+        self.p(|difference| difference > limit)
     }
 
     /// One-sided p for "B takes less than `limit` times as long as A": small if it takes at least that.
     pub fn p_at_least(&self, limit: f64) -> f64 {
         let limit = limit.ln();
-        rank_sum::p(&self.b, &self.a, |difference| difference < limit)
+        self.p(|difference| difference < limit)
     }
 
     /// One-sided p for "B takes at least `limit` times as long as A": small if it takes less.
     pub fn p_below(&self, limit: f64) -> f64 {
         let limit = limit.ln();
-        rank_sum::p(&self.b, &self.a, |difference| difference >= limit)
+        self.p(|difference| difference >= limit)
     }
 
     /// The smallest factor between B and A that runs like these show in eight of ten cases, as one of `tests` tests;
     /// `None` if rounds are too few to show any.
     pub fn smallest_effect(&self, tests: usize) -> Option<f64> {
-        let alpha = ALPHA / tests.max(1) as f64;
+        let alpha = ALPHA / (tests.max(1) as f64 * self.counted);
         let residuals = |values: &[f64]| -> Option<Vec<f64>> {
             let centre = median_of(&mut values.to_vec())?;
             Some(values.iter().map(|value| value - centre).collect())

@@ -94,7 +94,8 @@ fn first_to_cached(measured: &Measured<'_>, name: &str) -> Option<Estimate> {
         Some((round, stats::as_f64(first.wall_us) / cached_us))
     };
     let ratios: Vec<(u32, f64)> = first.iter().zip(ends).filter_map(ratio).collect();
-    Estimate::of(&Evidence::new(&ratios, Scale::Ratio, Rule::Order))
+    let evidence = Evidence::new(&ratios, Scale::Ratio, Rule::Order);
+    Estimate::of(&evidence.looked_at_repeatedly(measured.looked_at_repeatedly()))
 }
 
 fn group(measured: &Measured<'_>, name: &str, temperature: Temperature) -> Option<GroupSummary> {
@@ -111,15 +112,16 @@ fn group(measured: &Measured<'_>, name: &str, temperature: Temperature) -> Optio
     let samples = accepted(record, name, temperature);
     let times = |of: fn(&Sample) -> u64| in_rounds(&measured.timed(&samples, of));
     let walls = times(|sample| sample.wall_us);
+    let described = |times: &[(u32, u64)]| Distribution::with_evidence(times, &measured.durations(times));
     let count = |is: fn(&Acceptance) -> bool| all.iter().filter(|sample| is(&sample.acceptance)).count();
     Some(GroupSummary {
         temperature,
         accepted: samples.len(),
         rejected: count(|acceptance| matches!(acceptance, Acceptance::WrongTemperature { .. })),
         failed: count(|acceptance| matches!(acceptance, Acceptance::Failed { .. })),
-        claim: claim.map(|claim| ClaimResult::new(claim, stats::durations(&walls))),
-        wall: Distribution::from_rounds(&walls),
-        runner: Distribution::from_rounds(&times(|sample| sample.runner_us)),
+        claim: claim.map(|claim| ClaimResult::new(claim, measured.durations(&walls))),
+        wall: described(&walls),
+        runner: described(&times(|sample| sample.runner_us)),
         attribution: Attribution::from_samples(&samples),
     })
 }

@@ -38,6 +38,12 @@ pub(super) fn latency(record: &RunRecord, width: u16) -> String {
     let summary = Summary::from_record(record);
     let mut text = table(&summary, width);
     text.push_str(&format!("\n{CLOCKS}\n"));
+    if let Some(noise) = crate::host_noise::line(record) {
+        text.push_str(&format!("host noise: {noise}\n"));
+    }
+    if let Some(until) = &record.until {
+        text.push_str(&format!("until {}\n", plain(&crate::until::line(until))));
+    }
     if let Some(service) = crate::provenance::through_service(record) {
         text.push_str(&format!("{}\n", plain(&service)));
     }

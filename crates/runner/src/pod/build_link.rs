@@ -15,6 +15,7 @@ use hybrid_cache_model::pod::BuildMessage;
 use hybrid_cache_model::protocol::{BuildOrder, BuildReport};
 use hybrid_cache_model::{Failure, FailureKind};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::builder::{BUILD_MARGIN, MAX_FILES, is_plain, refused};
 use crate::clock::lock;
@@ -50,7 +51,7 @@ impl BuildLink {
     /// The socket or the folder cannot be created.
     pub fn listen(socket: &Path, folder: &Path, max_bytes: u64) -> Result<BuildLink, Failure> {
         files::ensure_folder(folder)?;
-        let listener = UnixListener::bind(socket).io_context("create the socket", socket)?;
+        let listener = listen(socket).io_context("create the socket", socket)?;
         Ok(BuildLink {
             state: Mutex::new(State::Listening(listener)),
             folder: folder.to_owned(),
@@ -101,6 +102,18 @@ impl BuildLink {
     }
 }
 
+/// Opens a socket that has its name only once it takes connections: the other side takes a refused one for the end of this
+/// side.
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    let early = socket.with_file_name(files::unique_name(".socket"));
+    let listener = UnixListener::bind(&early)?;
+    if let Err(error) = renameat_with(CWD, &early, CWD, socket, RenameFlags::NOREPLACE) {
+        drop(std::fs::remove_file(&early));
+        return Err(error.into());
+    }
+    Ok(listener)
+}
+
 fn accept(listener: &UnixListener, limit: Duration) -> Result<UnixStream, Failure> {
     let timeout = Timespec::try_from(limit).ok();
     let mut polled = [PollFd::new(listener, PollFlags::IN)];
@@ -149,9 +162,9 @@ fn lost(error: io::Error) -> Failure {
 }
 
 /// Reads until an instant.
-struct Bounded<'a> {
-    connection: &'a UnixStream,
-    until: Instant,
+pub(super) struct Bounded<'a> {
+    pub(super) connection: &'a UnixStream,
+    pub(super) until: Instant,
 }
 
 impl Read for Bounded<'_> {
@@ -268,6 +281,42 @@ mod tests {
             assert!(second.to_string().contains("ended before it answered"), "{second}");
             assert!(!dir.path().join("builds/escaped").exists());
         }
+    }
+
+    #[test]
+    fn a_socket_that_can_be_found_takes_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let (sender, connected) = std::sync::mpsc::channel();
+        let until = Instant::now() + Duration::from_secs(3);
+        let count = thread::scope(|scope| {
+            // Looks for each socket without a pause, so that it finds it at the first moment.
+            scope.spawn(move || {
+                for number in 0_usize.. {
+                    let found = loop {
+                        match UnixStream::connect(path.join(number.to_string())) {
+                            Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < until => {}
+                            other => break other.map(drop),
+                        }
+                    };
+                    if Instant::now() >= until || sender.send(found).is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut count = 0;
+            while Instant::now() < until {
+                let socket = dir.path().join(count.to_string());
+                let _link = BuildLink::listen(&socket, &dir.path().join("builds"), 1).unwrap();
+                count += 1;
+                // The other side is at its end too.
+                let Ok(found) = connected.recv() else { break };
+                found.unwrap();
+            }
+            count
+        });
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, count + 1, "a socket each, and the folder");
     }
 
     #[test]

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::pod::{BUILDS_SOCKET, BuildMessage, ImageRecord, PodRequest, SCRATCH_FOLDER};
 use hybrid_cache_model::protocol::{BUILD_OUTPUT_BYTES, BuildOrder, BuildReport, Limits, RunRequest};
 use hybrid_cache_model::{End, Failure, FailureKind};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::build_link::Bounded;
 use super::requests::{read_for_task, run_request};
-use crate::builder;
+use crate::builder::{self, BUILD_MARGIN};
 use crate::clock::Recorder;
 use crate::run::FromDriver;
 use crate::run::kernel::Signals;
@@ -27,6 +28,8 @@ use crate::store::{IoContext, files, folder};
 
 /// How often to try to connect: the other container may start later.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest time for sending a message, or a part of a file, that the preparing container does not take.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of an order: a program, every byte of it escaped.
 const MAX_ORDER_BYTES: u64 = 16 << 20;
 /// What to do about a build that lacks memory.
@@ -41,13 +44,16 @@ const WRITABLE: [&str; 3] = [SCRATCH_FOLDER, "/tmp", "/dev/shm"];
 pub fn build(recorder: &Recorder) -> Result<(), Failure> {
     let (image, request) = read_for_task()?;
     let signals = Signals::watch().map_err(cannot)?;
-    let limit = Instant::now() + Duration::from_millis(request.prepare_ms);
-    let Some(connection) = connect(Path::new(BUILDS_SOCKET), limit, &signals)? else {
+    let limit = Duration::from_millis(request.prepare_ms);
+    let Some(connection) = connect(Path::new(BUILDS_SOCKET), Instant::now() + limit, &signals)? else {
         return Ok(());
     };
+    connection.set_write_timeout(Some(SEND_TIMEOUT)).map_err(cannot)?;
+    // The preparation has begun by now, and asks for nothing once its time is over.
+    let until = Instant::now() + limit + BUILD_MARGIN;
     // The connection lasts as long as this process: `FromDriver` borrows it for each build.
     let connection: &'static UnixStream = Box::leak(Box::new(connection));
-    while let Some(order) = next_order(connection, &signals).map_err(cannot)? {
+    while let Some(order) = next_order(connection, &signals, until).map_err(cannot)? {
         let watch = memory::Watch::start();
         let mut report = match clean() {
             Ok(()) => run(connection, &image, &request, &order, recorder),
@@ -80,14 +86,17 @@ fn connect(socket: &Path, until: Instant, signals: &Signals) -> Result<Option<Un
     }
 }
 
-/// The next order; `None` if there is none.
-fn next_order(connection: &UnixStream, signals: &Signals) -> io::Result<Option<BuildOrder>> {
+/// The next order; `None` if there is none before `until`.
+fn next_order(connection: &UnixStream, signals: &Signals, until: Instant) -> io::Result<Option<BuildOrder>> {
     loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
         let mut polled = [
             PollFd::new(connection, PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
         ];
-        match rustix::event::poll(&mut polled, None) {
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(0) => return Ok(None),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -101,7 +110,8 @@ fn next_order(connection: &UnixStream, signals: &Signals) -> io::Result<Option<B
     }
     let mut line = Vec::new();
     // Nothing follows an order before it is answered, so the buffer holds no part of the next one.
-    BufReader::new(connection.take(MAX_ORDER_BYTES)).read_until(b'\n', &mut line)?;
+    let reader = Bounded { connection, until };
+    BufReader::new(reader.take(MAX_ORDER_BYTES)).read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Ok(None);
     }
@@ -150,7 +160,7 @@ fn request_for(image: &ImageRecord, request: &PodRequest, order: &BuildOrder) ->
     RunRequest {
         task: order.program(&request.task),
         limits: Limits {
-            time_ms: order.time_ms,
+            time_ms: order.time_ms.min(request.prepare_ms),
             output_bytes: BUILD_OUTPUT_BYTES,
             ..request.limits.clone()
         },
@@ -170,4 +180,33 @@ fn cannot(error: io::Error) -> Failure {
         FailureKind::Internal,
         format!("the preparing container cannot be served: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_an_order_has_an_end() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let signals = Signals::watch().unwrap();
+        let began = Instant::now();
+        let soon = || Instant::now() + Duration::from_millis(50);
+        assert_eq!(next_order(&here, &signals, soon()).unwrap(), None);
+        let order = BuildOrder {
+            number: 1,
+            code: String::new(),
+            system: Vec::new(),
+            time_ms: 1,
+        };
+        let mut line = serde_json::to_vec(&order).unwrap();
+        line.push(b'\n');
+        (&there).write_all(&line).unwrap();
+        assert_eq!(next_order(&here, &signals, soon()).unwrap(), Some(order));
+        // Nor does half an order hold it up.
+        (&there).write_all(b"{").unwrap();
+        assert!(next_order(&here, &signals, soon()).is_err());
+        drop(there);
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
 }

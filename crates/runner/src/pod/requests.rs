@@ -50,7 +50,7 @@ pub fn for_task(mut image: ImageRecord, task: &TaskSpec) -> Result<ImageRecord, 
     let offered = std::iter::once(&image.interpreter).chain(&image.other_interpreters);
     let offered: Vec<&str> = offered.map(|one| one.version.as_str()).collect();
     let chosen = python_version::choose(task.python.as_ref(), &task.requires_python, &offered);
-    let chosen = chosen.map_err(TaskErrors::from)?;
+    let chosen = chosen.map_err(|error| not_on_offer(error.into()))?;
     if let Some(other) = chosen
         .checked_sub(1)
         .and_then(|other| image.other_interpreters.get_mut(other))
@@ -58,6 +58,21 @@ pub fn for_task(mut image: ImageRecord, task: &TaskSpec) -> Result<ImageRecord, 
         std::mem::swap(&mut image.interpreter, other);
     }
     Ok(image)
+}
+
+/// The refusal, with what whoever made the image can do.
+fn not_on_offer(errors: TaskErrors) -> Failure {
+    let can_be_added = python_version::missing(&errors).is_some();
+    let mut failure = Failure::from(errors);
+    if can_be_added {
+        let more = "`pythonVersions` of an operator's settings adds others to the image";
+        failure.hint = Some(
+            failure
+                .hint
+                .map_or_else(|| more.to_owned(), |hint| format!("{hint}; {more}")),
+        );
+    }
+    failure
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
@@ -193,7 +208,9 @@ mod tests {
         let failure = asking("3.13").unwrap_err();
         assert_eq!(failure.kind, FailureKind::InvalidTask);
         assert!(
-            failure.to_string().contains("3.11.2 (the default), 3.12.1"),
+            failure
+                .to_string()
+                .contains("3.11.2 (the default), 3.12.1; `pythonVersions`"),
             "{failure}"
         );
         // An image of an older version names one interpreter.

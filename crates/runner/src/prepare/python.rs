@@ -101,23 +101,22 @@ fn making(
     tools: &PythonTools,
     warnings: &mut Vec<String>,
 ) -> Result<(Build, Vec<Built>), Failure> {
-    let fetched = fetch::wheels(job, volume, tools)?;
-    let commits = match builds::has_commits(&job.task) {
-        true => job.phases.run(Phase::PythonBuild, Lane::Python, || {
-            builds::build_commits(job, volume, tools)
-        })?,
-        false => None,
-    };
-    let mut wheels = fetched.wheels.clone();
-    let own = match &commits {
-        Some(built) => {
-            wheels.extend(built.wheels.iter().cloned());
-            builds::volume_of_tenant(volume)
-        }
-        None => volume.clone(),
+    let fetched = making_room(volume, warnings, || fetch::wheels(job, volume, tools))?;
+    let mut commits = Built::default();
+    if builds::has_commits(&job.task) {
+        making_room(volume, warnings, || {
+            job.phases.run(Phase::PythonBuild, Lane::Python, || {
+                builds::build_commits(job, volume, tools, &mut commits)
+            })
+        })?;
+    }
+    let wheels = [fetched.wheels.as_slice(), commits.wheels.as_slice()].concat();
+    let own = match commits.wheels.is_empty() {
+        true => volume.clone(),
+        false => builds::volume_of_tenant(volume),
     };
     let request = build_request(job, &own, key, tools, &wheels);
-    match making_room(&request, warnings, || build::make(&request)) {
+    match making_room(&own, warnings, || build::make(&request)) {
         Err(failure) if failure.kind == FailureKind::NoWheel => {
             let said = failure.message.clone();
             let with = with_builds(&request, job, warnings, failure);
@@ -125,14 +124,11 @@ fn making(
                 true => failure,
                 false => explained(job, volume, tools, failure, &said),
             };
-            with.map(|(build, built)| (build, commits.into_iter().chain([built]).collect()))
+            with.map(|(build, built)| (build, vec![commits, built]))
                 .map_err(explain)
         }
-        Ok(build) => Ok((build, commits.into_iter().collect())),
-        Err(failure) => {
-            commits.iter().for_each(|built| builds::forget(built, volume));
-            Err(no_wheel::unknown(failure))
-        }
+        Ok(build) => Ok((build, vec![commits])),
+        Err(failure) => Err(no_wheel::unknown(failure)),
     }
 }
 
@@ -154,22 +150,19 @@ fn with_builds(
             job.request.context.no_builds,
         ));
     };
-    let made = job.phases.run(Phase::PythonBuild, Lane::Python, || {
-        builds::build(job, volume, tools, settings, builder)
+    let mut built = Built::default();
+    making_room(volume, warnings, || {
+        job.phases.run(Phase::PythonBuild, Lane::Python, || {
+            builds::build(job, volume, tools, settings, builder, &mut built)
+        })
     })?;
-    let Some(built) = made else {
+    if built.wheels.is_empty() {
         return Err(no_wheel);
-    };
+    }
     let volume = builds::volume_of_tenant(volume);
     let wheels = [without.built, built.wheels.as_slice()].concat();
     let request = build_request(job, &volume, without.key, tools, &wheels);
-    match making_room(&request, warnings, || build::make(&request)) {
-        Ok(build) => Ok((build, built)),
-        Err(failure) => {
-            builds::forget(&built, &volume);
-            Err(failure)
-        }
-    }
+    making_room(&volume, warnings, || build::make(&request)).map(|build| (build, built))
 }
 
 /// True if this preparation cannot build packages and another one may: then the lack of a wheel is no end.
@@ -286,7 +279,7 @@ fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Resu
 
 /// Runs `work`. If the volume is full, evicts and retries, freeing twice as much each time.
 fn making_room<T>(
-    request: &BuildRequest<'_>,
+    volume: &PythonVolume,
     warnings: &mut Vec<String>,
     mut work: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -300,7 +293,7 @@ fn making_room<T>(
                 break;
             }
         };
-        let Ok(freed) = maintenance::python::make_room(request.volume, part) else {
+        let Ok(freed) = maintenance::python::make_room(volume, part) else {
             return Err(full);
         };
         evicted += freed.evicted_environments;
@@ -335,14 +328,17 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
             context.volumes.python
         )];
     };
-    let volume = if made.built.is_empty() {
-        volume
-    } else {
-        made.built.iter().for_each(|built| builds::keep(built, &volume));
+    let (has_built, mut has_kept) = (made.built.iter().any(|built| !built.wheels.is_empty()), false);
+    for built in &made.built {
+        has_kept |= built.keep(&volume);
+    }
+    let volume = if has_built {
         builds::volume_of_tenant(&volume)
+    } else {
+        volume
     };
     let request = build_request(job, &volume, &made.key, tools, &[]);
-    match making_room(&request, &mut warnings, || publish::publish(&made.build, &request)) {
+    match making_room(&volume, &mut warnings, || publish::publish(&made.build, &request)) {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
     }
@@ -350,7 +346,11 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
     drop(files::delete(&volume.staged_note(&made.key)));
     // Release the build lock before the eviction, which waiting preparations need not wait for.
     drop(made.lock.take());
-    match maintenance::python::keep_within(&volume, &job.request.budgets.python) {
+    let counted = match has_kept {
+        true => maintenance::python::count_copies(&volume),
+        false => Ok(()),
+    };
+    match counted.and_then(|()| maintenance::python::keep_within(&volume, &job.request.budgets.python)) {
         Ok(report) => {
             let evicted = report.evicted_environments;
             if evicted > 0 {

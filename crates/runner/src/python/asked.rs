@@ -97,7 +97,7 @@ pub fn built_as_named(
             let metadata = installed.metadata(one);
             metadata.is_some_and(|(name, version)| name == wheel.name && is_it(&version))
         };
-        if !found.any(|one| is_it(&one.version) && says(one)) {
+        if Protection::BuiltAsNamed.is_on() && !found.any(|one| is_it(&one.version) && says(one)) {
             let message = format!(
                 "the wheel of {}=={}, which was built or fetched, holds something else",
                 wheel.name, wheel.version

@@ -24,7 +24,7 @@
 //!     staging/<name>/            one running preparation (see `store::stage`)
 //!     healed                     one line for each damaged environment that a preparation rebuilt
 //!     uv/, bytecode/             as above, for packages of the tenant's private index and environments with built wheels
-//!     uv/built-wheels/<key>/     a wheel that was built from a source distribution (see `prepare::builds`)
+//!     uv/built-wheels/<key>/<sha256>/   a wheel that was built from a source distribution (see `prepare::builds`)
 //! ```
 //!
 //! A task has only `tenants/<tenant>` and `bytecode` mounted, read-only. It cannot see other tenants' preparations or

@@ -13,7 +13,7 @@ use hybrid_cache_model::protocol::IndexScope;
 use super::PythonVolume;
 use crate::store::files;
 use crate::store::folder::entries;
-use crate::store::lock;
+use crate::store::{lock, stage};
 
 /// Every uv cache with a tenant's volume: the tenants' own caches, and the shared one with any tenant.
 ///
@@ -58,13 +58,21 @@ pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     buckets(cache, &["archive-"])
 }
 
-/// The folders of a uv cache that hold copies of indexes, and wheels that were built. They only grow, and what is removed
-/// is downloaded or built again.
+/// Name of the folder with wheels that were built, in a uv cache.
+pub const BUILT_WHEELS: &str = "built-wheels";
+/// A preparation that found a built wheel has installed it after this time.
+const BUILT_WHEEL_GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// The folders of a uv cache that hold copies of indexes, and wheels that were built and that no preparation takes now. They
+/// only grow, and what is removed is downloaded or built again.
 ///
 /// # Errors
 /// The cache cannot be read.
-pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
-    buckets(cache, &["simple-", "flat-index-", "built-wheels"])
+pub fn copies(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut copies = buckets(cache, &["simple-", "flat-index-"])?;
+    let built = entries(&cache.join(BUILT_WHEELS))?;
+    copies.extend(built.into_iter().filter(|wheel| stage::age(wheel) > BUILT_WHEEL_GRACE));
+    Ok(copies)
 }
 
 /// The folders of a uv cache that hold links to unpacked packages, with uv's notes beside them.

@@ -9,7 +9,8 @@ use std::sync::Mutex;
 
 use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::protocol::{
-    EnvironmentContext, IndexScope, Interpreter, Keep, PrepareEvent, PrepareRequest, PythonTools, Volumes,
+    BuildOrder, BuildReport, EnvironmentContext, IndexScope, Interpreter, Keep, PrepareEvent, PrepareRequest,
+    PythonTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;
@@ -152,6 +153,17 @@ pub fn run(python: &Path, code: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Gives this thread a view of mounts of its own, which threads and programs that it starts share.
+#[expect(
+    unsafe_code,
+    reason = "only the mounts of this thread change; it shares no folder with another one"
+)]
+pub fn own_mounts() -> rustix::io::Result<()> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: neither descriptors nor memory become unshared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
+}
+
 /// Prepares in this process, without a system side.
 pub fn prepare(request: &PrepareRequest) -> Told {
     prepare_telling(request, |_| {})
@@ -165,6 +177,23 @@ pub fn prepare_telling(request: &PrepareRequest, tell: impl Fn(&PrepareEvent) + 
         tell(event);
     };
     prepare::run_with(request, &Recorder::start(), &emit, &no_system);
+    Told {
+        events: events.into_inner().unwrap(),
+    }
+}
+
+/// The same, with somebody who runs orders for builds.
+pub fn prepare_building(
+    request: &PrepareRequest,
+    tell: impl Fn(&PrepareEvent) + Sync,
+    build: &(dyn Fn(&BuildOrder) -> Result<BuildReport, Failure> + Sync),
+) -> Told {
+    let events = Mutex::new(Vec::new());
+    let emit = |event: &PrepareEvent| {
+        events.lock().unwrap().push(event.clone());
+        tell(event);
+    };
+    prepare::run_building(request, &Recorder::start(), &emit, &no_system, build);
     Told {
         events: events.into_inner().unwrap(),
     }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::fit::Fitted;
-use super::maker::Maker;
 use super::packages::Packages;
 use super::profile::Profile;
 use crate::Volume;
@@ -20,16 +18,6 @@ const BURST: f64 = 6.0;
 /// Number of simultaneous bursts.
 const BURSTS: usize = 12;
 
-/// Generates a trace from a preset, with real packages and their sizes.
-pub fn generate(profile: &Profile) -> Recorded {
-    draw(profile, &Packages::measured())
-}
-
-/// Generates a trace that resembles the fitted one, with its environments and variations of them.
-pub fn generate_like(fitted: &Fitted) -> Recorded {
-    draw(&fitted.profile, fitted)
-}
-
 #[derive(Clone, Debug)]
 struct Program {
     tenant: usize,
@@ -39,9 +27,9 @@ struct Program {
 }
 
 /// The state of a trace that is being generated.
-struct Drawing<'a, M: Maker> {
+struct Drawing<'a> {
     profile: &'a Profile,
-    maker: &'a M,
+    packages: Packages,
     random: Random,
     recorded: Recorded,
     programs: Vec<Program>,
@@ -51,10 +39,11 @@ struct Drawing<'a, M: Maker> {
     present: [HashMap<u32, ()>; 2],
 }
 
-fn draw<M: Maker>(profile: &Profile, maker: &M) -> Recorded {
+/// Generates a trace from a preset, with real packages and their sizes.
+pub fn generate(profile: &Profile) -> Recorded {
     let mut drawing = Drawing {
         profile,
-        maker,
+        packages: Packages::measured(),
         random: Random::seeded(profile.seed),
         recorded: Recorded::default(),
         programs: Vec::new(),
@@ -92,13 +81,13 @@ fn cumulative(count: usize, exponent: f64) -> Vec<f64> {
         .collect()
 }
 
-impl<M: Maker> Drawing<'_, M> {
+impl Drawing<'_> {
     fn program(&mut self) -> Program {
         self.made += 1;
         Program {
             tenant: self.random.below(self.profile.tenants.max(1)),
             number: self.made,
-            asked: self.maker.program(&mut self.random),
+            asked: self.packages.program(&mut self.random),
             resolved: [None, None],
         }
     }
@@ -189,7 +178,7 @@ impl<M: Maker> Drawing<'_, M> {
     }
 
     fn environment(&mut self, volume: Volume, tenant: usize, asked: u64, day: f64) -> u32 {
-        let template = self.maker.resolve(volume, asked, day);
+        let template = self.packages.resolve(volume, asked, day);
         let catalog: &mut VolumeCatalog = self.recorded.catalog.volume_mut(volume);
         let mut parts: Vec<u32> = template
             .parts

@@ -6,12 +6,9 @@
 //! another environment if one of its packages has a new version by then. The same seed gives the same trace on every machine.
 
 mod draw;
-mod fit;
-mod maker;
 mod packages;
 mod profile;
 
-pub use draw::{generate, generate_like};
-pub use fit::{Fitted, fit};
+pub use draw::generate;
 pub use packages::Packages;
 pub use profile::{PRESETS, Profile, preset};

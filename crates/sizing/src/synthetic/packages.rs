@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::maker::{Maker, Template};
 use crate::number::{Random, float, index, mix, whole};
 use crate::{Volume, Weight};
 
@@ -18,6 +17,19 @@ const WITH_SYSTEM: f64 = 0.3;
 const SYSTEM_ALONE: f64 = 0.15;
 /// Largest number of packages that a program names; the smallest is one.
 const MOST_ROOTS: usize = 5;
+
+/// A program's environment on one volume.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyntheticEnvironment {
+    /// Key of the environment, without the tenant.
+    pub key: String,
+    /// Name for a person.
+    pub label: String,
+    /// Usage outside the parts.
+    pub own: Weight,
+    /// Parts of the environment.
+    pub parts: Vec<(String, Weight)>,
+}
 
 /// Measured packages.
 #[derive(Clone, Debug, Deserialize)]
@@ -59,13 +71,13 @@ impl Packages {
         &self.python.popular
     }
 
-    fn python(&self, asked: u64, day: f64) -> Template {
+    fn python(&self, asked: u64, day: f64) -> SyntheticEnvironment {
         let roots = self.picked(asked);
         let mut versions = mix(asked ^ 0x7079);
-        let mut template = Template {
+        let mut made = SyntheticEnvironment {
             label: roots.join(" "),
             own: EMPTY_ENVIRONMENT,
-            ..Template::default()
+            ..SyntheticEnvironment::default()
         };
         let mut names: Vec<&String> = roots
             .iter()
@@ -80,17 +92,16 @@ impl Packages {
             };
             let version = version(name, day);
             versions = mix(versions ^ version.wrapping_add(1));
-            template.own += distribution.own;
-            template
-                .parts
+            made.own += distribution.own;
+            made.parts
                 .push((format!("{name}-{version}"), resized(distribution.wheel, name, version)));
-            template.parts.push((
+            made.parts.push((
                 format!("{name}-{version}.pyc"),
                 resized(distribution.bytecode, name, version),
             ));
         }
-        template.key = format!("{versions:016x}");
-        template
+        made.key = format!("{versions:016x}");
+        made
     }
 
     /// The packages of a program: popular ones more often, none twice.
@@ -110,21 +121,20 @@ impl Packages {
         roots
     }
 
-    fn system(&self, asked: u64) -> Template {
+    fn system(&self, asked: u64) -> SyntheticEnvironment {
         let sets = &self.system.sets;
         let (label, paths) = &sets[index(asked) % sets.len()];
         let weight = |path: &String| self.system.paths.get(path).copied().unwrap_or_default();
-        Template {
+        SyntheticEnvironment {
             key: label.clone(),
             label: label.clone(),
             own: Weight::default(),
             parts: paths.iter().map(|path| (path.clone(), weight(path))).collect(),
         }
     }
-}
 
-impl Maker for Packages {
-    fn program(&self, random: &mut Random) -> [Option<u64>; 2] {
+    /// A new program: a number for each volume that it uses, from which its environment is resolved.
+    pub fn program(&self, random: &mut Random) -> [Option<u64>; 2] {
         let with_system = random.unit() < WITH_SYSTEM;
         let alone = with_system && random.unit() < SYSTEM_ALONE;
         // The sets are ordered by popularity too.
@@ -134,7 +144,8 @@ impl Maker for Packages {
         [(!alone).then_some(python), with_system.then_some(set)]
     }
 
-    fn resolve(&self, volume: Volume, asked: u64, day: f64) -> Template {
+    /// The environment of such a number on a given day.
+    pub fn resolve(&self, volume: Volume, asked: u64, day: f64) -> SyntheticEnvironment {
         match volume {
             Volume::Python => self.python(asked, day),
             Volume::System => self.system(asked),

@@ -1,6 +1,7 @@
 //! The list of attacks, by target.
 
 mod access;
+mod builds;
 mod damage;
 mod kernel;
 mod limits;
@@ -10,15 +11,18 @@ mod output;
 mod packages;
 mod record;
 mod service;
+mod sources;
 mod tenants;
 
 use crate::attack::Attack;
 
 /// Every attack, in the order in which they are tried.
 pub fn all() -> Vec<&'static Attack> {
-    let parts: [&'static [Attack]; 11] = [
+    let parts: [&'static [Attack]; 13] = [
         record::ATTACKS,
         packages::ATTACKS,
+        builds::ATTACKS,
+        sources::ATTACKS,
         access::ATTACKS,
         kernel::ATTACKS,
         locks::ATTACKS,

@@ -25,6 +25,11 @@ pub const PACKAGES: Group = Group {
     first: Protection::ContentHashes,
     last: Protection::WheelsOnly,
 };
+/// What keeps builds apart, and a task from places that no operator named.
+pub const SOURCES: Group = Group {
+    first: Protection::BuildMounts,
+    last: Protection::NamedSources,
+};
 /// What keeps a task from files and locks.
 pub const FILES: Group = Group {
     first: Protection::ReadOnlyMounts,
@@ -169,7 +174,7 @@ async fn problems_of(
 
 /// Takes out each protection of a group, one after the other, and fails unless its attacks notice.
 pub async fn each_is_noticed(test: &str, group: &Group) {
-    let covered: Vec<Protection> = [PACKAGES, FILES, TASKS]
+    let covered: Vec<Protection> = [PACKAGES, SOURCES, FILES, TASKS]
         .iter()
         .flat_map(Group::members)
         .copied()

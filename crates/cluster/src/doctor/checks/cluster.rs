@@ -33,7 +33,10 @@ fn known<T>(id: &'static str, fact: &Fact<T>, look: impl FnOnce(&T) -> Finding) 
 pub(super) fn image_built(facts: &Facts) -> Finding {
     const ID: &str = "image.built";
     known(ID, &facts.image, |image| match &image.id {
-        Some(id) => Finding::good(ID, format!("{} is {id}", image.reference)),
+        Some(id) => {
+            let pythons = image.pythons.join(", ");
+            Finding::good(ID, format!("{} is {id}, with Python {pythons}", image.reference))
+        }
         None => Finding::bad(
             ID,
             format!("Docker has no image {}", image.reference),

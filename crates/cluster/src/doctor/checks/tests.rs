@@ -49,6 +49,7 @@ fn healthy() -> Facts {
             reference: "nix-portable-base:abc".to_owned(),
             id: Some("sha256:1".to_owned()),
             nix: Some("nix-portable 012".to_owned()),
+            pythons: vec!["3.11.2".to_owned(), "3.12.1".to_owned()],
         }),
         cluster: Fact::Known(Cluster {
             context: "kind-hybrid-cache".to_owned(),
@@ -195,6 +196,7 @@ fn the_image() {
             reference: "nix-portable-base:abc".to_owned(),
             id: id.map(str::to_owned),
             nix: nix.map(str::to_owned),
+            pythons: Vec::new(),
         })
     };
     bad("image.built", "no image nix-portable-base:abc", |facts| {

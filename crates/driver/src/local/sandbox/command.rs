@@ -67,6 +67,9 @@ pub fn build_command(
     for (from, to) in visible(volumes, tenant, needs) {
         arguments.bind_below_new("--ro-bind", &from, &to);
     }
+    if !Protection::BuildMounts.is_on() {
+        arguments.bind_below_new("--bind", &volumes.python, Path::new(PYTHON_MOUNT));
+    }
     arguments.bind_below_new("--bind", out, Path::new(BUILD_OUT_MOUNT));
     arguments.isolate(host.identity, config.network, &USER_CODE_CAPABILITIES);
     arguments.finish(&config.bubblewrap, &["build"])

@@ -52,7 +52,7 @@ pub fn gc(
     tidy(volume, &mut report)?;
     open.refresh_python(volume)?;
     let limit = Limit::new(volume, &open, asked)?;
-    drop_indexes(volume, &mut open, &limit)?;
+    drop_copies_over(volume, &mut open, &limit)?;
     evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
     let wheels = !limit.allows(open.ledger.held()) || report.evicted_environments > 0;
     report.orphans += remove_unused(volume, &mut open, wheels)?;
@@ -80,7 +80,7 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
         report.over_budget = !limit.allows(before);
         return Ok(report);
     }
-    drop_indexes(volume, &mut open, &limit)?;
+    drop_copies_over(volume, &mut open, &limit)?;
     let fixed = open.ledger.rest().unwrap_or_default();
     if !limit.allows(fixed) {
         report.over_budget = true;
@@ -126,20 +126,25 @@ impl Limit {
     }
 }
 
-/// Drops uv's copies of indexes if the volume is over its budget and what cannot be evicted takes more than half of it.
-fn drop_indexes(volume: &PythonVolume, open: &mut OpenLedger, limit: &Limit) -> Result<(), Failure> {
+/// Drops copies if the volume is over its budget and what cannot be evicted takes more than half of it.
+fn drop_copies_over(volume: &PythonVolume, open: &mut OpenLedger, limit: &Limit) -> Result<(), Failure> {
     let mut fixed = open.ledger.rest().unwrap_or_default();
     fixed += limit.beside;
     if limit.allows(open.ledger.held()) || limit.budget.half().allows(fixed) {
         return Ok(());
     }
+    drop_copies(volume, open)
+}
+
+/// Drops uv's copies of indexes, and built wheels that no preparation takes now.
+fn drop_copies(volume: &PythonVolume, open: &mut OpenLedger) -> Result<(), Failure> {
     let caches = uv_cache::uv_caches(volume)?;
     let deadline = Instant::now() + PARTS_TIMEOUT;
     let mut away = Vec::new();
     for (_, cache) in &caches {
         if let Some(_alone) = uv_cache::lock_cache(cache, deadline, LOCK_PAUSE)? {
-            for index in uv_cache::indexes(cache)? {
-                away.extend(files::move_to_trash(&index, &volume.trash())?);
+            for copy in uv_cache::copies(cache)? {
+                away.extend(files::move_to_trash(&copy, &volume.trash())?);
             }
         }
     }
@@ -148,7 +153,7 @@ fn drop_indexes(volume: &PythonVolume, open: &mut OpenLedger, limit: &Limit) -> 
 }
 
 /// Frees space on a full volume: removes leftovers and unused parts, then evicts the least recently used environments
-/// until 1/`part` of the file system is free or nothing more can be evicted.
+/// until 1/`part` of the file system is free or nothing more can be evicted; then copies go too.
 ///
 /// # Errors
 /// The volume cannot be read.
@@ -177,10 +182,23 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
         }
         report.orphans += remove_unused(volume, &mut open, true)?;
     }
+    if lacking(volume.root(), part)? != DiskUsage::default() {
+        drop_copies(volume, &mut open)?;
+    }
     let after = open.ledger.held();
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     Ok(report)
+}
+
+/// Counts what was added to uv's caches beside wheels that uv unpacked.
+///
+/// # Errors
+/// The volume cannot be read or written.
+pub fn count_copies(volume: &PythonVolume) -> Result<(), Failure> {
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_TIMEOUT)?;
+    open.ledger.set_rest(ledger::python_rest(volume)?);
+    Ok(())
 }
 
 /// Removes leftovers, and requests without an environment.

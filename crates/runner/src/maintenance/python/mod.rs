@@ -5,7 +5,7 @@ mod repair;
 pub mod usage;
 pub mod verify;
 
-pub use gc::{gc, keep_within, make_room};
+pub use gc::{count_copies, gc, keep_within, make_room};
 pub use repair::repair;
 pub use usage::usage;
 pub use verify::verify;

@@ -6,15 +6,13 @@ use hybrid_cache_model::protocol::PythonTools;
 use hybrid_cache_model::requirement::Reference;
 use hybrid_cache_model::{Failure, FailureKind, Requirement, Task};
 
-use super::kept::{self, Built};
+use super::kept::Built;
 use super::logins::Logins;
 use super::order::Orders;
 use super::{key, proposal, source_of};
 use crate::prepare::context::PrepareJob;
 use crate::python::uv::BuiltWheel;
 use crate::python::{PythonVolume, may_apply};
-use crate::store::stage::Stage;
-use crate::store::{IoContext, sha256};
 
 /// True if a requirement of the task names a commit.
 pub fn has_commits(task: &Task) -> bool {
@@ -22,7 +20,7 @@ pub fn has_commits(task: &Task) -> bool {
     references.any(|reference| matches!(reference, Reference::Git { .. }))
 }
 
-/// Builds every commit that a requirement of the task names and whose marker holds; `None` if there is none.
+/// Builds every commit that a requirement of the task names and whose marker holds, and puts it into `built`.
 ///
 /// # Errors
 /// Nothing is built here, or a commit cannot be fetched or built.
@@ -30,7 +28,8 @@ pub fn build_commits(
     job: &PrepareJob<'_>,
     volume: &PythonVolume,
     tools: &PythonTools,
-) -> Result<Option<Built>, Failure> {
+    built: &mut Built,
+) -> Result<(), Failure> {
     let mut wanted = Vec::new();
     for requirement in &job.task.requirements {
         if let Some(reference @ Reference::Git { .. }) = requirement.reference()
@@ -40,7 +39,7 @@ pub fn build_commits(
         }
     }
     if wanted.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
     let options = &job.task.options;
     if let Some((requirement, _)) = wanted.iter().find(|(one, _)| !options.may_build(one.name())) {
@@ -64,7 +63,7 @@ pub fn build_commits(
     };
     let system = job.system.wait(&job.deadline)?;
     let orders = Orders::new(job, tools, settings, builder, system);
-    let mut built = Built::new(Stage::create(&volume.staging())?);
+    built.begin();
     for (requirement, reference) in wanted {
         let address = reference.address();
         if built.wheels.iter().any(|one| one.name == requirement.name()) {
@@ -77,16 +76,10 @@ pub fn build_commits(
             ..source_of(job, settings)
         };
         let key = key(job, source);
-        let folder = match kept::find(volume, &key) {
-            Some(folder) => folder,
-            None => {
-                let made = orders.build_commit(requirement.name(), &address).map_err(without_git)?;
-                kept::copy(&made, &built.new_folder(&key))?
-            }
-        };
-        let file = kept::only_wheel(&folder)
-            .ok_or_else(|| Failure::new(FailureKind::CacheDamaged, "a built wheel is gone"))?;
-        let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let found = built.wheel(volume, &key, || {
+            orders.build_commit(requirement.name(), &address).map_err(without_git)
+        })?;
+        let file_name = found.name();
         let Some(version) = proposal::version_of(&file_name, requirement.name()) else {
             let message = format!(
                 "building {address} made {file_name:?}, which is not a wheel of {}",
@@ -98,13 +91,13 @@ pub fn build_commits(
             name: requirement.name().to_owned(),
             version,
             source: String::new(),
-            hash: format!("sha256:{}", sha256::of_file(&file).io_context("read", &file)?),
-            folder,
+            hash: found.hash(),
+            folder: found.folder,
             address: Some(address),
         };
         built.add(wheel, key);
     }
-    Ok(Some(built))
+    Ok(())
 }
 
 fn has_to_be_built(requirement: &Requirement) -> Failure {

@@ -4,12 +4,13 @@
 //! for. So this is looked up here, where no code of packages runs: what such an index knows is neither resolved nor built
 //! in the sandbox.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::sources::login_variable;
-use hybrid_cache_model::{Failure, FailureKind, Requirement};
+use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 
 use super::proposal::Proposed;
 use crate::child::Deadline;
@@ -19,6 +20,8 @@ use crate::store::{IoContext, files};
 /// Most requirements of a task that are looked up; a task with more is resolved with all of them. A package that needs more
 /// than this to be built is refused.
 const MAX_ASKED: usize = 128;
+/// Most answers that are kept: all packages of a task, with build requirements that they share.
+const MAX_ANSWERS: usize = 4096;
 /// What to do about a package that may not be built beside such an index.
 const HINT: &str =
     "code of packages gets no password, so such a package is not built: put a wheel of it into the index";
@@ -28,6 +31,8 @@ pub struct Logins<'a> {
     tools: &'a PythonTools,
     /// `(name, address)`.
     indexes: Vec<(&'a str, &'a str)>,
+    /// Which names one of them knows, as far as it was asked.
+    answers: RefCell<BTreeMap<String, bool>>,
 }
 
 impl<'a> Logins<'a> {
@@ -40,7 +45,10 @@ impl<'a> Logins<'a> {
             .filter_map(|one| one.split_once('='));
         Logins {
             tools,
-            indexes: named.filter(|(name, _)| has_login(name)).collect(),
+            indexes: named
+                .filter(|(name, _)| Protection::IndexLogins.is_on() && has_login(name))
+                .collect(),
+            answers: RefCell::default(),
         }
     }
 
@@ -89,12 +97,26 @@ impl<'a> Logins<'a> {
             return Ok(known);
         }
         for package in packages {
-            for index in &self.indexes {
-                if self.knows(index, package, work)? {
-                    known.insert(package);
-                    break;
-                }
+            if self.any_knows(package, work)? {
+                known.insert(package);
             }
+        }
+        Ok(known)
+    }
+
+    /// True if one of these indexes knows the package. Each name is looked up once: many packages have the same build
+    /// requirements.
+    fn any_knows(&self, package: &str, work: &Work<'_>) -> Result<bool, Failure> {
+        if let Some(known) = self.answers.borrow().get(package) {
+            return Ok(*known);
+        }
+        let mut known = false;
+        for index in &self.indexes {
+            known = known || self.knows(index, package, work)?;
+        }
+        let mut answers = self.answers.borrow_mut();
+        if answers.len() < MAX_ANSWERS {
+            answers.insert(package.to_owned(), known);
         }
         Ok(known)
     }
@@ -221,6 +243,33 @@ pub struct Work<'a> {
 mod tests {
     use super::*;
 
+    fn tools(variables: &[(&str, &str)]) -> PythonTools {
+        PythonTools {
+            uv: String::new(),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn package(name: &str) -> Proposed {
+        serde_json::from_value(serde_json::json!({"name": name, "version": "1", "sha256": ""})).unwrap()
+    }
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            path: String::new(),
+            implementation: String::new(),
+            version: String::new(),
+            abi: String::new(),
+            platform: String::new(),
+            libc: String::new(),
+            binary_hash: String::new(),
+            start: String::new(),
+        }
+    }
+
     #[test]
     fn an_index_with_a_login_is_left_out_with_its_login() {
         let variables = [
@@ -232,13 +281,6 @@ mod tests {
             ("UV_INDEX_OUR_S_PASSWORD", "hush"),
             ("UV_DEFAULT_INDEX", "https://default.test"),
         ];
-        let tools = |variables: &[(&str, &str)]| PythonTools {
-            uv: String::new(),
-            variables: variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
         let all = tools(&variables);
         let logins = Logins::find(&all);
         assert_eq!(logins.names(), "`our-s`");
@@ -254,28 +296,58 @@ mod tests {
         let constraints: String = (0..=MAX_ASKED)
             .map(|number| format!("a{number}==1 --hash=x\n"))
             .collect();
-        let package: Proposed =
-            serde_json::from_value(serde_json::json!({"name": "b", "version": "1", "sha256": ""})).unwrap();
         let work = Work {
             cache: Path::new("/none"),
             folder: Path::new("/none"),
-            interpreter: &Interpreter {
-                path: String::new(),
-                implementation: String::new(),
-                version: String::new(),
-                abi: String::new(),
-                platform: String::new(),
-                libc: String::new(),
-                binary_hash: String::new(),
-                start: String::new(),
-            },
+            interpreter: &interpreter(),
             deadline: &Deadline::at(std::time::Instant::now()).unwrap(),
         };
-        let refused = logins.check_requirements(&package, &constraints, &work).unwrap_err();
+        let refused = logins
+            .check_requirements(&package("b"), &constraints, &work)
+            .unwrap_err();
         assert!(refused.message.contains("more than 128 packages"), "{refused}");
         let none = tools(&[open]);
         Logins::find(&none)
-            .check_requirements(&package, &constraints, &work)
+            .check_requirements(&package("b"), &constraints, &work)
             .unwrap();
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_packages() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (program, calls) = (dir.path().join("uv"), dir.path().join("calls"));
+        let script = format!(
+            "#!/bin/sh\necho call >>{}\necho 'Because a was not found in the package registry' >&2\nexit 1\n",
+            calls.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let all = PythonTools {
+            uv: program.display().to_string(),
+            ..tools(&[
+                ("UV_INDEX", "ours=https://ours.test"),
+                ("UV_INDEX_OURS_PASSWORD", "hush"),
+            ])
+        };
+        let logins = Logins::find(&all);
+        let deadline = Deadline::at(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap();
+        let work = Work {
+            cache: dir.path(),
+            folder: dir.path(),
+            interpreter: &interpreter(),
+            deadline: &deadline,
+        };
+        let count = || std::fs::read_to_string(&calls).unwrap().lines().count();
+        for name in ["one", "two", "three"] {
+            let constraints = "setuptools==1 --hash=x\nwheel==1 --hash=x\n";
+            logins.check_requirements(&package(name), constraints, &work).unwrap();
+        }
+        assert_eq!(count(), 2);
+        for number in 0..MAX_ANSWERS {
+            logins.answers.borrow_mut().insert(number.to_string(), false);
+        }
+        logins.check_requirements(&package("four"), "new==1\n", &work).unwrap();
+        assert_eq!((logins.answers.borrow().len(), count()), (MAX_ANSWERS + 2, 3));
     }
 }

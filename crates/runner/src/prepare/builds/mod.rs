@@ -10,7 +10,7 @@
 //!   look    here: a wheel of the tenant with the same key needs no second build
 //!   build   one sandbox, fresh: uv compares the hash of the source distribution, then builds it
 //! install   here: as ever, only wheels, with the built ones in folders of their own
-//! keep      here: once the environment is verified
+//! keep      here: once the environment is verified; a later task takes it only with the same content
 //! ```
 //!
 //! A proposal can name nothing but files of the index: the sandbox that builds gets a name, a version and a hash, and
@@ -26,21 +26,23 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::key::{BuiltWheelKey, BuiltWheelSource};
 use hybrid_cache_model::protocol::{BuildSettings, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, SystemKey};
+use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
 use super::context::{Builder, PrepareJob};
 use crate::python::PythonVolume;
 use crate::python::uv::{BuiltWheel, Uv};
+use crate::store::failure::is_disk_full;
 use crate::store::stage::Stage;
-use crate::store::{IoContext, files, sha256};
+use crate::store::{IoContext, files};
+use kept::Wheel;
 use logins::{Logins, Work};
 use order::Orders;
 use proposal::Proposed;
 
 pub use commits::{build_commits, has_commits};
-pub use kept::{Built, forget, keep, volume_of_tenant};
+pub use kept::{Built, volume_of_tenant};
 
-/// Builds what has no wheel. Returns `None` if uv finds that nothing must be built.
+/// Builds what has no wheel, and puts it into `built`, which is empty afterwards if uv finds that nothing must be built.
 ///
 /// # Errors
 /// Something cannot be built, or the sandbox cannot be made.
@@ -50,7 +52,8 @@ pub fn build(
     tools: &PythonTools,
     settings: &BuildSettings,
     builder: Builder<'_>,
-) -> Result<Option<Built>, Failure> {
+    built: &mut Built,
+) -> Result<(), Failure> {
     let system = job.system.wait(&job.deadline)?;
     let stage = Stage::create(&volume.staging())?;
     let work = stage.path().join("work");
@@ -68,10 +71,10 @@ pub fn build(
     let known = logins.known(job.task.requirements.iter().map(|one| one.name()), &lookup)?;
     let proposed = orders.resolve(&known).map_err(|failure| without(failure, &logins))?;
     logins.check(&proposed, &lookup)?;
-    let mut built = Built::new(stage);
+    built.begin();
     for package in &proposed {
         package.check_hash(&job.task)?;
-        let constraints = pin(job, volume, &open, package, &work);
+        let constraints = pin(job, volume, &open, package, &work)?;
         logins.check_requirements(package, &constraints, &lookup)?;
         let source = BuiltWheelSource {
             name: &package.name,
@@ -81,13 +84,10 @@ pub fn build(
             ..source_of(job, settings)
         };
         let key = key(job, source);
-        let folder = match kept::find(volume, &key) {
-            Some(folder) => folder,
-            None => new_wheel(&orders, package, &constraints, &built.new_folder(&key))?,
-        };
-        built.add(wheel(package, folder)?, key);
+        let found = built.wheel(volume, &key, || new_wheel(&orders, package, &constraints))?;
+        built.add(wheel(package, found), key);
     }
-    Ok((!built.wheels.is_empty()).then_some(built))
+    Ok(())
 }
 
 /// `failure` of the sandbox, with the indexes that it does not ask.
@@ -105,10 +105,19 @@ fn without(failure: Failure, logins: &Logins<'_>) -> Failure {
 }
 
 /// The build requirements of a package with their hashes; empty if uv cannot pin them, because one has no wheel itself.
-fn pin(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools, package: &Proposed, work: &Path) -> String {
+///
+/// # Errors
+/// The volume is full.
+fn pin(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    tools: &PythonTools,
+    package: &Proposed,
+    work: &Path,
+) -> Result<String, Failure> {
     let requirements = package.build_requirements();
     if requirements.is_empty() {
-        return String::new();
+        return Ok(String::new());
     }
     let (list, lock) = (work.join("build-requirements.txt"), work.join("build-constraints.txt"));
     let cache = volume.uv_cache();
@@ -122,9 +131,11 @@ fn pin(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools, package
     let pinned = std::fs::write(&list, requirements.join("\n")).io_context("write", &list);
     let pinned = pinned.and_then(|()| uv.pin(&list, &lock, &job.request.context.interpreter));
     match pinned {
-        Ok(()) => std::fs::read_to_string(&lock).unwrap_or_default(),
+        Ok(()) => std::fs::read_to_string(&lock).io_context("read", &lock),
+        // The caller makes room and tries again: a wheel that was built without pins would have another key.
+        Err(failure) if is_disk_full(&failure) => Err(failure),
         // The sandbox resolves them by itself.
-        Err(_) => String::new(),
+        Err(_) => Ok(String::new()),
     }
 }
 
@@ -136,6 +147,7 @@ fn source_of<'a>(job: &'a PrepareJob<'_>, settings: &'a BuildSettings) -> BuiltW
         version: "",
         source: "",
         constraints: "",
+        wheels_only: &job.task.options.wheels_only,
         system: "",
         network: &settings.network,
         index: &context.index,
@@ -152,31 +164,27 @@ fn key(job: &PrepareJob<'_>, source: BuiltWheelSource<'_>) -> BuiltWheelKey {
     BuiltWheelKey::new(&BuiltWheelSource { system, ..source })
 }
 
-/// Builds a wheel in a fresh sandbox and copies it into `folder`.
-fn new_wheel(orders: &Orders<'_>, package: &Proposed, constraints: &str, folder: &Path) -> Result<PathBuf, Failure> {
+/// Builds a wheel in a fresh sandbox. Returns the file that it left.
+fn new_wheel(orders: &Orders<'_>, package: &Proposed, constraints: &str) -> Result<PathBuf, Failure> {
     let made = orders.build(package, constraints)?;
-    let name = made.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if !package.is_named(&name) {
+    let name = kept::name_of(&made);
+    if Protection::BuiltAsNamed.is_on() && !package.is_named(&name) {
         let message = format!(
             "building {}=={} made a wheel with the name {name:?}, which is another package or version",
             package.name, package.version
         );
         return Err(Failure::new(FailureKind::NoWheel, message).hint("try another version of the package"));
     }
-    kept::copy(&made, folder)
+    Ok(made)
 }
 
-fn wheel(package: &Proposed, folder: PathBuf) -> Result<BuiltWheel, Failure> {
-    let file = kept::only_wheel(&folder).ok_or_else(|| {
-        let message = format!("{} holds no wheel", folder.display());
-        Failure::new(FailureKind::CacheDamaged, message).hint("run the task again")
-    })?;
-    Ok(BuiltWheel {
+fn wheel(package: &Proposed, found: Wheel) -> BuiltWheel {
+    BuiltWheel {
         name: package.name.clone(),
         version: package.version.clone(),
         source: format!("sha256:{}", package.sha256),
-        hash: format!("sha256:{}", sha256::of_file(&file).io_context("read", &file)?),
-        folder,
+        hash: found.hash(),
+        folder: found.folder,
         address: None,
-    })
+    }
 }

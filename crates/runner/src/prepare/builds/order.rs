@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BuildOrder, BuildSettings, PythonTools};
-use hybrid_cache_model::{End, Failure, FailureKind};
+use hybrid_cache_model::{End, Failure, FailureKind, Protection};
 use serde::Deserialize;
 
 use super::proposal::{self, Proposed};
 use crate::prepare::context::{Builder, PrepareJob};
 use crate::python::{uv, uv_errors};
-use crate::store::IoContext;
+use crate::store::{IoContext, files};
 
 const PROGRAM: &str = include_str!("program.py");
 /// The answer of a program, beside a wheel.
@@ -89,7 +89,9 @@ impl<'a> Orders<'a> {
             "requirements": requirements,
             "constraints": constraints,
         });
-        let (answer, _) = self.run("resolving", settings)?;
+        let (answer, folder) = self.run("resolving", settings)?;
+        // A stranger's files; what cannot be deleted is deleted with the task.
+        drop(files::delete(&folder));
         proposal::checked(answer.packages)
     }
 
@@ -152,11 +154,15 @@ impl<'a> Orders<'a> {
         let report = (self.builder)(&order)?;
         check_end(name, report.end)?;
         let folder = Path::new(&self.settings.folder).join(order.number.to_string());
-        let answer = read(&folder.join(ANSWER)).map_err(|failure| failure_of(name, &failure.to_string()))?;
-        match answer.said {
+        let answer = read(&folder.join(ANSWER)).map_err(|failure| failure_of(name, &failure.to_string()));
+        let answered = answer.and_then(|answer| match answer.said {
             Some(said) => Err(uv_errors::of_build(name, &said, without_login, interpreter)),
-            None => Ok((answer, folder)),
+            None => Ok((answer, folder.clone())),
+        });
+        if answered.is_err() {
+            drop(files::delete(&folder));
         }
+        answered
     }
 }
 
@@ -200,7 +206,7 @@ fn for_strangers(variables: &[(String, String)]) -> (serde_json::Map<String, ser
     };
     let is_login = |name: &str| {
         let is_index = name.starts_with("UV_INDEX_") && name != "UV_INDEX_STRATEGY";
-        is_index || name == "UV_KEYRING_PROVIDER"
+        Protection::IndexLogins.is_on() && (is_index || name == "UV_KEYRING_PROVIDER")
     };
     let mut left_out = false;
     let mut kept = serde_json::Map::new();

@@ -20,6 +20,8 @@ use crate::store::stage::Stage;
 use crate::store::{IoContext, files, sha256};
 
 const PROGRAM: &str = include_str!("program.py");
+/// Most bytes of all wheels that are fetched for one task.
+const MAX_TASK_BYTES: u64 = 8 << 30;
 
 /// The wheels of one task that were fetched; their files are deleted with it.
 pub struct Fetched {
@@ -44,6 +46,7 @@ pub fn wheels(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools) 
         wheels: Vec::new(),
         _stage: None,
     };
+    let mut left = MAX_TASK_BYTES;
     for requirement in &job.task.requirements {
         let Some(Reference::Wheel { url, version, .. }) = requirement.reference() else {
             continue;
@@ -58,7 +61,8 @@ pub fn wheels(job: &PrepareJob<'_>, volume: &PythonVolume, tools: &PythonTools) 
         };
         let folder = stage.path().join(fetched.wheels.len().to_string());
         files::ensure_folder(&folder)?;
-        let file = fetch(job, tools, requirement, &url, &folder)?;
+        let file = fetch(job, tools, requirement, &url, &folder, left)?;
+        left = left.saturating_sub(file.metadata().io_context("look at", &file)?.len());
         let hash = format!("sha256:{}", sha256::of_file(&file).io_context("read", &file)?);
         fetched.wheels.push(BuiltWheel {
             name: requirement.name().to_owned(),
@@ -93,6 +97,7 @@ fn fetch(
     requirement: &Requirement,
     url: &str,
     folder: &Path,
+    max_bytes: u64,
 ) -> Result<PathBuf, Failure> {
     let name = url
         .rsplit('/')
@@ -106,6 +111,7 @@ fn fetch(
         "file": name,
         "hosts": job.request.context.sources.wheel_hosts,
         "hashes": hashes,
+        "bytes": max_bytes,
     });
     let mut command = Command::new(&job.request.context.interpreter.path);
     command
@@ -148,6 +154,13 @@ fn explained(what: &str, fault: &Fault) -> Failure {
     let message = format!("{what} failed: {}", fault.message);
     let (kind, hint) = match fault.kind.as_str() {
         "full" => return disk_full(message),
+        "large" => {
+            let message = format!(
+                "{what} failed: the wheels that the task names by their addresses have more than {} GiB together",
+                MAX_TASK_BYTES >> 30
+            );
+            return Failure::new(FailureKind::Unsatisfiable, message).hint("name fewer of them in one task");
+        }
         "hash" => (
             FailureKind::Unsatisfiable,
             "give the hash of this file, from a source that you trust",
@@ -155,6 +168,10 @@ fn explained(what: &str, fault: &Fault) -> Failure {
         "redirect" => (
             FailureKind::UnknownPackage,
             "give the address that it leads to; the operator can add its host to `wheelHosts` in the settings file",
+        ),
+        "proxy" => (
+            FailureKind::Tool,
+            "the operator can name a proxy with an address of `http://` in HTTPS_PROXY, or the host in NO_PROXY",
         ),
         "offline" => (
             FailureKind::Offline,

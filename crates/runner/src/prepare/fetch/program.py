@@ -13,7 +13,6 @@ import urllib.request
 
 ORDER = json.load(sys.stdin)
 PART_BYTES, TIMEOUT_S = 1 << 20, 30
-MAX_BYTES = 8 << 30
 
 
 def fail(kind, message):
@@ -40,6 +39,20 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(request, file, code, message, headers, url)
 
 
+class Proxies(urllib.request.ProxyHandler):
+    def __init__(self):
+        """Those of the variables. As for uv, the one for all addresses is used if there is none for the address's scheme."""
+        found = urllib.request.getproxies()
+        every = found.pop("all", None)
+        super().__init__({kind: found.get(kind, every) for kind in ("http", "https") if found.get(kind, every)})
+
+    def proxy_open(self, request, proxy, kind):
+        scheme, separator, _ = proxy.partition("://")
+        if separator and scheme.lower() != "http" and not urllib.request.proxy_bypass(request.host):
+            fail("proxy", f"the proxy's address begins with {scheme.lower():.16}://, which only uv can use")
+        return super().proxy_open(request, proxy, kind)
+
+
 def context():
     made = ssl.create_default_context()
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
@@ -50,22 +63,24 @@ def context():
 
 
 def main():
-    own = urllib.request.HTTPSHandler(context=context()), Redirects()
+    own = urllib.request.HTTPSHandler(context=context()), Redirects(), Proxies()
     opener = urllib.request.build_opener(*own)
     request = urllib.request.Request(ORDER["url"], headers={"User-Agent": "hybrid-cache", "Accept-Encoding": "identity"})
     digests = {name: hashlib.new(name) for name in {"sha256", *(one.split(":")[0] for one in ORDER["hashes"])}}
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer, open(ORDER["file"], "xb") as file:
-            left, length = MAX_BYTES, answer.headers.get("Content-Length", "")
+            length, count = answer.headers.get("Content-Length", ""), 0
+            if length.isdigit() and int(length) > ORDER["bytes"]:
+                fail("large", "")
             while part := answer.read(PART_BYTES):
-                left -= len(part)
-                if left < 0:
-                    fail("answer", f"the file is larger than {MAX_BYTES >> 30} GiB")
+                count += len(part)
+                if count > ORDER["bytes"]:
+                    fail("large", "")
                 file.write(part)
                 for digest in digests.values():
                     digest.update(part)
-            if length.isdigit() and MAX_BYTES - left != int(length):
-                fail("offline", f"the connection ended after {MAX_BYTES - left} of {length} bytes")
+            if length.isdigit() and count != int(length):
+                fail("offline", f"the connection ended after {count} of {length} bytes")
     except urllib.error.HTTPError as error:
         is_passing = error.code == 429 or error.code >= 500
         fail("offline" if is_passing else "answer", f"the server answers {error.code} {error.reason}")

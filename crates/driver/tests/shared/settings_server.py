@@ -1,4 +1,4 @@
-# A package index, a place of wheels and git repositories on loopback. The plan is JSON on standard input; the first line of
+# A package index, a place of wheels and git repositories at an address of this machine. The plan is JSON on standard input; the first line of
 # output is the port, and each request is written to the log as `path authorization`.
 import base64
 import http.server
@@ -132,6 +132,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server = http.server.ThreadingHTTPServer((PLAN["address"], 0), Handler)
 print(server.server_address[1], *COMMITS, flush=True)
 server.serve_forever()
