@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
 use hybrid_cache_bench::{
-    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, TwoBuilds, Until, load_scenarios, measure,
+    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, PeerChoice, TwoBuilds, Until, load_scenarios, measure,
 };
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
@@ -73,7 +73,7 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
         tenant: flags.tenant.clone(),
         gate,
         seed: flags.seed,
-        peers: !flags.no_peers,
+        peers: PeerChoice::named(if flags.no_peers { "none" } else { &flags.peers }),
         out: flags.out.clone(),
         command: command::for_report(flags),
     })

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::builds::TwoBuilds;
+use crate::folder::delete;
 use crate::machine::Stopwatch;
 use crate::target::{BenchTarget, PeerRun, Run, TIME_LIMIT};
 
@@ -179,7 +179,7 @@ impl BenchTarget for BuildsTarget {
         match judge(scenario, temperature, &ended.outcome, &output(scenario, &ended)) {
             Acceptance::Accepted => {
                 let wall = Duration::from_micros(ended.outcome.timeline.total_us);
-                Ok((wall, Some(ended.outcome.runner_us)))
+                Ok(PeerRun::with_runner(wall, ended.outcome.runner_us))
             }
             Acceptance::WrongTemperature { reason } | Acceptance::Failed { reason } => Err(failed!("{reason}")),
         }
@@ -205,27 +205,10 @@ impl BenchTarget for BuildsTarget {
     }
 }
 
-/// Deletes a folder. Those of a Nix store may not be written, which only matters to users other than root.
-fn delete(folder: &Path) -> Result<()> {
-    make_writable(folder);
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.with_context(|| format!("deleting {}", folder.display())),
-    }
-}
-
-fn make_writable(folder: &Path) {
-    // What cannot be changed is reported by the deletion.
-    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_writable(&entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::builds::OtherBuild;
 
@@ -274,8 +257,8 @@ mod tests {
                 assert_eq!((judged, run.moment.wall_us), (Acceptance::Accepted, 100));
             }
             for peer in [Peer::OtherFirst, Peer::OtherCached] {
-                let (wall, runner_us) = target.peer(0, &scenario, peer).await.unwrap();
-                assert_eq!((wall, runner_us), (Duration::from_micros(200), Some(5)));
+                let run = target.peer(0, &scenario, peer).await.unwrap();
+                assert_eq!((run.wall, run.runner_us), (Duration::from_micros(200), Some(5)));
             }
         }
         target.end_epochs().await.unwrap();

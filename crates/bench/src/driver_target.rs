@@ -10,10 +10,12 @@ use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::maintain::MaintainReport;
+use hybrid_cache_model::outcome::Resolved;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
 use hybrid_cache_tools::{ErrorContext, Result, failed};
 
+use crate::alternatives::{AlternativeTools, Alternatives, PeerTask};
 use crate::machine::Stopwatch;
 use crate::peer;
 use crate::peer_driver::PeerDrivers;
@@ -24,6 +26,10 @@ pub struct DriverTarget {
     backend: Backend,
     drivers: PeerDrivers,
     epochs: HashMap<usize, Epoch>,
+    /// What people would use instead, with the epoch that holds its folders.
+    alternatives: Option<(Alternatives, Epoch)>,
+    /// What the latest run of each scenario used.
+    resolved: HashMap<usize, Resolved>,
     tenant: Tenant,
     /// The task that is running: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
@@ -36,9 +42,41 @@ impl DriverTarget {
             backend,
             drivers,
             epochs: HashMap::new(),
+            alternatives: None,
+            resolved: HashMap::new(),
             tenant,
             running: None,
         }
+    }
+
+    /// Also measures what people would use instead, if this is a driver of this machine. All that it keeps lies in an epoch of its own,
+    /// which is deleted at the end, or by the next process if this one is killed.
+    ///
+    /// # Errors
+    /// The epoch cannot be created.
+    pub async fn add_alternatives(&mut self, tools: AlternativeTools) -> Result<()> {
+        if let Backend::Local(local) = &self.backend {
+            let epoch = self.backend.driver().fresh_epoch().await?;
+            let folder = local.driver.folders().volumes(&epoch).python;
+            self.alternatives = Some((Alternatives::new(tools, folder), epoch));
+        }
+        Ok(())
+    }
+
+    async fn alternative(&mut self, at: usize, scenario: &Scenario, peer: Peer) -> Result<Duration> {
+        let (Backend::Local(local), Some((alternatives, _))) = (&self.backend, &mut self.alternatives) else {
+            return Err(failed!("this target has no such peer"));
+        };
+        let resolved = self.resolved.get(&at);
+        let resolved = resolved.context("no run of the scenario has said which versions it uses")?;
+        let interpreter = peer::interpreter(&local.machine.config, &peer::checked(scenario)?)?;
+        let task = PeerTask {
+            scenario,
+            peer,
+            interpreter: &interpreter,
+            resolved,
+        };
+        alternatives.run(task).await
     }
 
     /// Returns the task and the epoch for a run at this temperature.
@@ -83,6 +121,9 @@ impl BenchTarget for DriverTarget {
         let outcome = driver.settle(&ticket).await?;
         self.running = None;
         driver.forget(&ticket);
+        if outcome.end.is_success() {
+            self.resolved.insert(at, outcome.resolved.clone());
+        }
         let mut timeline = outcome.timeline.clone();
         timeline.total_us = moment.wall_us;
         Ok(Run {
@@ -95,6 +136,9 @@ impl BenchTarget for DriverTarget {
     }
 
     async fn peer(&mut self, at: usize, scenario: &Scenario, peer: Peer) -> Result<PeerRun> {
+        if Peer::ALTERNATIVES.contains(&peer) {
+            return Ok(self.alternative(at, scenario, peer).await?.into());
+        }
         let epoch = self.epochs.get(&at).unwrap_or(&Epoch::Standing);
         let wall: Duration = match (peer, &self.backend) {
             (Peer::PlainUv, Backend::Local(local)) => {
@@ -105,13 +149,19 @@ impl BenchTarget for DriverTarget {
                 let volumes = local.driver.folders().volumes(epoch);
                 peer::direct_exec(&local.machine, scenario, &volumes.python.join(self.tenant.folder())).await?
             }
-            (Peer::BarePod, Backend::Cluster(cluster)) => cluster.driver.bare_pod(epoch, &scenario.request).await?,
+            (Peer::BarePod, Backend::Cluster(cluster)) => {
+                let bare = cluster.driver.bare_pod(epoch, &scenario.request).await?;
+                return Ok(PeerRun {
+                    state: bare.state,
+                    ..PeerRun::from(bare.wall)
+                });
+            }
             (Peer::LocalDriver, Backend::Cluster(_)) => {
                 let limits = limits(&self.backend);
                 let driver = self.drivers.local.as_mut();
                 let driver = driver.context("there is no local driver to compare the cluster with")?;
                 let taken = driver.cached(scenario, &limits).await?;
-                return Ok((taken.wall, Some(taken.runner_us)));
+                return Ok(PeerRun::with_runner(taken.wall, taken.runner_us));
             }
             (Peer::Job, Backend::Cluster(_)) => {
                 let limits = limits(&self.backend);
@@ -121,7 +171,7 @@ impl BenchTarget for DriverTarget {
             }
             _ => return Err(failed!("this target has no such peer")),
         };
-        Ok((wall, None))
+        Ok(wall.into())
     }
 
     async fn usage(&mut self, at: usize) -> Result<Option<Vec<LayerUsage>>> {
@@ -155,6 +205,10 @@ impl BenchTarget for DriverTarget {
 
     async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
         let discarded = self.end_epochs().await;
+        if let Some((alternatives, epoch)) = self.alternatives.take() {
+            drop(alternatives);
+            self.backend.driver().discard_epoch(&epoch).await?;
+        }
         for driver in [self.drivers.local, self.drivers.job].into_iter().flatten() {
             driver.end().await?;
         }

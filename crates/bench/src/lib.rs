@@ -4,11 +4,13 @@
 //! Every sample is on disk before the next one begins. The crate returns records; the command line renders them and shows them to
 //! a person. Progress goes to a [`hybrid_cache_tools::Progress`].
 
+mod alternatives;
 mod builds;
 mod builds_target;
 mod cluster_facts;
 mod driver_target;
 mod fleet;
+mod folder;
 mod host;
 pub mod load;
 mod machine;
@@ -29,7 +31,7 @@ mod via;
 pub use builds::{OtherBuild, TwoBuilds};
 pub use fleet::FleetOptions;
 pub use measure::{Measured, measure};
-pub use options::{BenchGate, BenchOptions, MeasuredService, Until};
+pub use options::{BenchGate, BenchOptions, MeasuredService, PeerChoice, Until};
 pub use plan::Counts;
 pub use proof::{ProofOptions, ProofPlace, can_prove};
 pub use scenarios::load_scenarios;

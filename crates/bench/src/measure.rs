@@ -5,21 +5,26 @@ use std::sync::Arc;
 
 use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_driver::local::Network;
-use hybrid_cache_model::sample::{Completion, Peer, Provenance, RunRecord};
+use hybrid_cache_model::sample::{AbsentPeer, Completion, Peer, Provenance, RunRecord};
 use hybrid_cache_model::{Scenario, Temperature};
 use hybrid_cache_tools::{Checkout, Progress, Result};
 
+use crate::alternatives::{self, AlternativeTools};
 use crate::builds::{self, TwoBuilds};
 use crate::builds_target::BuildsTarget;
 use crate::driver_target::DriverTarget;
 use crate::machine;
-use crate::options::{BenchOptions, MeasuredService};
+use crate::options::{BenchOptions, MeasuredService, PeerChoice};
 use crate::peer_driver::{PeerDriver, PeerDrivers};
 use crate::plan::{self, Counts};
 use crate::provenance;
-use crate::session::Session;
+use crate::session::{Origin, Session};
 use crate::target::BenchTarget;
 use crate::via::ServiceTarget;
+
+/// Why `--peers all` measures no more than the default elsewhere than on this machine's own driver.
+const NOT_HERE: &str =
+    "what people would use instead is measured on this machine only, without --driver and --service-url";
 
 /// The result of a bench run.
 pub struct Measured {
@@ -37,6 +42,8 @@ struct Opened {
     provenance: Provenance,
     /// Peers of each scenario.
     peers: Vec<Vec<Peer>>,
+    /// Peers that were asked for and cannot be measured.
+    absent: Vec<AbsentPeer>,
     counts: Counts,
     /// The other build, in words.
     against: Option<String>,
@@ -61,6 +68,7 @@ pub async fn measure(
         target,
         provenance,
         peers,
+        absent,
         counts,
         against,
     } = opened;
@@ -78,7 +86,12 @@ pub async fn measure(
         "measuring {count} scenarios on {name}; report in {}",
         out.display()
     ));
-    let mut session = Session::start(target, scenarios, (provenance, against), options.until, &out)?;
+    let origin = Origin {
+        provenance,
+        against,
+        absent_peers: absent,
+    };
+    let mut session = Session::start(target, scenarios, origin, options.until, &out)?;
     let seed = options.seed.unwrap_or_else(fresh_seed);
     let ended = blocks(&mut session, (counts, &peers), seed, options, progress.as_ref()).await;
     let record = session.finish(progress.as_ref()).await;
@@ -162,20 +175,35 @@ async fn open_driver(
         progress.line(&format!("warning: {note}"));
         provenance.notes.push(note);
     }
-    let drivers = match (&backend, options.peers) {
-        (Backend::Cluster(_), true) => peer_drivers(checkout, options, &mut provenance.notes, progress).await?,
+    let drivers = match &backend {
+        Backend::Cluster(_) if options.peers != PeerChoice::None => {
+            peer_drivers(checkout, options, &mut provenance.notes, progress).await?
+        }
         _ => PeerDrivers::default(),
     };
-    let peers_of = |scenario| match (&backend, options.peers) {
-        (_, false) => Vec::new(),
-        (Backend::Local(_), true) => peers_on_machine(scenario, options),
-        (Backend::Cluster(_), true) => peers_on_cluster(scenario, &drivers),
+    let tools = alternatives_on_machine(checkout, &backend, options, &mut provenance, progress);
+    let mut absent = Vec::new();
+    let mut peers_of = |scenario| match &backend {
+        _ if options.peers == PeerChoice::None => Vec::new(),
+        Backend::Local(_) => {
+            let mut peers = peers_on_machine(scenario, options);
+            if let Some(tools) = &tools {
+                peers.extend(alternatives::peers(tools, scenario, &mut absent));
+            }
+            peers
+        }
+        Backend::Cluster(_) => peers_on_cluster(scenario, &drivers),
     };
-    let peers = scenarios.iter().map(peers_of).collect();
+    let peers = scenarios.iter().map(&mut peers_of).collect();
+    let mut target = DriverTarget::new(backend, drivers, options.tenant.clone());
+    if let Some(tools) = tools {
+        target.add_alternatives(tools).await?;
+    }
     Ok(Opened {
-        target: Box::new(DriverTarget::new(backend, drivers, options.tenant.clone())),
+        target: Box::new(target),
         provenance,
         peers,
+        absent,
         counts: options.counts,
         against: None,
     })
@@ -214,6 +242,7 @@ async fn open_builds(
         target: Box::new(BuildsTarget::open(builds, &other.program).await?),
         provenance,
         peers,
+        absent: Vec::new(),
         counts,
         against: Some(other.what),
     })
@@ -229,23 +258,24 @@ async fn open_service(
     let (mut target, record) = ServiceTarget::open(service, progress).await?;
     let client = provenance::of_client(checkout, "service", &options.command);
     let mut provenance = provenance::through_service(client, record.clone());
-    if options.peers {
+    let has_peers = options.peers != PeerChoice::None;
+    if options.peers == PeerChoice::All {
+        provenance.notes.push(NOT_HERE.to_owned());
+    }
+    if has_peers {
         target
             .add_direct_driver(checkout, &record, options, &mut provenance.notes)
             .await;
     }
     let peers_of = |scenario| {
-        if options.peers {
-            target.peers(scenario)
-        } else {
-            Vec::new()
-        }
+        if has_peers { target.peers(scenario) } else { Vec::new() }
     };
     let peers = scenarios.iter().map(peers_of).collect();
     Ok(Opened {
         target: Box::new(target),
         provenance,
         peers,
+        absent: Vec::new(),
         // A second first run would find what the first one left in the caches.
         counts: Counts {
             first: 1,
@@ -253,6 +283,33 @@ async fn open_service(
         },
         against: None,
     })
+}
+
+/// What people would use instead, if it was asked for and tasks run on this machine.
+fn alternatives_on_machine(
+    checkout: &Checkout,
+    backend: &Backend,
+    options: &BenchOptions,
+    provenance: &mut Provenance,
+    progress: &Arc<dyn Progress>,
+) -> Option<AlternativeTools> {
+    if options.peers != PeerChoice::All {
+        return None;
+    }
+    let note = match backend {
+        Backend::Local(_) if options.machine.network == Network::None => {
+            "tasks have no network here, so none of the tools that people would use instead was measured".to_owned()
+        }
+        Backend::Local(local) => {
+            let tools = AlternativeTools::find(checkout, &local.machine, progress.as_ref());
+            provenance.tools.extend(tools.records.iter().cloned());
+            return Some(tools);
+        }
+        Backend::Cluster(_) => NOT_HERE.to_owned(),
+    };
+    progress.line(&format!("warning: {note}"));
+    provenance.notes.push(note);
+    None
 }
 
 /// Opens the drivers that are peers of a cluster's. A machine that cannot run tasks measures the cluster without them.

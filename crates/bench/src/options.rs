@@ -34,12 +34,38 @@ pub struct BenchOptions {
     pub gate: Option<BenchGate>,
     /// Seed of the order within rounds; `None` draws one.
     pub seed: Option<u32>,
-    /// Measure peers too, if there are any.
-    pub peers: bool,
+    /// Which peers are measured too.
+    pub peers: PeerChoice,
     /// The folder of the report; `None` creates one in the checkout's `reports`.
     pub out: Option<PathBuf>,
     /// The command as a reader would type it again, for the report.
     pub command: String,
+}
+
+/// Which peers are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerChoice {
+    /// None.
+    None,
+    /// Those that figures and verdicts need.
+    #[default]
+    Default,
+    /// On this machine, what people would use instead as well.
+    All,
+}
+
+impl PeerChoice {
+    /// The words of the command line.
+    pub const NAMES: [&str; 3] = ["none", "default", "all"];
+
+    /// The choice of that name; the default one for any other.
+    pub fn named(name: &str) -> PeerChoice {
+        match name {
+            "none" => PeerChoice::None,
+            "all" => PeerChoice::All,
+            _ => PeerChoice::Default,
+        }
+    }
 }
 
 /// When a run ends whose number of rounds is open.

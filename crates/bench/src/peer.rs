@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::protocol::PythonTools;
 use hybrid_cache_model::{PythonRequest, RequestKey, Scenario, Task, Tenant};
 use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, failed};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -103,7 +105,20 @@ pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) 
     Ok(wall)
 }
 
-fn checked(scenario: &Scenario) -> Result<Task> {
+/// The interpreter that our own run uses for the task.
+///
+/// # Errors
+/// No interpreter has the version that it asks for.
+pub fn interpreter(config: &LocalConfig, task: &Task) -> Result<PathBuf> {
+    let other = config.for_task(task).map_err(|error| failed!("{error}"))?;
+    Ok(PathBuf::from(&other.as_ref().unwrap_or(config).interpreter.path))
+}
+
+/// The scenario's task.
+///
+/// # Errors
+/// It is not acceptable.
+pub fn checked(scenario: &Scenario) -> Result<Task> {
     let task = scenario.request.check();
     task.map_err(|error| Error::input(error.to_string()))
 }
@@ -148,13 +163,37 @@ fn python_command(python: &Path, program: &Path, home: &Path) -> Command {
     command
 }
 
-async fn run(mut command: Command) -> Result<Vec<u8>> {
-    command.stdin(Stdio::null()).kill_on_drop(true);
+/// A running program with everything that it started, such as the Python of a `uv run`. All of it is killed when this is dropped.
+struct ProcessGroup(Option<Pid>);
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Runs a program to its end and returns its standard output.
+///
+/// # Errors
+/// It cannot be started, fails, or does not end in time.
+pub async fn run(mut command: Command) -> Result<Vec<u8>> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.kill_on_drop(true).process_group(0);
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = match tokio::time::timeout(LIMIT, command.output()).await {
-        Ok(output) => output.with_context(|| format!("starting {program}"))?,
+    let child = command.spawn().with_context(|| format!("starting {program}"))?;
+    let leader = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let mut group = ProcessGroup(leader);
+    let output = match tokio::time::timeout(LIMIT, child.wait_with_output()).await {
+        Ok(output) => output.with_context(|| format!("waiting for {program}"))?,
         Err(_) => return Err(failed!("{program} did not end within {} s", LIMIT.as_secs())),
     };
+    // It has ended: its number may belong to another process from now on.
+    group.0 = None;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(failed!("{program} ended with {}: {}", output.status, said.trim()));
@@ -162,7 +201,11 @@ async fn run(mut command: Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn check(scenario: &Scenario, stdout: &[u8]) -> Result<()> {
+/// Compares what the program printed with what the scenario expects.
+///
+/// # Errors
+/// They differ.
+pub fn check(scenario: &Scenario, stdout: &[u8]) -> Result<()> {
     scenario
         .expect
         .stdout

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::sample::{
-    Acceptance, BlockRecord, Completion, Peer, PeerSample, PlanPlace, Provenance, RunRecord, SCHEMA_VERSION, Sample,
-    ScenarioUsage, judge,
+    AbsentPeer, Acceptance, BlockRecord, Completion, FailedPeer, Peer, PeerSample, PlanPlace, Provenance, RunRecord,
+    SCHEMA_VERSION, Sample, ScenarioUsage, judge,
 };
 use hybrid_cache_model::until::{LookRecord, UntilEnd, UntilRecord};
 use hybrid_cache_model::{Scenario, Temperature};
@@ -19,6 +19,9 @@ use crate::plan::{Block, Measure, PlannedStep, Round, Step};
 use crate::progress::BenchProgress;
 use crate::target::{BenchTarget, Run};
 
+/// Most bytes of the reason why a peer failed.
+const MAX_REASON_BYTES: usize = 2000;
+
 /// A bench run.
 pub struct Session {
     target: Box<dyn BenchTarget>,
@@ -27,10 +30,33 @@ pub struct Session {
     sequence: u32,
 }
 
+/// What is known before the first sample.
+pub struct Origin {
+    /// Where, when and with what it is measured.
+    pub provenance: Provenance,
+    /// The other build, in words.
+    pub against: Option<String>,
+    /// Peers that were asked for and cannot be measured.
+    pub absent_peers: Vec<AbsentPeer>,
+}
+
 /// How a step ended.
 enum Stepped {
     Done,
     Interrupted,
+}
+
+/// The end of a reason that is too long for a report: a tool says last what went wrong.
+fn shortened(reason: String) -> String {
+    let Some(surplus) = reason
+        .len()
+        .checked_sub(MAX_REASON_BYTES)
+        .filter(|surplus| *surplus > 0)
+    else {
+        return reason;
+    };
+    let from = (surplus..reason.len()).find(|at| reason.is_char_boundary(*at));
+    format!("…{}", &reason[from.unwrap_or(reason.len())..])
 }
 
 /// All steps in order.
@@ -51,19 +77,21 @@ impl Session {
     pub fn start(
         target: Box<dyn BenchTarget>,
         scenarios: Vec<Scenario>,
-        (provenance, against): (Provenance, Option<String>),
+        origin: Origin,
         until: Option<Until>,
         out: &Path,
     ) -> Result<Session> {
         let record = RunRecord {
             schema: SCHEMA_VERSION,
             completion: Completion::Interrupted,
-            provenance,
+            provenance: origin.provenance,
             scenarios,
             usage: Vec::new(),
             samples: Vec::new(),
             peers: Vec::new(),
-            against,
+            failed_peers: Vec::new(),
+            absent_peers: origin.absent_peers,
+            against: origin.against,
             blocks: Vec::new(),
             until: until.map(|until| UntilRecord {
                 width: until.width,
@@ -268,19 +296,32 @@ impl Session {
         progress: &BenchProgress<'_>,
     ) -> Result<()> {
         match self.target.peer(at, scenario, peer).await {
-            Ok((wall, runner_us)) => {
+            Ok(run) => {
                 let sample = PeerSample {
                     scenario: scenario.name.clone(),
                     peer,
                     sequence: self.sequence,
                     place: Some(place),
-                    wall_us: micros(wall),
-                    runner_us,
+                    wall_us: micros(run.wall),
+                    runner_us: run.runner_us,
+                    state_us: run.state.map(micros),
                 };
                 self.log.append_peer(&sample).map_err(unwritten)?;
                 self.record.peers.push(sample);
             }
-            Err(error) => progress.line(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                progress.line(&format!("{} {}: not counted: {reason}", scenario.name, peer.name()));
+                let failed = FailedPeer {
+                    scenario: scenario.name.clone(),
+                    peer,
+                    sequence: self.sequence,
+                    place: Some(place),
+                    reason: shortened(reason),
+                };
+                self.log.append_failed_peer(&failed).map_err(unwritten)?;
+                self.record.failed_peers.push(failed);
+            }
         }
         Ok(())
     }

@@ -31,8 +31,36 @@ pub struct Run {
     pub disturbed: Option<String>,
 }
 
-/// Durations of a peer's run: as the client saw it, and, if the peer has a runner, the runner's own time in microseconds.
-pub type PeerRun = (Duration, Option<u64>);
+/// Durations of a peer's run.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerRun {
+    /// As the client saw it.
+    pub wall: Duration,
+    /// The runner's own time in microseconds, if the peer has a runner.
+    pub runner_us: Option<u64>,
+    /// Of a bare pod whose end was learned from its log: from start until its container's state showed the end too.
+    pub state: Option<Duration>,
+}
+
+impl PeerRun {
+    /// A run of a peer that has a runner.
+    pub fn with_runner(wall: Duration, runner_us: u64) -> PeerRun {
+        PeerRun {
+            runner_us: Some(runner_us),
+            ..PeerRun::from(wall)
+        }
+    }
+}
+
+impl From<Duration> for PeerRun {
+    fn from(wall: Duration) -> PeerRun {
+        PeerRun {
+            wall,
+            runner_us: None,
+            state: None,
+        }
+    }
+}
 
 /// What a bench run measures.
 #[async_trait(?Send)]

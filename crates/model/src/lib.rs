@@ -15,6 +15,7 @@ pub mod maintain;
 pub mod network;
 pub mod option_value;
 pub mod outcome;
+mod peer;
 pub mod pod;
 pub mod program_input;
 pub mod protection;

@@ -8,6 +8,7 @@ use crate::host_noise::HostNoise;
 use crate::load::LoadRecord;
 pub use crate::maintain::LayerUsage;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
+pub use crate::peer::Peer;
 use crate::scenario::Scenario;
 use crate::timeline::{Temperature, Timeline};
 use crate::until::UntilRecord;
@@ -126,83 +127,6 @@ pub fn judge(scenario: &Scenario, temperature: Temperature, outcome: &Outcome, s
     }
 }
 
-/// Something else that does the same work, or the least that could be done, measured in the same run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Peer {
-    /// `uv venv`, `uv pip install` and the program, on an empty uv cache: the measure of a first run.
-    PlainUv,
-    /// The prepared environment's interpreter, started directly and without a sandbox: the measure of a cached run.
-    DirectExec,
-    /// A pod of the same image, mounts and restrictions that runs `true`, made and watched as a task's: the measure of
-    /// what a client sees of a cached run on a cluster.
-    BarePod,
-    /// The same scenario, cached, through the local driver on this machine: the measure of what goes on inside a pod.
-    LocalDriver,
-    /// The same scenario, cached, as a Job: for comparison with a Workflow of Argo.
-    Job,
-    /// The same scenario, cached, through a driver of the same kind without the task service: the measure of what a
-    /// client of the service sees of a cached run.
-    DirectDriver,
-    /// The smallest request that the task service answers, on a connection that is there: the least any call takes.
-    RoundTrip,
-    /// The same scenario, in empty caches of its own, run by another build of this program.
-    OtherFirst,
-    /// The same scenario, cached, run by another build of this program.
-    OtherCached,
-}
-
-impl Peer {
-    /// All peers.
-    pub const ALL: [Peer; 9] = [
-        Peer::PlainUv,
-        Peer::DirectExec,
-        Peer::BarePod,
-        Peer::LocalDriver,
-        Peer::Job,
-        Peer::DirectDriver,
-        Peer::RoundTrip,
-        Peer::OtherFirst,
-        Peer::OtherCached,
-    ];
-
-    /// The temperature whose runs it is the measure of.
-    pub fn temperature(self) -> Temperature {
-        match self {
-            Peer::PlainUv | Peer::OtherFirst => Temperature::First,
-            _ => Temperature::Cached,
-        }
-    }
-
-    /// True if it tells a change of the machine from a change of ours: it does the same work, and nothing of ours.
-    pub fn is_yardstick(self) -> bool {
-        matches!(self, Peer::PlainUv | Peer::DirectExec | Peer::BarePod)
-    }
-
-    /// The name where there is no room for a sentence about the peer.
-    pub fn short_name(self) -> &'static str {
-        match self {
-            Peer::PlainUv => "plain uv",
-            _ => self.name(),
-        }
-    }
-
-    /// The name used in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Peer::PlainUv => "uv venv + uv pip install + run",
-            Peer::DirectExec => "direct exec",
-            Peer::BarePod => "bare pod",
-            Peer::LocalDriver => "local driver",
-            Peer::Job => "as a Job",
-            Peer::DirectDriver => "direct driver",
-            Peer::RoundTrip => "GET /healthz",
-            Peer::OtherFirst => "other build, first",
-            Peer::OtherCached => "other build, cached",
-        }
-    }
-}
-
 /// One run of a peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerSample {
@@ -220,6 +144,37 @@ pub struct PeerSample {
     /// For a peer that has a runner: as [`Sample::runner_us`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_us: Option<u64>,
+    /// For a bare pod whose end was seen as that of a task, at the end of its log: microseconds from start until its container's
+    /// state showed the end too. Absent for a Workflow, and in records from before: `wall_us` ends with the container's state then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_us: Option<u64>,
+}
+
+/// One run of a peer that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedPeer {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Which peer.
+    pub peer: Peer,
+    /// Position in the whole interleaved order, shared with [`Sample::sequence`].
+    pub sequence: u32,
+    /// As [`Sample::place`].
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlanPlace>,
+    /// What failed.
+    pub reason: String,
+}
+
+/// A peer that was asked for and could not be measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentPeer {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Which peer.
+    pub peer: Peer,
+    /// Why it was not measured.
+    pub reason: String,
 }
 
 /// Disk use after one scenario's first run in an empty epoch.
@@ -361,6 +316,12 @@ pub struct RunRecord {
     /// Every run of a peer that succeeded, in the order in which it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerSample>,
+    /// Every run of a peer that failed, in the order in which they were tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_peers: Vec<FailedPeer>,
+    /// Peers that were asked for and could not be measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent_peers: Vec<AbsentPeer>,
     /// The other build that was measured side by side, in words; absent if one build was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! run.json         the record without samples, written when the run starts
-//! samples.jsonl    one sample a line, of hybrid-cache or, if it has the field `peer`, of a peer; flushed at once
+//! samples.jsonl    one sample a line, of hybrid-cache or, if it has the field `peer`, of a peer, which failed if it has the field
+//!                  `reason`; flushed at once
 //! report.json      the whole record, written at the end: from here on the truth
 //! report.md        rendered from it
 //! report.html      rendered from it
@@ -15,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::sample::{Completion, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use hybrid_cache_model::sample::{Completion, FailedPeer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -124,6 +125,7 @@ pub fn write_header(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
     let header = RunRecord {
         samples: Vec::new(),
         peers: Vec::new(),
+        failed_peers: Vec::new(),
         completion: Completion::Interrupted,
         ..record.clone()
     };
@@ -223,6 +225,17 @@ impl SampleLog {
         })
     }
 
+    /// Appends one run of a peer that failed; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written or synced.
+    pub fn append_failed_peer(&mut self, sample: &FailedPeer) -> Result<(), FolderError> {
+        self.append_line(&PeerLine {
+            schema: SCHEMA_VERSION,
+            sample,
+        })
+    }
+
     fn append_line(&mut self, line: &impl Serialize) -> Result<(), FolderError> {
         let mut line = serde_json::to_vec(line)
             .map_err(io::Error::from)
@@ -235,10 +248,10 @@ impl SampleLog {
 
 /// A peer's sample as a line of its own: every line names its schema.
 #[derive(Serialize)]
-struct PeerLine<'a> {
+struct PeerLine<'a, T> {
     schema: u32,
     #[serde(flatten)]
-    sample: &'a PeerSample,
+    sample: &'a T,
 }
 
 /// The record as `report.json` holds it: indented, for people and diffs.
@@ -269,7 +282,11 @@ fn parse_samples(path: &Path, text: &str, record: &mut RunRecord) -> Result<bool
         };
         check_schema(path, &value)?;
         let malformed = malformed(path, Some(index + 1));
-        if value.get("peer").is_some() {
+        if value.get("peer").is_some() && value.get("reason").is_some() {
+            record
+                .failed_peers
+                .push(serde_json::from_value(value).map_err(malformed)?);
+        } else if value.get("peer").is_some() {
             record.peers.push(serde_json::from_value(value).map_err(malformed)?);
         } else {
             record.samples.push(serde_json::from_value(value).map_err(malformed)?);
@@ -329,6 +346,8 @@ fn unknown_record() -> RunRecord {
         usage: Vec::new(),
         samples: Vec::new(),
         peers: Vec::new(),
+        failed_peers: Vec::new(),
+        absent_peers: Vec::new(),
         against: None,
         blocks: Vec::new(),
         until: None,

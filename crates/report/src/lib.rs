@@ -6,6 +6,7 @@
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
 
+pub mod alternatives;
 pub mod caches;
 mod cells;
 pub mod claim;
@@ -22,6 +23,7 @@ pub mod history;
 mod host_noise;
 mod html;
 mod junit;
+pub mod kubelet;
 pub mod load;
 mod markdown;
 mod open_metrics;

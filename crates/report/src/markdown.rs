@@ -1,5 +1,6 @@
 //! A run as Markdown, for pull requests and wikis.
 
+mod alternatives;
 mod escape;
 mod latency;
 mod load;

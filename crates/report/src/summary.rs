@@ -5,8 +5,10 @@ mod scenario;
 use hybrid_cache_model::sample::{LayerUsage, RunRecord};
 use serde::Serialize;
 
+use crate::alternatives::{self, MissingPeer, PeerRatio};
 use crate::claim::ClaimResult;
 use crate::figure::{self, Figure, FigureKind};
+use crate::kubelet::{self, KubeletDelay};
 use crate::samples::{Measured, scenario_names};
 use crate::stats::holm;
 use crate::warning::{self, Warning};
@@ -20,6 +22,15 @@ pub struct Summary {
     pub scenarios: Vec<ScenarioSummary>,
     /// The overhead, by kind and then by scenario; only figures that this run has samples for.
     pub figures: Vec<Figure>,
+    /// Cached runs beside what people would use instead, by scenario; empty unless that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<PeerRatio>,
+    /// Peers that were not measured, or not always.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_peers: Vec<MissingPeer>,
+    /// How much later a container's state shows an end than its log; on a cluster only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kubelet: Vec<KubeletDelay>,
     /// What a reader should know before trusting a figure.
     pub warnings: Vec<Warning>,
 }
@@ -35,6 +46,9 @@ impl Summary {
         let tests = conclude(&mut scenarios, &mut figures);
         let warnings = warning::collect(record, &scenarios, tests);
         Summary {
+            alternatives: alternatives::ratios(&measured, &names),
+            missing_peers: alternatives::missing(record),
+            kubelet: kubelet::delays(&measured, &names),
             figures,
             scenarios,
             warnings,

@@ -1,5 +1,6 @@
 //! A run on a terminal: one compact table, the verdicts, the overhead, the warnings.
 
+mod alternatives;
 mod figures;
 mod latency;
 mod load;

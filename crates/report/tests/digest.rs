@@ -82,6 +82,7 @@ fn two_builds() -> RunRecord {
             place: sample.place,
             wall_us: sample.wall_us + u64::from(sample.sequence % 3),
             runner_us: None,
+            state_us: None,
         })
         .collect();
     record.against = Some("revision 0123456789abcdef".into());

@@ -33,6 +33,7 @@ fn peers(record: &mut RunRecord, name: &str, peer: Peer, walls_us: &[u64]) {
             place: Some(fixture::place(peer.temperature(), nth)),
             wall_us: *wall_us,
             runner_us: None,
+            state_us: (peer == Peer::BarePod).then_some(wall_us + 500_000),
         }));
 }
 
@@ -200,6 +201,7 @@ fn the_runner_in_the_pod_is_compared_with_the_runner_in_the_local_sandbox() {
         place: Some(fixture::place(Temperature::Cached, nth)),
         wall_us: 1,
         runner_us,
+        state_us: None,
     };
     record.peers = (0..33).map(|nth| local(nth, Some(100_000))).collect();
     let inside = figure(&record, FigureKind::LocalDriver, "bare").unwrap();

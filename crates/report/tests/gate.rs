@@ -284,6 +284,7 @@ fn of_two_builds_only_the_other_build_is_asked_about_and_few_first_runs_are_not_
             place: sample.place,
             wall_us: sample.wall_us,
             runner_us: None,
+            state_us: None,
         })
         .collect();
     record.against = Some("another build".into());

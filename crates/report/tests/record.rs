@@ -8,9 +8,10 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use hybrid_cache_model::Temperature;
 use hybrid_cache_model::host_noise::HostNoise;
 use hybrid_cache_model::outcome::{CacheStatus, End, Failure, FailureKind};
-use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord, SCHEMA_VERSION};
+use hybrid_cache_model::sample::{AbsentPeer, Acceptance, Completion, FailedPeer, Peer, RunRecord, SCHEMA_VERSION};
 use hybrid_cache_model::until::{LookRecord, UntilEnd, UntilRecord};
 use hybrid_cache_report::{FolderError, SampleLog, hdr_logs, load, write_header, write_run};
 use serde_json::Value;
@@ -223,6 +224,12 @@ fn exhaustive() -> RunRecord {
         };
     }
     record.samples[6].acceptance = Acceptance::WrongTemperature { reason: "a hit".into() };
+    record.failed_peers.push(failed_peer());
+    record.absent_peers.push(AbsentPeer {
+        scenario: "hybrid".into(),
+        peer: Peer::NixShell,
+        reason: "it brings no Python packages of an index".into(),
+    });
     record.samples[7].steal = None;
     record.samples[7].noise = None;
     record.samples[9].noise = Some(HostNoise {
@@ -260,6 +267,25 @@ fn exhaustive() -> RunRecord {
     record
 }
 
+fn failed_peer() -> FailedPeer {
+    FailedPeer {
+        scenario: "python-only".into(),
+        peer: Peer::UvRunWith,
+        sequence: 7,
+        place: Some(fixture::place(Temperature::Cached, 1)),
+        reason: "uv ended with exit status: 2".into(),
+    }
+}
+
+#[test]
+fn a_killed_run_gives_its_failed_peers_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = SampleLog::create(&dir.path().join("samples.jsonl")).unwrap();
+    log.append_failed_peer(&failed_peer()).unwrap();
+    let read = load(dir.path()).unwrap();
+    assert_eq!((read.failed_peers, read.peers.len()), (vec![failed_peer()], 0));
+}
+
 fn schema() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../reports/report.schema.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -279,11 +305,12 @@ fn every_line_on_disk_fits_the_schema() {
     let mut log = SampleLog::create(&path).unwrap();
     log.append(&record.samples[0]).unwrap();
     log.append_peer(&record.peers[0]).unwrap();
+    log.append_failed_peer(&failed_peer()).unwrap();
     let validator = jsonschema::validator_for(&line_schema()).unwrap();
     let text = fs::read_to_string(path).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(
-        lines.len() == 2 && lines.iter().all(|line| validator.is_valid(line)),
+        lines.len() == 3 && lines.iter().all(|line| validator.is_valid(line)),
         "{text}"
     );
     assert!(!validator.is_valid(&serde_json::json!({ "schema": 1, "peer": "pip" })));

@@ -34,6 +34,7 @@ fn record() -> RunRecord {
             place: sample.place,
             wall_us,
             runner_us: None,
+            state_us: None,
         };
         if sample.temperature == Temperature::Cached {
             peers.extend([peer(Peer::DirectDriver, sample.wall_us), peer(Peer::RoundTrip, 400)]);

@@ -113,6 +113,7 @@ fn as_two_builds(run: &RunRecord, random: &mut SplitMix64) -> RunRecord {
             place: ours.place,
             wall_us: other.wall_us,
             runner_us: Some(other.runner_us),
+            state_us: None,
         });
     }
     two
@@ -243,6 +244,7 @@ fn two_builds(record: &RunRecord, factor: f64, rounds: u32, noise: &mut Noise) -
                 place,
                 wall_us: us(theirs, 1.0),
                 runner_us: None,
+                state_us: None,
             });
         }
     }

@@ -20,6 +20,7 @@ mod machine_facts;
 mod network;
 mod nix;
 mod pasta;
+pub mod pex;
 pub mod pins;
 pub mod process;
 pub mod programs;

@@ -352,21 +352,27 @@ fn tool_folders(checkout: &Checkout, tools: &Tools) -> Vec<PathBuf> {
     folders
 }
 
-fn records(tools: &Tools) -> Vec<ToolRecord> {
-    let record = |name: &str, version: &str, origin: &Origin| match origin {
-        Origin::Found { .. } => ToolRecord {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            sha256: None,
-            origin: "found".to_owned(),
-        },
-        Origin::Brought { sha256, .. } => ToolRecord {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            sha256: Some(sha256.clone()),
-            origin: "brought".to_owned(),
-        },
+impl Tool {
+    /// The tool in a report.
+    pub fn record(&self) -> ToolRecord {
+        record(self.name, &self.version, &self.origin)
+    }
+}
+
+fn record(name: &str, version: &str, origin: &Origin) -> ToolRecord {
+    let (sha256, origin) = match origin {
+        Origin::Found { .. } => (None, "found"),
+        Origin::Brought { sha256, .. } => (Some(sha256.clone()), "brought"),
     };
+    ToolRecord {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        sha256,
+        origin: origin.to_owned(),
+    }
+}
+
+fn records(tools: &Tools) -> Vec<ToolRecord> {
     let programs = [
         Some(&tools.uv),
         Some(&tools.bwrap),
@@ -375,13 +381,7 @@ fn records(tools: &Tools) -> Vec<ToolRecord> {
     ]
     .into_iter()
     .flatten();
-    let mut records: Vec<_> = programs
-        .map(
-            |Tool {
-                 name, version, origin, ..
-             }| record(name, version, origin),
-        )
-        .collect();
+    let mut records: Vec<_> = programs.map(Tool::record).collect();
     records.extend(tools.nix.as_ref().map(|nix| record("nix", &nix.version, &nix.origin)));
     records
 }

@@ -17,6 +17,8 @@ pub const DEBS_FILE: &str = "images/debnix/pins.json";
 pub struct ToolPins {
     /// From the Python package index, as a wheel.
     pub uv: Wheel,
+    /// From the Python package index, as a wheel; only for measurements.
+    pub pex: PexWheels,
     /// From its release page.
     pub nix_portable: Release,
     /// From Debian's package archive.
@@ -39,6 +41,18 @@ pub struct Wheel {
     pub version: String,
     /// Architecture to sha256.
     pub sha256: BTreeMap<String, String>,
+}
+
+/// pex, which ships as two wheels of the same version.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PexWheels {
+    /// The one version that is used.
+    pub version: String,
+    /// sha256 of the wheel for Python up to 3.11.
+    pub up_to_3_11: String,
+    /// sha256 of the wheel for later ones.
+    pub from_3_12: String,
 }
 
 /// A tool that is one file of a release.

@@ -27,6 +27,7 @@ pub fn for_report(flags: &flags::Bench) -> String {
         None if flags.self_check => words.push("--self-check".to_owned()),
         None => {}
     }
+    words.extend((flags.peers != "default").then(|| format!("--peers {}", flags.peers)));
     words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
     if let Some(width) = flags.until {
         words.push(format!("--until {width} --until-minutes {}", flags.until_minutes));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use hybrid_cache_bench::PeerChoice;
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::option_value::{parse_rate, parse_width};
 
@@ -54,9 +55,12 @@ pub struct Bench {
     /// Use the environments of tenant TENANT; each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
-    /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver, and for Argo a Job; with
-    /// --service-url: direct driver, round trip)
-    #[arg(long)]
+    /// Peers to measure: direct exec and plain uv (on a cluster: bare pod, local driver, and for Argo a Job; with --service-url: direct
+    /// driver, round trip); `all` adds what people would use instead on this machine, such as pip, uv run, pex and nix shell
+    #[arg(long, default_value = "default", value_parser = PeerChoice::NAMES, conflicts_with_all = ["against", "self_check", "load"])]
+    pub peers: String,
+    /// The same as --peers none
+    #[arg(long, conflicts_with = "peers")]
     pub no_peers: bool,
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
     #[arg(long, value_name = "DIR")]

@@ -6,6 +6,7 @@ mod bench;
 mod first_contact;
 mod load;
 mod output;
+mod peers;
 mod program;
 mod pythons;
 mod refused;

@@ -169,6 +169,8 @@ fn header(job: &Job, service: ServiceRecord) -> RunRecord {
         usage: Vec::new(),
         samples: Vec::new(),
         peers: Vec::new(),
+        failed_peers: Vec::new(),
+        absent_peers: Vec::new(),
         against: None,
         blocks: Vec::new(),
         until: None,

@@ -152,7 +152,7 @@ impl BenchTarget for ServiceTarget {
                 let direct = direct.context("there is no direct driver to compare the service with")?;
                 let limits = limits(direct.backend());
                 let taken = direct.cached(scenario, &limits).await?;
-                Ok((taken.wall, Some(taken.runner_us)))
+                Ok(PeerRun::with_runner(taken.wall, taken.runner_us))
             }
             Peer::RoundTrip => {
                 let client = Arc::clone(&self.client);
@@ -163,7 +163,7 @@ impl BenchTarget for ServiceTarget {
                     client.health().map(|_| started.elapsed())
                 });
                 let asked = asked.await.context("asking for the service's health")?;
-                Ok((asked.map_err(|error| client_error(&error))?, None))
+                Ok(asked.map_err(|error| client_error(&error))?.into())
             }
             _ => return Err(failed!("this target has no such peer")),
         }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::kube::api::cluster::Cluster;
 use crate::kube::api::connect::{self, Reach};
 use crate::kube::api::create_error::CreateError;
-use crate::kube::bare_pod;
+use crate::kube::bare_pod::{self, BarePod};
 use crate::kube::config::KubeConfig;
 use crate::kube::flow::adopt::{self, EarlierSubmit, SubmittedTask};
 use crate::kube::flow::discard;
@@ -181,13 +181,13 @@ impl KubeDriver {
         sweep::leftovers(&self.shared).await
     }
 
-    /// Runs `true` in a pod of the same image, mounts, requests and restrictions as the task's own pod would have if
-    /// everything that it asks for were cached. The pod is created and watched as a task's is. Returns the time until its
-    /// container was seen to have ended.
+    /// Runs a program that does nothing in a pod of the same image, mounts, requests and restrictions as the task's own pod would
+    /// have if everything that it asks for were cached. The pod is created and watched as a task's is, and its end is seen in the
+    /// same way.
     ///
     /// # Errors
-    /// The task is not acceptable, the cluster does not accept the pod, or `true` fails.
-    pub async fn bare_pod(&self, epoch: &Epoch, spec: &TaskSpec) -> Result<Duration, Failure> {
+    /// The task is not acceptable, the cluster does not accept the pod, or its program fails.
+    pub async fn bare_pod(&self, epoch: &Epoch, spec: &TaskSpec) -> Result<BarePod, Failure> {
         bare_pod::run(&self.shared, epoch, spec).await
     }
 }

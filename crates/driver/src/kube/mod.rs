@@ -41,5 +41,6 @@ mod workload;
 mod tests;
 
 pub use api::connect::Reach;
+pub use bare_pod::BarePod;
 pub use config::{Argo, KubeConfig, Resources};
 pub use driver::KubeDriver;

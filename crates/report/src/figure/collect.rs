@@ -92,6 +92,9 @@ fn against_bare_pod(measured: &Measured<'_>, name: &str) -> Option<Figure> {
     let samples = with_user_code(measured.record, name);
     let ours_timed = measured.timed(&samples, less_user_code_us);
     let theirs = measured.peer(name, Peer::BarePod, compared_us);
+    if !is_seen_alike(measured.record) {
+        return None;
+    }
     let shown = ours(&measured.timed(&samples, |sample| sample.wall_us))?;
     compared(
         FigureKind::BarePod,
@@ -101,6 +104,13 @@ fn against_bare_pod(measured: &Measured<'_>, name: &str) -> Option<Figure> {
         Peer::BarePod.name(),
         &theirs,
     )
+}
+
+/// False for a record of Jobs from before a bare pod's end was seen in its log: a task's end was seen there, and the other up to a
+/// second later, in its container's state.
+fn is_seen_alike(record: &RunRecord) -> bool {
+    let mut bare = record.peers.iter().filter(|sample| sample.peer == Peer::BarePod);
+    record.provenance.driver == "argo" || bare.any(|sample| sample.state_us.is_some())
 }
 
 /// What of ours is compared with a peer: the whole run, or, if the peer has no sandbox or another one, the runner.

@@ -93,8 +93,8 @@ impl FigureKind {
                 "End-to-end time of a cached run minus its user code; beside a Workflow stands the same task as a Job"
             }
             FigureKind::BarePod => {
-                "The same, divided by that of a pod with the same image, mounts and restrictions that only runs true. The bare pod's \
-                 end is read from its container's state; that of a task's Job is mostly known earlier, from its log"
+                "The same, divided by that of a pod with the same image, mounts and restrictions that does nothing. Both ends are \
+                 seen in the same way: in the log, or for a Workflow in the container's state"
             }
             FigureKind::LocalDriver => {
                 "The runner's time of a cached run in its pod, divided by that in the local driver's sandbox on the client's \

@@ -40,7 +40,7 @@ impl Tick {
     }
 }
 
-/// A logarithmic time axis, in microseconds.
+/// A logarithmic axis, of microseconds or of quotients.
 pub(crate) struct LogAxis {
     low: f64,
     high: f64,
@@ -48,8 +48,8 @@ pub(crate) struct LogAxis {
 
 impl LogAxis {
     /// An axis that holds all values with room at both ends; `None` if no value is above zero.
-    pub(crate) fn around(values_us: impl Iterator<Item = f64>) -> Option<LogAxis> {
-        let positive: Vec<f64> = values_us.filter(|us| *us > 0.0).map(f64::log10).collect();
+    pub(crate) fn around(values: impl Iterator<Item = f64>) -> Option<LogAxis> {
+        let positive: Vec<f64> = values.filter(|value| *value > 0.0).map(f64::log10).collect();
         let low = positive.iter().copied().reduce(f64::min)?;
         let high = positive.iter().copied().reduce(f64::max)?;
         // Room for marks at the ends, and at least a decade, so that noise does not look like a landscape.
@@ -60,24 +60,29 @@ impl LogAxis {
         })
     }
 
-    /// Position of a duration in microseconds, 0 to 1.
-    pub(crate) fn at(&self, us: f64) -> f64 {
-        ((us.max(1e-3).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    /// Position of a value, 0 to 1.
+    pub(crate) fn at(&self, value: f64) -> f64 {
+        ((value.max(1e-3).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// Powers of ten with labels; 2 and 5 times them with labels only if there are few powers.
+    /// The ticks of durations in microseconds.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
+        self.ticks_written(tick_label)
+    }
+
+    /// Powers of ten, labelled by `write`; 2 and 5 times them with labels only if there are few powers.
+    pub(crate) fn ticks_written(&self, write: fn(f64) -> String) -> Vec<Tick> {
         let label_all = self.high - self.low < 1.7;
         let mut ticks = Vec::new();
-        // The closed range of exponents that a duration in microseconds can have.
-        for exponent in -1..=12 {
+        // The closed range of exponents that a duration in microseconds or a quotient can have.
+        for exponent in -3..=12 {
             for mantissa in [1.0, 2.0, 5.0] {
-                let us = mantissa * 10f64.powi(exponent);
-                if (self.low..=self.high).contains(&us.log10()) {
+                let value = mantissa * 10f64.powi(exponent);
+                if (self.low..=self.high).contains(&value.log10()) {
                     let labelled = mantissa == 1.0 || label_all;
                     ticks.push(Tick {
-                        at: self.at(us),
-                        label: labelled.then(|| tick_label(us)),
+                        at: self.at(value),
+                        label: labelled.then(|| write(value)),
                     });
                 }
             }

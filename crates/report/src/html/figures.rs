@@ -4,7 +4,9 @@ use hybrid_cache_web::{Tone, badge, scrolling};
 use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid, percent, ratio_label, tick_label};
+use crate::cells::distribution;
 use crate::figure::{Attainment, Figure, FigureKind, Unit};
+use crate::kubelet::KUBELET;
 use crate::summary::Summary;
 use crate::units;
 
@@ -36,6 +38,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
                     @for (kind, figures) in panels.filter(|(_, figures)| !figures.is_empty()) { (panel(kind, &figures)) }
                 }
                 (table(summary))
+                (kubelet(summary))
             }
         }
     }
@@ -153,6 +156,32 @@ fn table(summary: &Summary) -> Markup {
                 }
             }
         }))
+    }
+}
+
+/// How much later a container's state shows an end than its log.
+fn kubelet(summary: &Summary) -> Markup {
+    html! {
+        @if !summary.kubelet.is_empty() {
+            p class="small" { (KUBELET) }
+            (scrolling("The kubelet's delay", &html! {
+                table {
+                    thead { tr {
+                        th scope="col" { "Scenario" } th scope="col" class="n" { "Kubelet's delay" }
+                        th scope="col" class="n" { "Interval" } th scope="col" class="n" { "n" }
+                    } }
+                    tbody {
+                        @for one in &summary.kubelet {
+                            @let [median, interval, ..] = distribution(Some(&one.delay));
+                            tr {
+                                th scope="row" { (units::title(&one.scenario)) }
+                                td class="n" { (median) } td class="n" { (interval) } td class="n" { (one.n) }
+                            }
+                        }
+                    }
+                }
+            }))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTML report: one self-contained file, made for phones, paper, dark mode and screen readers.
 
+mod alternatives;
 pub(crate) mod axis;
 mod bars;
 mod closing;
@@ -56,6 +57,7 @@ fn latency(record: &RunRecord) -> Markup {
             }
             (claims(&summary))
             (figures::section(&summary))
+            (alternatives::section(&summary))
             @for (index, scenario) in summary.scenarios.iter().enumerate() {
                 (scenario::section(index, record, scenario))
             }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use hybrid_cache_model::sample::RunRecord;
 
+use super::alternatives;
 use super::escape::escape;
 use super::provenance::write_provenance;
 use crate::cells::{attainment, claim, counted, distribution, ratio};
@@ -11,6 +12,7 @@ use crate::claim::ClaimResult;
 use crate::figure::FigureKind;
 use crate::headline::headline;
 use crate::host_noise;
+use crate::kubelet::KUBELET;
 use crate::phases::Attribution;
 use crate::samples::{declared, reason};
 use crate::stats::as_f64;
@@ -52,6 +54,8 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
     }
     write_latency(out, summary)?;
     write_figures(out, summary)?;
+    write_kubelet(out, summary)?;
+    alternatives::write_alternatives(out, summary)?;
     for scenario in &summary.scenarios {
         write_scenario(out, record, scenario)?;
     }
@@ -114,6 +118,22 @@ fn write_figures(out: &mut String, summary: &Summary) -> std::fmt::Result {
             out,
             "| {label} | {name} | {n} | {rounds} | {value} | {interval} | {sides} | {target} | {verdict} | {effect} |"
         )?;
+    }
+    Ok(())
+}
+
+fn write_kubelet(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    if summary.kubelet.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{KUBELET}\n")?;
+    writeln!(
+        out,
+        "| scenario | n | kubelet's delay: median | interval |\n|---|--:|--:|--:|"
+    )?;
+    for one in &summary.kubelet {
+        let [median, interval, ..] = distribution(Some(&one.delay));
+        writeln!(out, "| {} | {} | {median} | {interval} |", escape(&one.scenario), one.n)?;
     }
     Ok(())
 }

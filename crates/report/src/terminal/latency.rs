@@ -3,8 +3,8 @@
 use comfy_table::{CellAlignment, Table};
 use hybrid_cache_model::sample::RunRecord;
 
-use super::figures;
 use super::table::{align, fits, fitted, framed};
+use super::{alternatives, figures};
 use crate::cells::{distribution, not_counted, plain, runner_median, verdict};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
@@ -50,6 +50,15 @@ pub(super) fn latency(record: &RunRecord, width: u16) -> String {
     if !summary.figures.is_empty() {
         text.push_str(&format!("\noverhead\n{}\n", figures::table(&summary, width)));
     }
+    for one in &summary.kubelet {
+        let [median, interval, ..] = distribution(Some(&one.delay));
+        let name = plain(&one.scenario);
+        text.push_str(&format!(
+            "kubelet's delay, {name}: {median} ({interval}), n = {}\n",
+            one.n
+        ));
+    }
+    text.push_str(&alternatives::section(&summary, width));
     for warning in &summary.warnings {
         let about = warning
             .about
