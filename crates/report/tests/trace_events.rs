@@ -1,5 +1,7 @@
 //! The trace of a run: the structure that Perfetto and Chrome rely on.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 #[expect(dead_code, reason = "these tests need no cluster")]
 mod fixture;
 
