@@ -44,7 +44,13 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
         eprintln!("{count} samples were taken before; report: {}", page.display());
         return Err(error);
     }
-    results::conclude(&measured.out, &measured.record, baseline.as_ref(), gate.as_ref(), flags)
+    Ok(results::conclude(
+        &measured.out,
+        &measured.record,
+        baseline.as_ref(),
+        gate.as_ref(),
+        flags,
+    ))
 }
 
 fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOptions> {
@@ -119,7 +125,7 @@ fn offer_load(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: 
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
     results::write(&measured.out, &measured.record, None, flags.summary.as_deref())?;
-    results::print(&measured.out, &measured.record, None, None, flags.json)?;
+    results::print(&measured.out, &measured.record, None, None, flags.json);
     conclude_load(&measured.record, measured.end)
 }
 

@@ -6,8 +6,7 @@ use std::path::Path;
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
 use hybrid_cache_report::history::{HISTORY_FILE, History};
 use hybrid_cache_report::{
-    Color, Comparison, ComparisonFacts, FolderError, Gate, GateOutcome, RunFacts, append_digest, compare,
-    comparison_digest, gate_runs, run_digest,
+    Color, Comparison, ComparisonFacts, Gate, GateOutcome, RunFacts, compare, comparison_digest, gate_runs,
 };
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
@@ -33,29 +32,13 @@ pub fn load(run: &Path) -> Result<RunRecord> {
 /// # Errors
 /// The folder or the file cannot be written.
 pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Option<&Path>) -> Result<()> {
-    let written = match gate {
-        Some(gate) => hybrid_cache_report::write_judged(out, record, gate),
-        None => hybrid_cache_report::write_run(out, record),
-    };
-    unwritten(written).with_context(|| format!("writing the report to {}", out.display()))?;
-    summary.map_or(Ok(()), |file| unwritten(append_digest(file, &run_digest(record, gate))))
-}
-
-fn unwritten<T>(written: std::result::Result<T, FolderError>) -> Result<T> {
-    written.map_err(|error| Error::other(ErrorClass::Failed, error))
+    let written = hybrid_cache_report::write_all(out, record, gate, summary);
+    let written = written.map_err(|error| Error::other(ErrorClass::Failed, error));
+    written.with_context(|| format!("writing the report to {}", out.display()))
 }
 
 /// Prints the tables and names the report, or prints the same as JSON.
-///
-/// # Errors
-/// None at present; rendering cannot fail.
-pub fn print(
-    out: &Path,
-    record: &RunRecord,
-    comparison: Option<&Comparison>,
-    gate: Option<&Gate>,
-    json: bool,
-) -> Result<()> {
+pub fn print(out: &Path, record: &RunRecord, comparison: Option<&Comparison>, gate: Option<&Gate>, json: bool) {
     if json {
         return print_json(&RunFacts::new(out, record, comparison, gate));
     }
@@ -64,27 +47,23 @@ pub fn print(
         print_drawn(&(comparison.terminal(width(), color()) + "\n"));
     }
     println!("report: {}", out.join("report.html").display());
-    Ok(())
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+fn print_json(value: &impl serde::Serialize) {
+    // Nothing of ours has keys that JSON refuses.
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Prints the summary and chooses the exit code of the bench run.
-///
-/// # Errors
-/// None at present; rendering cannot fail.
 pub fn conclude(
     out: &Path,
     record: &RunRecord,
     baseline: Option<&RunRecord>,
     gate: Option<&Gate>,
     flags: &flags::Bench,
-) -> Result<Exit> {
+) -> Exit {
     let comparison = baseline.map(|baseline| compare(baseline, record));
-    print(out, record, comparison.as_ref(), gate, flags.json)?;
+    print(out, record, comparison.as_ref(), gate, flags.json);
     let failed = record
         .samples
         .iter()
@@ -96,12 +75,12 @@ pub fn conclude(
     }
     // A failed run must not hide what the gate found.
     let judged = gate.map(|gate| exit_of(gate, flags.allow_undecided));
-    Ok(match judged {
+    match judged {
         _ if record.completion == Completion::Interrupted => Exit::Interrupted,
         Some(exit @ (Exit::Gate | Exit::CannotTell)) => exit,
         _ if failed > 0 => Exit::Task,
         _ => Exit::Good,
-    })
+    }
 }
 
 /// Prints what a gate found and chooses its exit code.
@@ -129,7 +108,7 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
     let record = load(run)?;
     write(run, &record, None, None)?;
     if flags.json {
-        print_json(&record)?;
+        print_json(&record);
     } else {
         print_drawn(&hybrid_cache_report::terminal(&record, width(), color()));
     }
@@ -138,9 +117,11 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
 
 fn draw_history(dir: &Path, json: bool) -> Result<Exit> {
     let history = History::read(dir).map_err(|error| Error::input(error.to_string()))?;
-    unwritten(history.write(dir))?;
+    history
+        .write(dir)
+        .map_err(|error| Error::other(ErrorClass::Failed, error))?;
     if json {
-        print_json(&history)?;
+        print_json(&history);
     } else {
         println!("{}", history.lines().join("\n"));
         println!("history: {}", dir.join(HISTORY_FILE).display());
@@ -157,7 +138,7 @@ pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     let comparison = compare(&before, &after);
     let gate = flags.gate.map(|share| gate_runs(&before, &after, share));
     if flags.json {
-        print_json(&ComparisonFacts::new(&comparison, gate.as_ref()))?;
+        print_json(&ComparisonFacts::new(&comparison, gate.as_ref()));
     } else if flags.markdown {
         println!("{}", comparison_digest(&comparison, gate.as_ref()).trim_end());
     } else {

@@ -19,6 +19,7 @@ use hybrid_cache_model::sample::{Completion, PeerSample, Provenance, RunRecord, 
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::digest::run_digest;
 use crate::gate::{Gate, gate_run};
 use crate::{hdr, html, junit, markdown, open_metrics};
 
@@ -105,6 +106,23 @@ pub fn write_judged(dir: &Path, record: &RunRecord, gate: &Gate) -> Result<(), F
     Ok(())
 }
 
+/// Writes every rendering with the answer of the gate that was asked for, if any, and appends the digest to `summary`.
+///
+/// # Errors
+/// The first file that cannot be written.
+pub fn write_all(
+    dir: &Path,
+    record: &RunRecord,
+    gate: Option<&Gate>,
+    summary: Option<&Path>,
+) -> Result<(), FolderError> {
+    match gate {
+        Some(gate) => write_judged(dir, record, gate)?,
+        None => write_run(dir, record)?,
+    }
+    summary.map_or(Ok(()), |file| append_digest(file, &run_digest(record, gate)))
+}
+
 /// Writes what is known when a run starts, so that samples survive a crash together with their provenance.
 ///
 /// # Errors
@@ -153,10 +171,7 @@ pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
 }
 
 /// Appends a digest to a file that may hold text of others, as a job's summary does; it is made if it is missing.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
+fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
     let mut file = File::options().append(true).create(true).open(path).map_err(at(path))?;
     // A heading needs an empty line before it.
     let is_first = file.metadata().map_err(at(path))?.len() == 0;
