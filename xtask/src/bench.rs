@@ -158,17 +158,13 @@ fn conclude_load(record: &RunRecord, end: LoadEnd) -> Result<Exit> {
              hint: offer fewer tasks a second"
         ),
     }
-    Ok(
-        match load::judge(&record.load.as_deref().cloned().unwrap_or_default()) {
-            LoadVerdict::Kept => Exit::Good,
-            LoadVerdict::Broken => {
-                eprintln!("tasks were lost, made twice or did not end; the report says how many");
-                Exit::Gate
-            }
-            LoadVerdict::Failed { failed, due } => {
-                eprintln!("{failed} of {due} tasks failed; the report says why");
-                Exit::Task
-            }
-        },
-    )
+    let verdict = load::judge(&record.load.as_deref().cloned().unwrap_or_default());
+    if let Some(told) = verdict.told() {
+        eprintln!("{told}");
+    }
+    Ok(match verdict {
+        LoadVerdict::Kept => Exit::Good,
+        LoadVerdict::Broken => Exit::Gate,
+        LoadVerdict::Failed { .. } => Exit::Task,
+    })
 }

@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
+use hybrid_cache_model::sample::{Completion, RunRecord};
 use hybrid_cache_report::history::{HISTORY_FILE, History};
 use hybrid_cache_report::{
-    Color, Comparison, ComparisonFacts, Gate, GateOutcome, RunFacts, compare, comparison_digest, gate_runs,
+    Color, Comparison, ComparisonFacts, Gate, GateOutcome, RunFacts, compare, comparison_digest, failed_samples,
+    gate_runs,
 };
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
@@ -64,11 +65,7 @@ pub fn conclude(
 ) -> Exit {
     let comparison = baseline.map(|baseline| compare(baseline, record));
     print(out, record, comparison.as_ref(), gate, flags.json);
-    let failed = record
-        .samples
-        .iter()
-        .filter(|sample| matches!(sample.acceptance, Acceptance::Failed { .. }))
-        .count();
+    let failed = failed_samples(record);
     if failed > 0 {
         let all = record.samples.len();
         eprintln!("{failed} of {all} runs failed; the report names them");

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::sample::{Completion, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use hybrid_cache_model::sample::{Acceptance, Completion, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -181,6 +181,12 @@ fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
         format!("\n{digest}")
     };
     file.write_all(text.as_bytes()).map_err(at(path))
+}
+
+/// Samples of a record that failed.
+pub fn failed_samples(record: &RunRecord) -> usize {
+    let failed = |sample: &&Sample| matches!(sample.acceptance, Acceptance::Failed { .. });
+    record.samples.iter().filter(failed).count()
 }
 
 /// The growing `samples.jsonl` of a run.

@@ -61,16 +61,8 @@ pub fn for_run(flags: &flags::Bench) -> Vec<OsString> {
 
 /// The arguments of `serve` that correspond to those of `bench`. The service records no requests and ends with this process.
 pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<OsString> {
-    let fixed = [
-        "serve",
-        "--with-parent",
-        "--no-trace",
-        "--listen",
-        "127.0.0.1:0",
-        "--grace",
-        "5",
-    ];
-    let mut words: Vec<OsString> = fixed.map(OsString::from).to_vec();
+    let fixed = "serve --with-parent --no-trace --listen 127.0.0.1:0 --grace 5";
+    let mut words: Vec<OsString> = fixed.split(' ').map(OsString::from).collect();
     let mut say = |flag: &str, value: OsString| words.extend([flag.into(), value]);
     let flags::Local {
         cache_dir,
@@ -115,12 +107,8 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
         }
     }
     let switches = [(private_index, "--private-index"), (no_builds, "--no-builds")];
-    words.extend(
-        switches
-            .iter()
-            .filter(|(is_set, _)| **is_set)
-            .map(|(_, flag)| flag.into()),
-    );
+    let set = switches.iter().filter(|(is_set, _)| **is_set);
+    words.extend(set.map(|(_, flag)| flag.into()));
     words
 }
 

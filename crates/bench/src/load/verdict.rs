@@ -18,6 +18,19 @@ pub enum LoadVerdict {
     },
 }
 
+impl LoadVerdict {
+    /// What to tell a person; `None` if all is well.
+    pub fn told(self) -> Option<String> {
+        match self {
+            LoadVerdict::Kept => None,
+            LoadVerdict::Broken => {
+                Some("tasks were lost, made twice or did not end; the report says how many".to_owned())
+            }
+            LoadVerdict::Failed { failed, due } => Some(format!("{failed} of {due} tasks failed; the report says why")),
+        }
+    }
+}
+
 /// Judges a run. Tasks that this run did not submit count only for its own service: other services have other clients.
 pub fn judge(load: &LoadRecord) -> LoadVerdict {
     let counts = &load.counts;
