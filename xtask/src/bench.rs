@@ -99,8 +99,7 @@ fn two_builds(flags: &flags::Bench) -> Result<Option<TwoBuilds>> {
 }
 
 fn service(flags: &flags::Bench) -> Option<MeasuredService> {
-    let url = flags.service_url.clone()?;
-    let token_file = flags.token_file.clone();
+    let (url, token_file) = (flags.service_url.clone()?, flags.token_file.clone());
     Some(MeasuredService { url, token_file })
 }
 
@@ -153,10 +152,7 @@ fn conclude_load(record: &RunRecord, end: LoadEnd) -> Result<Exit> {
             eprintln!("what was measured before is kept");
             return Err(error);
         }
-        LoadEnd::Behind => eprintln!(
-            "warning: the service answered too slowly for this rate; the last arrivals were never sent\n\
-             hint: offer fewer tasks a second"
-        ),
+        LoadEnd::Behind => eprintln!("{}", load::BEHIND),
     }
     let verdict = load::judge(&record.load.as_deref().cloned().unwrap_or_default());
     if let Some(told) = verdict.told() {

@@ -67,8 +67,10 @@ pub fn conclude(
     print(out, record, comparison.as_ref(), gate, flags.json);
     let failed = failed_samples(record);
     if failed > 0 {
-        let all = record.samples.len();
-        eprintln!("{failed} of {all} runs failed; the report names them");
+        eprintln!(
+            "{failed} of {} runs failed; the report names them",
+            record.samples.len()
+        );
     }
     // A failed run must not hide what the gate found.
     let judged = gate.map(|gate| exit_of(gate, flags.allow_undecided));
@@ -82,9 +84,7 @@ pub fn conclude(
 
 /// Prints what a gate found and chooses its exit code.
 fn exit_of(gate: &Gate, allow_undecided: bool) -> Exit {
-    for line in gate.lines() {
-        eprintln!("gate: {line}");
-    }
+    gate.lines().iter().for_each(|line| eprintln!("gate: {line}"));
     match gate.outcome {
         GateOutcome::Good => Exit::Good,
         GateOutcome::Regression => Exit::Gate,
@@ -120,8 +120,8 @@ fn draw_history(dir: &Path, json: bool) -> Result<Exit> {
     if json {
         print_json(&history);
     } else {
-        println!("{}", history.lines().join("\n"));
-        println!("history: {}", dir.join(HISTORY_FILE).display());
+        let (lines, page) = (history.lines().join("\n"), dir.join(HISTORY_FILE));
+        println!("{lines}\nhistory: {}", page.display());
     }
     Ok(Exit::Good)
 }

@@ -2,6 +2,10 @@
 
 use hybrid_cache_model::load::LoadRecord;
 
+/// What to tell a person of a run that could not send all of its arrivals.
+pub const BEHIND: &str = "warning: the service answered too slowly for this rate; the last arrivals were never sent\n\
+                          hint: offer fewer tasks a second";
+
 /// The verdict on a complete run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadVerdict {
