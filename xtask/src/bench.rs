@@ -155,9 +155,7 @@ fn conclude_load(record: &RunRecord, end: LoadEnd) -> Result<Exit> {
         LoadEnd::Behind => eprintln!("{}", load::BEHIND),
     }
     let verdict = load::judge(&record.load.as_deref().cloned().unwrap_or_default());
-    if let Some(told) = verdict.told() {
-        eprintln!("{told}");
-    }
+    verdict.told().iter().for_each(|told| eprintln!("{told}"));
     Ok(match verdict {
         LoadVerdict::Kept => Exit::Good,
         LoadVerdict::Broken => Exit::Gate,
