@@ -45,7 +45,13 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
         eprintln!("{count} samples were taken before; report: {}", page.display());
         return Err(error);
     }
-    results::conclude(&measured.out, &measured.record, baseline.as_ref(), gate.as_ref(), flags)
+    Ok(results::conclude(
+        &measured.out,
+        &measured.record,
+        baseline.as_ref(),
+        gate.as_ref(),
+        flags,
+    ))
 }
 
 fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOptions> {
@@ -95,8 +101,7 @@ fn two_builds(flags: &flags::Bench) -> Result<Option<TwoBuilds>> {
 }
 
 fn service(flags: &flags::Bench) -> Option<MeasuredService> {
-    let url = flags.service_url.clone()?;
-    let token_file = flags.token_file.clone();
+    let (url, token_file) = (flags.service_url.clone()?, flags.token_file.clone());
     Some(MeasuredService { url, token_file })
 }
 
@@ -121,7 +126,7 @@ fn offer_load(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: 
     runtime.shutdown_timeout(Duration::from_secs(1));
     let measured = measured?;
     results::write(&measured.out, &measured.record, None, flags.summary.as_deref())?;
-    results::print(&measured.out, &measured.record, None, None, flags.json)?;
+    results::print(&measured.out, &measured.record, None, None, flags.json);
     conclude_load(&measured.record, measured.end)
 }
 
@@ -149,22 +154,13 @@ fn conclude_load(record: &RunRecord, end: LoadEnd) -> Result<Exit> {
             eprintln!("what was measured before is kept");
             return Err(error);
         }
-        LoadEnd::Behind => eprintln!(
-            "warning: the service answered too slowly for this rate; the last arrivals were never sent\n\
-             hint: offer fewer tasks a second"
-        ),
+        LoadEnd::Behind => eprintln!("{}", load::BEHIND),
     }
-    Ok(
-        match load::judge(&record.load.as_deref().cloned().unwrap_or_default()) {
-            LoadVerdict::Kept => Exit::Good,
-            LoadVerdict::Broken => {
-                eprintln!("tasks were lost, made twice or did not end; the report says how many");
-                Exit::Gate
-            }
-            LoadVerdict::Failed { failed, due } => {
-                eprintln!("{failed} of {due} tasks failed; the report says why");
-                Exit::Task
-            }
-        },
-    )
+    let verdict = load::judge(&record.load.as_deref().cloned().unwrap_or_default());
+    verdict.told().iter().for_each(|told| eprintln!("{told}"));
+    Ok(match verdict {
+        LoadVerdict::Kept => Exit::Good,
+        LoadVerdict::Broken => Exit::Gate,
+        LoadVerdict::Failed { .. } => Exit::Task,
+    })
 }

@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
+use hybrid_cache_model::sample::{Completion, RunRecord};
 use hybrid_cache_report::history::{HISTORY_FILE, History};
 use hybrid_cache_report::{
-    Color, Comparison, ComparisonFacts, FolderError, Gate, GateOutcome, RunFacts, append_digest, compare,
-    comparison_digest, gate_runs, run_digest,
+    Color, Comparison, ComparisonFacts, Gate, GateOutcome, RunFacts, compare, comparison_digest, failed_samples,
+    gate_runs,
 };
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
@@ -33,12 +33,9 @@ pub fn load(run: &Path) -> Result<RunRecord> {
 /// # Errors
 /// The folder or the file cannot be written.
 pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Option<&Path>) -> Result<()> {
-    let written = match gate {
-        Some(gate) => hybrid_cache_report::write_judged(out, record, gate),
-        None => hybrid_cache_report::write_run(out, record),
-    };
-    unwritten(written).with_context(|| format!("writing the report to {}", out.display()))?;
-    summary.map_or(Ok(()), |file| unwritten(append_digest(file, &run_digest(record, gate))))
+    let written = hybrid_cache_report::write_all(out, record, gate, summary);
+    let written = written.map_err(|error| Error::other(ErrorClass::Failed, error));
+    written.with_context(|| format!("writing the report to {}", out.display()))
 }
 
 /// Writes the timelines to a file, if one is named.
@@ -46,24 +43,12 @@ pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Optio
 /// # Errors
 /// The file cannot be written.
 pub fn write_trace(record: &RunRecord, path: Option<&Path>) -> Result<()> {
-    path.map_or(Ok(()), |path| unwritten(hybrid_cache_report::write_trace(path, record)))
-}
-
-fn unwritten<T>(written: std::result::Result<T, FolderError>) -> Result<T> {
+    let written = path.map_or(Ok(()), |path| hybrid_cache_report::write_trace(path, record));
     written.map_err(|error| Error::other(ErrorClass::Failed, error))
 }
 
 /// Prints the tables and names the report, or prints the same as JSON.
-///
-/// # Errors
-/// None at present; rendering cannot fail.
-pub fn print(
-    out: &Path,
-    record: &RunRecord,
-    comparison: Option<&Comparison>,
-    gate: Option<&Gate>,
-    json: bool,
-) -> Result<()> {
+pub fn print(out: &Path, record: &RunRecord, comparison: Option<&Comparison>, gate: Option<&Gate>, json: bool) {
     if json {
         return print_json(&RunFacts::new(out, record, comparison, gate));
     }
@@ -72,51 +57,43 @@ pub fn print(
         print_drawn(&(comparison.terminal(width(), color()) + "\n"));
     }
     println!("report: {}", out.join("report.html").display());
-    Ok(())
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+fn print_json(value: &impl serde::Serialize) {
+    // Nothing of ours has keys that JSON refuses.
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Prints the summary and chooses the exit code of the bench run.
-///
-/// # Errors
-/// None at present; rendering cannot fail.
 pub fn conclude(
     out: &Path,
     record: &RunRecord,
     baseline: Option<&RunRecord>,
     gate: Option<&Gate>,
     flags: &flags::Bench,
-) -> Result<Exit> {
+) -> Exit {
     let comparison = baseline.map(|baseline| compare(baseline, record));
-    print(out, record, comparison.as_ref(), gate, flags.json)?;
-    let failed = record
-        .samples
-        .iter()
-        .filter(|sample| matches!(sample.acceptance, Acceptance::Failed { .. }))
-        .count();
+    print(out, record, comparison.as_ref(), gate, flags.json);
+    let failed = failed_samples(record);
     if failed > 0 {
-        let all = record.samples.len();
-        eprintln!("{failed} of {all} runs failed; the report names them");
+        eprintln!(
+            "{failed} of {} runs failed; the report names them",
+            record.samples.len()
+        );
     }
     // A failed run must not hide what the gate found.
     let judged = gate.map(|gate| exit_of(gate, flags.allow_undecided));
-    Ok(match judged {
+    match judged {
         _ if record.completion == Completion::Interrupted => Exit::Interrupted,
         Some(exit @ (Exit::Gate | Exit::CannotTell)) => exit,
         _ if failed > 0 => Exit::Task,
         _ => Exit::Good,
-    })
+    }
 }
 
 /// Prints what a gate found and chooses its exit code.
 fn exit_of(gate: &Gate, allow_undecided: bool) -> Exit {
-    for line in gate.lines() {
-        eprintln!("gate: {line}");
-    }
+    gate.lines().iter().for_each(|line| eprintln!("gate: {line}"));
     match gate.outcome {
         GateOutcome::Good => Exit::Good,
         GateOutcome::Regression => Exit::Gate,
@@ -138,7 +115,7 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
     write(run, &record, None, None)?;
     write_trace(&record, flags.trace_out.as_deref())?;
     if flags.json {
-        print_json(&record)?;
+        print_json(&record);
     } else {
         print_drawn(&hybrid_cache_report::terminal(&record, width(), color()));
     }
@@ -147,12 +124,14 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
 
 fn draw_history(dir: &Path, json: bool) -> Result<Exit> {
     let history = History::read(dir).map_err(|error| Error::input(error.to_string()))?;
-    unwritten(history.write(dir))?;
+    history
+        .write(dir)
+        .map_err(|error| Error::other(ErrorClass::Failed, error))?;
     if json {
-        print_json(&history)?;
+        print_json(&history);
     } else {
-        println!("{}", history.lines().join("\n"));
-        println!("history: {}", dir.join(HISTORY_FILE).display());
+        let (lines, page) = (history.lines().join("\n"), dir.join(HISTORY_FILE));
+        println!("{lines}\nhistory: {}", page.display());
     }
     Ok(Exit::Good)
 }
@@ -166,7 +145,7 @@ pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     let comparison = compare(&before, &after);
     let gate = flags.gate.map(|share| gate_runs(&before, &after, share));
     if flags.json {
-        print_json(&ComparisonFacts::new(&comparison, gate.as_ref()))?;
+        print_json(&ComparisonFacts::new(&comparison, gate.as_ref()));
     } else if flags.markdown {
         println!("{}", comparison_digest(&comparison, gate.as_ref()).trim_end());
     } else {

@@ -99,18 +99,8 @@ fn show(status: &Status) {
 }
 
 fn volumes(volumes: &[VolumeStatus]) -> Table {
-    let header = [
-        "volume",
-        "claim",
-        "phase",
-        "capacity",
-        "held",
-        "inodes held",
-        "of it garbage",
-        "free",
-        "inodes free",
-    ];
     let mut table = results::unwrapped_table();
+    let header = "volume|claim|phase|capacity|held|inodes held|of it garbage|free|inodes free".split('|');
     table.set_header(header);
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -16,10 +16,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::sample::{Completion, FailedPeer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use hybrid_cache_model::sample::{Acceptance, Completion, FailedPeer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::digest::run_digest;
 use crate::gate::{Gate, gate_run};
 use crate::{hdr, html, junit, markdown, open_metrics, trace_events};
 
@@ -115,6 +116,23 @@ pub fn write_trace(path: &Path, record: &RunRecord) -> Result<(), FolderError> {
     write_atomically(path, trace.as_bytes())
 }
 
+/// Writes every rendering with the answer of the gate that was asked for, if any, and appends the digest to `summary`.
+///
+/// # Errors
+/// The first file that cannot be written.
+pub fn write_all(
+    dir: &Path,
+    record: &RunRecord,
+    gate: Option<&Gate>,
+    summary: Option<&Path>,
+) -> Result<(), FolderError> {
+    match gate {
+        Some(gate) => write_judged(dir, record, gate)?,
+        None => write_run(dir, record)?,
+    }
+    summary.map_or(Ok(()), |file| append_digest(file, &run_digest(record, gate)))
+}
+
 /// Writes what is known when a run starts, so that samples survive a crash together with their provenance.
 ///
 /// # Errors
@@ -164,10 +182,7 @@ pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
 }
 
 /// Appends a digest to a file that may hold text of others, as a job's summary does; it is made if it is missing.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
+fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
     let mut file = File::options().append(true).create(true).open(path).map_err(at(path))?;
     // A heading needs an empty line before it.
     let is_first = file.metadata().map_err(at(path))?.len() == 0;
@@ -177,6 +192,12 @@ pub fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
         format!("\n{digest}")
     };
     file.write_all(text.as_bytes()).map_err(at(path))
+}
+
+/// Samples of a record that failed.
+pub fn failed_samples(record: &RunRecord) -> usize {
+    let failed = |sample: &&Sample| matches!(sample.acceptance, Acceptance::Failed { .. });
+    record.samples.iter().filter(failed).count()
 }
 
 /// The growing `samples.jsonl` of a run.

@@ -1,7 +1,5 @@
 //! Points at which a series of runs changed: how seldom one is found that is none, and how surely one that is.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
-
 use hybrid_cache_report::history::{ChangePoint, find_changes};
 use hybrid_cache_report::stats::SplitMix64;
 

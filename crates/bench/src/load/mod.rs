@@ -21,4 +21,4 @@ mod worker;
 
 pub use options::{LoadOptions, LoadedService, ServiceProgram};
 pub use run::{LoadEnd, LoadMeasured, run};
-pub use verdict::{LoadVerdict, judge};
+pub use verdict::{BEHIND, LoadVerdict, judge};

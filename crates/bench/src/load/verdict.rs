@@ -2,6 +2,10 @@
 
 use hybrid_cache_model::load::LoadRecord;
 
+/// What to tell a person of a run that could not send all of its arrivals.
+pub const BEHIND: &str = "warning: the service answered too slowly for this rate; the last arrivals were never sent\n\
+                          hint: offer fewer tasks a second";
+
 /// The verdict on a complete run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadVerdict {
@@ -16,6 +20,19 @@ pub enum LoadVerdict {
         /// Number of arrivals.
         due: u64,
     },
+}
+
+impl LoadVerdict {
+    /// What to tell a person; `None` if all is well.
+    pub fn told(self) -> Option<String> {
+        match self {
+            LoadVerdict::Kept => None,
+            LoadVerdict::Broken => {
+                Some("tasks were lost, made twice or did not end; the report says how many".to_owned())
+            }
+            LoadVerdict::Failed { failed, due } => Some(format!("{failed} of {due} tasks failed; the report says why")),
+        }
+    }
 }
 
 /// Judges a run. Tasks that this run did not submit count only for its own service: other services have other clients.

@@ -5,9 +5,11 @@ use hybrid_cache_model::shown;
 use hybrid_cache_web::{Tone, badge, document, inline_style, notice, scrolling};
 use maud::{Markup, html};
 
+use super::changes::{ChangePoint, MOST_FALSE};
+use super::find::MOST_RUNS;
+use super::overview::History;
 use super::panel::{figure, tone};
-use super::series::Series;
-use super::{ChangePoint, History, HistoryRun, MOST_FALSE, MOST_RUNS};
+use super::series::{HistoryRun, Series};
 use crate::html::STYLE;
 use crate::stats::MIN_ROUNDS;
 use crate::units;

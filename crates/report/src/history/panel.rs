@@ -2,8 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::changes::ChangePoint;
+use super::overview::History;
 use super::series::{Basis, Point, Series};
-use super::{ChangePoint, History};
 use crate::compare::SAME_WITHIN;
 use crate::html::axis::{LinearAxis, percent, ratio_label, tick_label};
 use crate::html::palette::temperature_class;

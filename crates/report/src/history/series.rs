@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::{Acceptance, Peer, Provenance, RunRecord};
+use hybrid_cache_model::sample::{Acceptance, Completion, Peer, Provenance, RunRecord};
 use serde::Serialize;
 
-use super::HistoryRun;
 use super::changes::{ChangePoint, find_changes};
 use crate::compare::peer_ratios;
 use crate::provenance::{cluster_fact, processors};
@@ -14,10 +13,31 @@ use crate::samples::{Measured, accepted, declared, in_rounds, of_two_builds, sce
 use crate::stats::{Distribution, Estimate, Evidence, Interval, Rule, Scale};
 use crate::units;
 
+/// One run.
+#[derive(Debug, Serialize)]
+pub struct HistoryRun {
+    /// Its folder, relative to that of the history.
+    pub folder: String,
+    /// Start, RFC 3339.
+    pub started_at: String,
+    /// git revision.
+    pub revision: String,
+    /// True if the checkout had uncommitted changes.
+    pub dirty: bool,
+    /// Position in `History::machines`.
+    pub machine: usize,
+    /// Whether it came to its end.
+    pub completion: Completion,
+    /// Samples that count.
+    pub accepted: usize,
+    /// All samples.
+    pub samples: usize,
+}
+
 /// One group of one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Point {
-    /// Position in [`super::History::runs`].
+    /// Position in `History::runs`.
     pub run: usize,
     /// Samples that count.
     pub n: usize,
@@ -48,7 +68,7 @@ pub struct Series {
     pub scenario: String,
     /// The temperature.
     pub temperature: Temperature,
-    /// Position in [`super::History::machines`].
+    /// Position in `History::machines`.
     pub machine: usize,
     /// Which of the scenario's definitions this is, from 1, by first appearance: another one is another series.
     pub definition: usize,
