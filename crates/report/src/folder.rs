@@ -16,7 +16,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::sample::{Acceptance, Completion, FailedPeer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use hybrid_cache_model::sample::{
+    Acceptance, Completion, FailedPeer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample,
+};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -46,7 +46,7 @@ impl BenchTarget for MadeUp {
     }
 
     async fn peer(&mut self, _: usize, _: &Scenario, _: Peer) -> Result<PeerRun> {
-        Ok((Duration::from_millis(1), None))
+        Ok(Duration::from_millis(1).into())
     }
 
     async fn usage(&mut self, _: usize) -> Result<Option<Vec<LayerUsage>>> {
@@ -90,7 +90,12 @@ async fn measured(walls_us: Vec<u64>, minutes: u32) -> (RunRecord, Vec<String>) 
     let until = Until { width: 0.02, minutes };
     let target = Box::new(MadeUp { walls_us, at: 0 });
     let out = folder.path().join("run");
-    let mut session = Session::start(target, vec![scenario], (provenance, None), Some(until), &out).unwrap();
+    let origin = Origin {
+        provenance,
+        against: None,
+        absent_peers: Vec::new(),
+    };
+    let mut session = Session::start(target, vec![scenario], origin, Some(until), &out).unwrap();
     let header: RunRecord = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
     assert!(
         header.until.is_some(),
