@@ -16,9 +16,6 @@ use crate::{results, runtime, trials};
 const FOLDER: &str = "trials";
 
 /// Runs the command. The exit code is 3 if a promise does not hold, and 1 if an attack could not be tried.
-///
-/// # Errors
-/// No attack has a given name, or neither this machine nor a cluster can be used.
 pub fn run(flags: &flags::Attack) -> Result<Exit> {
     let attacks = trials::chosen(list::all(), &flags.only)?;
     if flags.list {

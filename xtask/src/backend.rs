@@ -8,9 +8,6 @@ use crate::flags::{Cluster, DriverName, Local};
 use crate::progress::Reporter;
 
 /// Opens the backend that the flags name. `reporter` shows what has to be made first, and nothing more afterwards.
-///
-/// # Errors
-/// This machine lacks a tool, there is no such cluster, or its caches cannot be opened.
 pub async fn open(driver: DriverName, local: &Local, cluster: &Cluster, reporter: &Reporter) -> Result<Backend> {
     let (options, choice) = (local.options(cluster.settings.as_deref()), cluster.choice());
     let backend = Backend::open(&checkout()?, driver.into(), &options, &choice, reporter).await?;

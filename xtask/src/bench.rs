@@ -18,9 +18,6 @@ use crate::progress::Reporter;
 use crate::{flags, results, runtime};
 
 /// Runs the command.
-///
-/// # Errors
-/// A scenario is not well-formed, a prerequisite is missing, or the caches or the report cannot be written.
 pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let checkout = crate::checkout()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;

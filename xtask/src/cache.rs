@@ -17,9 +17,6 @@ use crate::{backend, results, run, runtime, trace};
 const WARM_MS: u64 = 1_800_000;
 
 /// Runs the command.
-///
-/// # Errors
-/// The caches cannot be read or written.
 pub fn run(flags: &flags::Cache) -> Result<Exit> {
     if let CacheCommand::Trace(wanted) = &flags.command {
         return trace::run(flags, wanted);

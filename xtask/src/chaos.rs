@@ -18,9 +18,6 @@ use crate::{results, runtime, trials};
 const FOLDER: &str = "chaos";
 
 /// Runs the command. The exit code is 3 if a promise does not hold, and 1 if a fault could not be tried.
-///
-/// # Errors
-/// No fault has a given name, or the place cannot be used.
 pub fn run(flags: &flags::Chaos) -> Result<Exit> {
     let faults = trials::chosen(list::all(), &flags.only)?;
     if flags.list {

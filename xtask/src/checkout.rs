@@ -5,9 +5,6 @@ use std::path::Path;
 use hybrid_cache_tools::{Checkout, Result};
 
 /// The checkout that this program was built in.
-///
-/// # Errors
-/// The checkout was moved or deleted.
 pub fn checkout() -> Result<Checkout> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     Checkout::open(root.unwrap_or(Path::new(".")))

@@ -8,9 +8,6 @@ use crate::exit::Exit;
 use crate::{checkout, flags, runtime};
 
 /// Runs the command: exit code 4 if a check is bad.
-///
-/// # Errors
-/// The name cannot be a cluster's, or the checkout is incomplete.
 pub fn run(flags: &flags::Doctor) -> Result<Exit> {
     let checkout = checkout()?;
     let diagnose = async {

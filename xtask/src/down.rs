@@ -8,9 +8,6 @@ use crate::progress::Reporter;
 use crate::{checkout, flags, runtime};
 
 /// Runs the command.
-///
-/// # Errors
-/// The cluster is not ours, or something cannot be deleted.
 pub fn run(flags: &flags::Down) -> Result<Exit> {
     let checkout = checkout()?;
     let delete = async {

@@ -15,9 +15,6 @@ use crate::flags;
 use crate::progress::Reporter;
 
 /// `cargo xtask image`
-///
-/// # Errors
-/// There is no Docker engine, a tool or the base is not available, or the build fails.
 pub fn run(flags: &flags::Image) -> Result<Exit> {
     let seed = Seed::new(&flags.warm, &flags.warm_system)?;
     let checkout = checkout()?;
@@ -92,9 +89,6 @@ fn show(built: &Built, is_json: bool) -> Result<()> {
 }
 
 /// `cargo xtask node-image`
-///
-/// # Errors
-/// Something is missing on this machine, or a part cannot be built.
 pub fn build_node_image(flags: &flags::NodeImage) -> Result<Exit> {
     let reporter = Reporter::new();
     let built = node_image::build(&checkout()?, flags.output.as_deref(), &reporter)?;

@@ -21,17 +21,11 @@ pub const MAX_REGRESSION: f64 = 0.25;
 const PLAIN_WIDTH: u16 = 120;
 
 /// Reads a run's record.
-///
-/// # Errors
-/// There is no record, or it cannot be read.
 pub fn load(run: &Path) -> Result<RunRecord> {
     hybrid_cache_report::load(run).map_err(|error| Error::input(error.to_string()))
 }
 
 /// Writes every file of a report, and appends its digest to the file `summary`.
-///
-/// # Errors
-/// The folder or the file cannot be written.
 pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Option<&Path>) -> Result<()> {
     let written = hybrid_cache_report::write_all(out, record, gate, summary);
     let written = written.map_err(|error| Error::other(ErrorClass::Failed, error));
@@ -39,9 +33,6 @@ pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Optio
 }
 
 /// Writes the timelines to a file, if one is named.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn write_trace(record: &RunRecord, path: Option<&Path>) -> Result<()> {
     let written = path.map_or(Ok(()), |path| hybrid_cache_report::write_trace(path, record));
     written.map_err(|error| Error::other(ErrorClass::Failed, error))
@@ -103,9 +94,6 @@ fn exit_of(gate: &Gate, allow_undecided: bool) -> Exit {
 }
 
 /// `cargo xtask report`
-///
-/// # Errors
-/// There is no such run, or its folder cannot be written.
 pub fn report(flags: &flags::Report) -> Result<Exit> {
     if let Some(dir) = &flags.history {
         return draw_history(dir, flags.json);
@@ -137,9 +125,6 @@ fn draw_history(dir: &Path, json: bool) -> Result<Exit> {
 }
 
 /// `cargo xtask compare`
-///
-/// # Errors
-/// One of the runs cannot be read.
 pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     let (before, after) = (load(&flags.before)?, load(&flags.after)?);
     let comparison = compare(&before, &after);

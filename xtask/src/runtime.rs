@@ -11,18 +11,12 @@ use crate::exit::Exit;
 const SIGNAL_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A runtime with one thread for everything.
-///
-/// # Errors
-/// The system has no resources left.
 pub fn current_thread() -> Result<Runtime> {
     let built = Builder::new_current_thread().enable_all().build();
     built.context("starting the runtime")
 }
 
 /// A runtime with worker threads, for work that continues while this thread waits; `None` starts one for each processor.
-///
-/// # Errors
-/// The system has no resources left.
 pub fn threads(count: Option<usize>) -> Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     if let Some(count) = count {
@@ -41,9 +35,6 @@ pub fn was_interrupted() -> bool {
 }
 
 /// Runs a command to its end or to Ctrl-C. `next` says what to do after an interruption.
-///
-/// # Errors
-/// Those of the command.
 pub fn block_on(command: impl Future<Output = Result<Exit>>, next: &str) -> Result<Exit> {
     let runtime = current_thread()?;
     let exit = runtime.block_on(async {

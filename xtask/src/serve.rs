@@ -16,9 +16,6 @@ use crate::progress::Reporter;
 use crate::{backend, flags, runtime};
 
 /// Runs the command.
-///
-/// # Errors
-/// The address is in use, a tool or the cluster is missing, or the folder cannot be used.
 pub fn run(flags: &flags::Serve) -> Result<Exit> {
     if flags.with_parent {
         let signal = Some(rustix::process::Signal::TERM);

@@ -17,9 +17,6 @@ use crate::progress::Reporter;
 use crate::runtime;
 
 /// Runs the command.
-///
-/// # Errors
-/// There is no such trace, or the report cannot be written.
 pub fn run(flags: &flags::Size) -> Result<Exit> {
     refuse_contradictions(flags)?;
     let options = options(flags);

@@ -127,18 +127,12 @@ impl Live {
     }
 
     /// Writes one piece.
-    ///
-    /// # Errors
-    /// The stream is closed.
     pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         let bytes = self.pass(piece);
         self.to.write(&bytes)
     }
 
     /// Ends the output.
-    ///
-    /// # Errors
-    /// The stream is closed.
     pub fn finish(&mut self) -> io::Result<()> {
         let rest = self.rest();
         self.to.write(&rest)

@@ -17,9 +17,6 @@ use crate::progress::Reporter;
 use crate::{flags, runtime};
 
 /// Runs the command.
-///
-/// # Errors
-/// A test fails, or the cluster of the tests cannot be deleted.
 pub fn run(flags: &flags::Test) -> Result<Exit> {
     let checkout = crate::checkout()?;
     let shown = Arc::new(Reporter::new());

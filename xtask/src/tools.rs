@@ -10,9 +10,6 @@ use crate::progress::Reporter;
 use crate::results;
 
 /// `cargo xtask tools`
-///
-/// # Errors
-/// A tool that every run needs is not available.
 pub fn list(flags: &flags::Tools) -> Result<Exit> {
     let reporter = Reporter::new();
     let progress: &dyn Progress = if flags.json { &Silent } else { &reporter };
@@ -34,9 +31,6 @@ pub fn list(flags: &flags::Tools) -> Result<Exit> {
 }
 
 /// `cargo xtask debnix`
-///
-/// # Errors
-/// The sets cannot be resolved, or the pins cannot be written.
 pub fn maintain_debnix(flags: &flags::Debnix) -> Result<Exit> {
     match flags.command {
         flags::DebnixCommand::Pin => debnix::pin(checkout()?.root(), &Reporter::new())?,

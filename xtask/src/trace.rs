@@ -14,9 +14,6 @@ use crate::flags::{self, TraceCommand};
 use crate::results;
 
 /// Runs the command. It reads the recorded requests from files of this machine, so it starts nothing.
-///
-/// # Errors
-/// Nothing is recorded, or the files cannot be read.
 pub fn run(flags: &flags::Cache, wanted: &flags::Trace) -> Result<Exit> {
     let folder = match &wanted.folder {
         Some(folder) => folder.clone(),

@@ -9,18 +9,12 @@ use crate::exit::Exit;
 use crate::results;
 
 /// The trials of `all` that the command line names, or all of them.
-///
-/// # Errors
-/// A name is not in the list.
 pub fn chosen<T: Listed>(all: Vec<&'static T>, only: &[String]) -> Result<Vec<&'static T>> {
     let chosen = hybrid_cache_trials::chosen(all, only);
     chosen.map_err(|unknown| Error::other(ErrorClass::Input, unknown))
 }
 
 /// Prints the list of what can be tried.
-///
-/// # Errors
-/// The list cannot be written as JSON.
 pub fn show_list<T: Listed>(trials: &[&T], json: bool) -> Result<()> {
     if json {
         let list: Vec<Value> = trials.iter().map(|trial| trial.to_json()).collect();

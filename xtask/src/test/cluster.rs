@@ -18,9 +18,6 @@ pub struct ClusterOfTests {
 
 impl ClusterOfTests {
     /// Brings the cluster up, or says why there is none. Before that, prints what it creates.
-    ///
-    /// # Errors
-    /// Something needed to create the cluster is missing, another run uses the cluster, or it does not become Ready.
     pub fn make(checkout: &Checkout, keep: bool, progress: &Arc<dyn Progress>) -> Result<ClusterOfTests> {
         let reserved = runtime::current_thread()?.block_on(TestCluster::reserve(checkout))?;
         let name = TestCluster::NAME;

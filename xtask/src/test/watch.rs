@@ -8,9 +8,6 @@ use crate::exit::Exit;
 use crate::flags;
 
 /// Runs the command.
-///
-/// # Errors
-/// The program cannot be started, or a test ran for too long.
 pub fn run(flags: &flags::WatchTest) -> Result<Exit> {
     let (program, limit) = (&flags.program, Duration::from_secs(flags.seconds));
     let status = test_watch::run(program, &flags.arguments, limit, &mut std::io::stdout())?;
