@@ -116,7 +116,7 @@ fn a_stored_run_is_compared_as_json_and_as_a_digest_and_drawn_over_time() {
     assert_eq!(value["runs"][0]["folder"], "one");
     assert_eq!(value["unreadable"][0]["folder"], "broken");
     ended(&["report", "--history", &format!("{runs}/nothing")]).with(2, &["nothing"]);
-    ended(&["report"]).with(2, &["--history"]);
+    ended(&["report"]).with(2, &["<RUN>"]);
     ended(&["report", &run, "--history", runs]).with(2, &["--history"]);
 }
 
