@@ -46,17 +46,15 @@ enum Stepped {
     Interrupted,
 }
 
-/// The end of a reason that is too long for a report: a tool says last what went wrong.
+/// A reason without its middle if it is too long for a report: it begins with how the tool ended, and a tool says last what
+/// went wrong.
 fn shortened(reason: String) -> String {
-    let Some(surplus) = reason
-        .len()
-        .checked_sub(MAX_REASON_BYTES)
-        .filter(|surplus| *surplus > 0)
-    else {
+    if reason.len() <= MAX_REASON_BYTES {
         return reason;
-    };
-    let from = (surplus..reason.len()).find(|at| reason.is_char_boundary(*at));
-    format!("…{}", &reason[from.unwrap_or(reason.len())..])
+    }
+    let head = reason.floor_char_boundary(MAX_REASON_BYTES / 4);
+    let tail = reason.ceil_char_boundary(reason.len() - MAX_REASON_BYTES * 3 / 4);
+    format!("{} … {}", &reason[..head], &reason[tail..])
 }
 
 /// All steps in order.

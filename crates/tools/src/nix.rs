@@ -25,8 +25,9 @@ exec "$loader" --library-path "$libraries:$root/usr/lib/${libraries##*/}:$root/u
   "$root/usr/bin/nix" --option build-hook "$root/libexec/no-remote-builds" "$@"
 "#;
 
-/// nix asks this program whether another machine builds; the packaged one is looked for at a path that is not ours.
-const NO_REMOTE_BUILDS: &str = "echo '# decline-permanently' >&2\n";
+/// nix asks this program whether another machine builds; the packaged one is looked for at a path that is not ours. It reads
+/// on until nix has asked: one that ends earlier can end nix by SIGPIPE.
+const NO_REMOTE_BUILDS: &str = "echo '# decline-permanently' >&2\nwhile read -r _; do :; done\n";
 
 /// What choosing looks at.
 pub struct NixContext<'a> {

@@ -178,3 +178,12 @@ async fn a_run_in_which_no_cached_run_counts_ends_at_its_first_look() {
     let (record, _) = measured(Vec::new(), 60).await;
     assert_eq!(until_of(&record), (Some(UntilEnd::Nothing), vec![12], 12));
 }
+
+#[test]
+fn a_long_reason_keeps_its_beginning_and_its_end() {
+    assert_eq!(shortened("ended with status 141".into()), "ended with status 141");
+    let long = format!("ended with status 141: {}said last", "ü".repeat(MAX_REASON_BYTES));
+    let short = shortened(long);
+    assert!(short.starts_with("ended with status 141: ") && short.ends_with("said last"));
+    assert!(short.len() <= MAX_REASON_BYTES + 8 && short.contains(" … "));
+}
