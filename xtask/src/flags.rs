@@ -108,7 +108,7 @@ pub struct Report {
     #[arg(long)]
     pub json: bool,
     /// Also write the timelines of all samples to FILE, as a trace that ui.perfetto.dev and Chrome open
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "history")]
     pub trace_out: Option<PathBuf>,
 }
 

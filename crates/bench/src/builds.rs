@@ -79,7 +79,7 @@ fn commit(checkout: &Checkout, revision: &str) -> Result<String> {
     .quiet();
     found.ignore_stderr().read().map_err(|_| {
         Error::input(format!(
-            "--against {revision}: neither a program nor a revision of {}\nhint: name a file, or what git knows, such as `main`",
+            "--against {revision}: neither a file nor a revision of {}\nhint: name a file, or what git knows, such as `main`",
             root.display()
         ))
     })
@@ -92,6 +92,14 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
     let program = folder.join(PROGRAM);
     if program.is_file() {
         return Ok(program);
+    }
+    std::fs::create_dir_all(&builds)?;
+    // Builds share a target folder: another one could put its program in the place of ours before it is copied.
+    let lock = File::create(builds.join(".lock"))?;
+    if lock.try_lock().is_err() {
+        return Err(Error::failed(
+            "another bench builds a revision in this checkout\nhint: repeat the command when it has begun to measure",
+        ));
     }
     if !folder.is_dir() {
         progress.step(&format!("unpacking revision {commit}"));

@@ -287,12 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_can_be_read_and_a_reading_is_short() {
+    fn this_machine_can_be_read() {
         let before = HostReading::now();
-        let started = Instant::now();
         let after = HostReading::now();
-        let took = started.elapsed();
-        assert!(took.as_millis() < 500, "{took:?}");
         let noise = after.since(&before);
         let offered = Path::new("/proc/pressure/cpu").exists() && fs::read_to_string("/proc/pressure/cpu").is_ok();
         assert_eq!(noise.cpu_some_us.is_some(), offered, "{noise:?}");

@@ -37,7 +37,17 @@ pub fn load_scenarios(checkout: &Checkout, names: &[String]) -> Result<Vec<Scena
         }
         files.push(file);
     }
-    files.iter().map(|file| load_scenario(file)).collect()
+    let scenarios: Vec<Scenario> = files.iter().map(|file| load_scenario(file)).collect::<Result<_>>()?;
+    for (at, scenario) in scenarios.iter().enumerate() {
+        if let Some(first) = scenarios[..at].iter().position(|other| other.name == scenario.name) {
+            let (one, other) = (files[first].display(), files[at].display());
+            return Err(Error::input(format!(
+                "two scenarios are named {:?}: {one} and {other}\nhint: give each its own name, or name it once",
+                scenario.name
+            )));
+        }
+    }
+    Ok(scenarios)
 }
 
 fn stem(file: &Path) -> Option<String> {

@@ -67,7 +67,7 @@ fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, St
 pub fn parse_width(text: &str) -> Result<f64, String> {
     match parse_share(text) {
         Ok(share) if (0.001..=0.5).contains(&share) => Ok(share),
-        _ => Err("give half the width of an interval from 0.1% to 50%, such as 2%".to_owned()),
+        _ => Err("give the largest half-width of an interval, from 0.1% to 50%, such as 2%".to_owned()),
     }
 }
 

@@ -110,10 +110,12 @@ fn ratio(measured: &Measured<'_>, name: &str, peer: Peer) -> Option<PeerRatio> {
     // What takes 0 µs takes less than the clock's resolution.
     let value = |(round, own, their): &(u32, u64, u64)| (*round, as_f64(*own) / as_f64(*their).max(1.0));
     let values: Vec<(u32, f64)> = pairs.iter().map(value).collect();
+    let evidence = Evidence::new(&values, Scale::Ratio, Rule::SignedRank);
+    let evidence = evidence.looked_at_repeatedly(measured.looked_at_repeatedly());
     Some(PeerRatio {
         scenario: name.to_owned(),
         peer,
-        ratio: Estimate::of(&Evidence::new(&values, Scale::Ratio, Rule::SignedRank))?,
+        ratio: Estimate::of(&evidence)?,
         pairs: pairs.len(),
         ours_us: median(&only_us(&ours))?,
         theirs_us: median(&only_us(&theirs))?,

@@ -10,10 +10,10 @@ use hybrid_cache_model::sample::{Acceptance, Completion, Peer, RunRecord};
 
 use crate::cells::plain;
 use crate::compare::{Change, GroupComparison, compare};
-use crate::figure::{Figure, FigureKind};
+use crate::figure::Figure;
 use crate::samples::{accepted, of_two_builds, scenario_names};
 use crate::stats::{ALPHA, MIN_ROUNDS, holm, rounds_needed};
-use crate::summary::Summary;
+use crate::summary::{GroupSummary, Summary};
 use crate::units;
 
 pub use outcome::{Answer, Failure, Gate, GateOutcome, Judged};
@@ -180,6 +180,8 @@ impl Question {
             };
         } else {
             // What cannot be told as a whole is told of no part.
+            gate.failures.clear();
+            gate.held = 0;
             for judged in judged.iter_mut().filter(|judged| judged.answer != Answer::Unasked) {
                 judged.answer = Answer::Open;
             }
@@ -266,6 +268,19 @@ fn about(scenario: &str, temperature: Temperature) -> String {
     format!("{}, {}", plain(scenario), temperature.name())
 }
 
+/// Whether a gate asks about a group. A few first runs only fill the caches for the cached ones; who asks about them takes more.
+fn is_asked(record: &RunRecord, temperature: Temperature, n: usize) -> bool {
+    temperature != Temperature::First || (n >= MIN_ROUNDS && record.until.is_none())
+}
+
+/// Why a gate does not ask about first runs.
+fn why_unasked(record: &RunRecord, n: usize) -> String {
+    match record.until {
+        Some(_) => "only cached runs decide when a run with --until ends".to_owned(),
+        None => format!("{n} taken, at least {MIN_ROUNDS} are needed"),
+    }
+}
+
 /// Claims that must not be refuted, and targets that must not be missed.
 fn claims_and_targets(record: &RunRecord) -> Question {
     let summary = Summary::from_record(record);
@@ -276,22 +291,30 @@ fn claims_and_targets(record: &RunRecord) -> Question {
     let claims = summary
         .claims()
         .filter(|(scenario, group, _)| !two_builds && !is_unsettled(&scenario.name, group.temperature));
-    let claims = claims.map(|(scenario, group, result)| {
+    let rounds_of = |group: &GroupSummary| group.wall.as_ref().map_or(0, |wall| wall.rounds);
+    let (asked_claims, few): (Vec<_>, Vec<_>) =
+        claims.partition(|(_, group, _)| is_asked(record, group.temperature, rounds_of(group)));
+    let few = few.into_iter().map(|(scenario, group, _)| {
+        let about = format!("{}, claim", about(&scenario.name, group.temperature));
+        (about, why_unasked(record, rounds_of(group)))
+    });
+    let claims = asked_claims.into_iter().map(|(scenario, group, result)| {
         let (p_holds, p_broken) = result.p_of_the_upper_end();
         Requirement {
             about: format!("{}, claim", about(&scenario.name, group.temperature)),
             p_holds,
             p_broken,
-            rounds: group.wall.as_ref().map_or(0, |wall| wall.rounds),
+            rounds: rounds_of(group),
             found: format!("refuted: {}", result.measured()),
             measured: result.measured(),
         }
     });
     let own = |figure: &&Figure| figure.kind.is_of_two_builds() == two_builds;
-    // A few first runs only fill the caches for the cached ones; whoever asks about them asks for more.
-    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary.figures.iter().filter(own).partition(|figure| {
-        figure.kind != FigureKind::OtherFirst || (figure.n >= MIN_ROUNDS && record.until.is_none())
-    });
+    let (asked, unasked): (Vec<&Figure>, Vec<&Figure>) = summary
+        .figures
+        .iter()
+        .filter(own)
+        .partition(|figure| is_asked(record, figure.kind.temperature(), figure.n));
     let figures = asked.into_iter();
     let figures = figures.filter(|figure| !is_unsettled(&figure.scenario, figure.kind.temperature()));
     let figures = figures.map(|figure| {
@@ -308,15 +331,11 @@ fn claims_and_targets(record: &RunRecord) -> Question {
         }
     });
     let unasked = unasked.into_iter().map(|figure| {
-        let (name, label, n) = (plain(&figure.scenario), figure.kind.label(), figure.n);
-        let why = match record.until {
-            Some(_) => "only cached runs decide when a run with --until ends".to_owned(),
-            None => format!("{n} taken, at least {MIN_ROUNDS} are needed"),
-        };
-        (format!("{name}: {label}"), why)
+        let (name, label) = (plain(&figure.scenario), figure.kind.label());
+        (format!("{name}: {label}"), why_unasked(record, figure.n))
     });
     Question {
-        unasked: unasked.collect(),
+        unasked: few.chain(unasked).collect(),
         requirements: claims.chain(figures).collect(),
         meaningless,
         doubts: groups
@@ -347,6 +366,13 @@ fn against_baseline(record: &RunRecord, baseline: Baseline<'_>) -> Question {
             .iter()
             .filter(|(name, at, _)| *name == group.scenario && *at == group.temperature);
         let why: Vec<&str> = own.map(|(_, _, why)| why.as_str()).collect();
+        let n = group.n.0.min(group.n.1);
+        // Groups that lack samples altogether are doubts.
+        if n > 0 && why.is_empty() && !is_asked(record, group.temperature, n) {
+            let about = about(&group.scenario, group.temperature);
+            question.unasked.push((about, why_unasked(record, n)));
+            continue;
+        }
         match requirement(group, limit) {
             Ok(requirement) if why.is_empty() => question.requirements.push(requirement),
             Ok(_) => question
@@ -366,20 +392,20 @@ fn against_baseline(record: &RunRecord, baseline: Baseline<'_>) -> Question {
 /// The requirement of a group, or why it cannot be tested.
 fn requirement(group: &GroupComparison, limit: f64) -> Result<Requirement, String> {
     let beside = match group.change {
-        Change::OtherScenario => return Err("the scenario is another one than in the baseline".to_owned()),
-        Change::OnlyInA if group.planned_in_b => return Err("no sample counts any longer".to_owned()),
+        Change::OtherScenario => return Err("the scenario's definition differs from the baseline's".to_owned()),
+        Change::OnlyInA if group.planned_in_b => return Err("no sample of this run counts".to_owned()),
         Change::OnlyInA => return Err("it was not measured in this run".to_owned()),
         Change::OnlyInB => return Err("it was not measured in the baseline".to_owned()),
         _ => group.beside.as_ref(),
     };
     let beside = beside.ok_or(
-        "no pairs: nothing was measured beside it in both runs, so the machine cannot be told from the program; \
-         `bench --against` measures both side by side",
+        "no pairs: no peer was measured in both runs, so a slower machine cannot be told from a slower program; \
+         `bench --against` measures both builds side by side",
     )?;
     let (p_holds, p_broken) = beside.p(limit);
     let ratio = crate::cells::ratio(&beside.ratio);
     let measured = format!(
-        "{ratio} the time before, relative to {}; {} is allowed",
+        "takes {ratio} as long as before, relative to {}; at most {} is allowed",
         beside.peer.short_name(),
         units::ratio(limit)
     );

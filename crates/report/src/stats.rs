@@ -19,7 +19,6 @@ use serde::Serialize;
 
 pub(crate) use basics::as_f64;
 pub use basics::{ALPHA, Interval, LEVEL, MIN_ROUNDS};
-pub use bootstrap::RESAMPLES;
 pub use evidence::{Evidence, Rule, Scale};
 pub use family::holm;
 pub use random::SplitMix64;

@@ -27,8 +27,8 @@ const UNATTRIBUTED_LIMIT: f64 = 0.05;
 const HOW_TO_MEASURE_FIRST: &str = "`cargo xtask bench` without --service-url measures first runs, each in empty caches; or start the service on an empty --cache-dir";
 
 /// What to do about a noisy machine.
-const HOW_TO_MEASURE_QUIETLY: &str = "stop other work on the machine and measure again; where that cannot be, trust the ratios, whose two \
-     sides were disturbed alike (`bench --against` has both builds in each round), and take more rounds";
+const HOW_TO_MEASURE_QUIETLY: &str = "stop other work on the machine and measure again; if that is not possible, rely on the ratios, whose two \
+     sides were disturbed alike (`bench --against` measures both builds in each round), and take more rounds";
 
 /// What kind of thing a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -123,7 +123,13 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
         .as_ref()
         .filter(|until| until.ended != Some(UntilEnd::Reached))
     {
-        let remedy = "raise --until-minutes or accept wider intervals; on a quiet machine fewer rounds are needed";
+        let remedy = match until.ended {
+            Some(UntilEnd::Capped) => {
+                "raise --until-minutes or accept wider intervals; on a quiet machine fewer rounds are needed"
+            }
+            Some(UntilEnd::Nothing) => "run a scenario by itself and see how it ends",
+            _ => "repeat the command, and let it come to its end",
+        };
         let message = until::line(until);
         warnings.push(Warning::new(WarningKind::NotNarrow, None, message, remedy));
     }

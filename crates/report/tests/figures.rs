@@ -89,7 +89,7 @@ fn the_runner_is_compared_with_direct_exec_by_ratio_and_by_difference() {
     });
     for kind in [FigureKind::DirectRatio, FigureKind::DirectDifference] {
         let figure = figure(&record, kind, "python-only").unwrap();
-        assert_eq!(figure.attainment, Attainment::Missed, "{figure}");
+        assert_eq!(figure.attainment, Attainment::Missed, "{figure:?}");
     }
 }
 

@@ -60,6 +60,30 @@ fn a_run_is_proven_to_be_no_slower_than_itself_and_a_slower_one_to_be_slower() {
 }
 
 #[test]
+fn three_first_runs_are_not_judged_and_leave_the_gate_to_the_cached_ones() {
+    let mut before = record();
+    let is_kept = |temperature, seen: &mut usize| {
+        *seen += usize::from(temperature == Temperature::First);
+        temperature != Temperature::First || *seen <= 3
+    };
+    let mut seen = 0;
+    before.samples.retain(|sample| is_kept(sample.temperature, &mut seen));
+    seen = 0;
+    before
+        .peers
+        .retain(|sample| is_kept(sample.peer.temperature(), &mut seen));
+    let same = gate_runs(&before, &before, 0.1);
+    assert_eq!((same.outcome, same.held), (GateOutcome::Good, 1), "{same:#?}");
+    assert!(same.unasked[0].contains("3 taken, at least 6 are needed"), "{same:#?}");
+    let alone = gate_run(&before, None);
+    assert!(!alone.doubts.iter().any(|doubt| doubt.contains("first")), "{alone:#?}");
+    assert!(
+        alone.unasked.iter().any(|what| what.contains("first, claim")),
+        "{alone:#?}"
+    );
+}
+
+#[test]
 fn a_slower_machine_is_no_regression() {
     let before = record();
     let mut after = slower(&before, 40);
@@ -103,7 +127,7 @@ fn with_another_scenario_of_the_same_name_it_cannot_tell() {
     after.scenarios[0].request.python_code.push_str("\n# and more");
     cannot_tell(
         &gate_runs(&before, &after, 0.1),
-        "the scenario is another one than in the baseline",
+        "the scenario's definition differs from the baseline's",
     );
 }
 
@@ -177,7 +201,7 @@ fn with_failed_or_rejected_samples_a_group_is_left_open_and_hides_no_other_failu
         .iter_mut()
         .filter(|sample| sample.temperature == Temperature::First)
         .for_each(fail);
-    cannot_tell(&gate_runs(&before, &after, 0.1), "no sample counts any longer");
+    cannot_tell(&gate_runs(&before, &after, 0.1), "no sample of this run counts");
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn exhaustive() -> RunRecord {
     record.absent_peers.push(AbsentPeer {
         scenario: "hybrid".into(),
         peer: Peer::NixShell,
-        reason: "it brings no Python packages of an index".into(),
+        reason: "it cannot install Python packages from an index".into(),
     });
     record.samples[7].steal = None;
     record.samples[7].noise = None;

@@ -208,6 +208,10 @@ fn a_program_opens_only_what_it_needs() {
         .prefix("outside")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .unwrap();
+    if outside.path().starts_with("/tmp") {
+        eprintln!("skipped: this checkout is below /tmp, which programs may open");
+        return;
+    }
     let secret = outside.path().join("request.json");
     std::fs::write(&secret, "secret").unwrap();
     let code = format!(

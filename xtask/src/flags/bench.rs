@@ -25,10 +25,10 @@ pub struct Bench {
     /// Scenario by name, file or folder (such as ./ours); may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
-    /// Do so many first runs of each scenario, each in empty caches; through a service only one, if its caches are empty
+    /// Take N first runs of each scenario, each in empty caches; a service gets only one, which counts if its caches are empty
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "service_url", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub first_runs: u32,
-    /// Cached runs of each scenario, three in a round; a verdict needs at least 6 rounds, and more the more tests a run has
+    /// Take N cached runs of each scenario, three per round; a verdict needs at least 6 rounds, and more if the run has more tests
     #[arg(long, value_name = "N", default_value_t = 36, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub cached_runs: u32,
     /// Runs of each scenario with `useCache: false`
@@ -38,7 +38,7 @@ pub struct Bench {
     #[arg(long, value_name = "SHARE", value_parser = parse_width,
         conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "load"])]
     pub until: Option<f64>,
-    /// Begin no further round after so many minutes, however wide the intervals are
+    /// Start no new round after N minutes, even if intervals are still wider than --until
     #[arg(long, value_name = "N", default_value_t = 30, requires = "until", value_parser = clap::value_parser!(u32).range(1..=1440))]
     pub until_minutes: u32,
     /// Send N cached tasks a second through the task service at --service-url, or through one of this run's own, at fixed intervals
@@ -72,14 +72,15 @@ pub struct Bench {
     /// which is built first
     #[arg(long, value_name = "PROGRAM|REVISION", conflicts_with_all = ["service_url", "driver", "baseline", "load", "self_check", "tenant"])]
     pub against: Option<String>,
-    /// Measure this program against itself: what is found then is not true
+    /// Measure this program against itself to check the method: any difference that it finds is a false alarm
     #[arg(long, conflicts_with_all = ["service_url", "driver", "baseline", "load", "tenant"])]
     pub self_check: bool,
     /// Compare with this earlier run
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
-    /// Exit with 0 only if every claim and target is proven to hold, and no group to be over 25 % slower than in --baseline; with 3
-    /// if one is proven not to, in two blocks of rounds; otherwise with 6. --against and --self-check imply it
+    /// Exit with 0 only if every claim and target is proven to hold and every group is proven at most 25 % slower than in --baseline; with
+    /// 3 if a second block of rounds confirms a failure; otherwise with 6. --against and --self-check imply it, and judge only that
+    /// this build takes at most 1.05 times as long
     #[arg(long)]
     pub gate: bool,
     /// Exit with 0 instead of 6 if the gate cannot tell

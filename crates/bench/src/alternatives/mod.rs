@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::outcome::Resolved;
 use hybrid_cache_model::sample::{AbsentPeer, Peer};
-use hybrid_cache_tools::{ErrorContext, Result, failed};
+use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -92,8 +92,8 @@ pub fn fit(tools: &AlternativeTools, scenario: &Scenario, peer: Peer) -> Fit {
     let is_nix = peer == Peer::NixShell;
     match (python, system) {
         (false, false) => return Fit::Foreign,
-        (true, true) if is_nix => return Fit::Absent("it brings no Python packages of an index".to_owned()),
-        (true, true) => return Fit::Absent("it brings no system packages".to_owned()),
+        (true, true) if is_nix => return Fit::Absent("it cannot install Python packages from an index".to_owned()),
+        (true, true) => return Fit::Absent("it cannot install system packages".to_owned()),
         _ if is_nix != system => return Fit::Foreign,
         _ => {}
     }
@@ -194,6 +194,12 @@ impl Alternatives {
         let prefix = format!("{peer:?}-");
         let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.folder);
         let folder = made.with_context(|| format!("making a folder in {}", self.folder.display()))?;
+        // By name alone, an index may offer a stranger's package, and this peer has no sandbox.
+        if task.requirements.iter().any(|one| one.reference().is_some()) {
+            return Err(Error::input(
+                "a requirement names an address, which this peer is not given",
+            ));
+        }
         for name in ["home", "tmp", "nix"] {
             std::fs::create_dir(folder.path().join(name))?;
         }

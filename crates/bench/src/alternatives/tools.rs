@@ -78,7 +78,7 @@ impl AlternativeTools {
             }),
             Err(error) => tools.lacks(
                 Peer::PipVenv,
-                format!("this Python makes no environment with pip: {error}"),
+                format!("this Python cannot create an environment with pip: {error}"),
             ),
         }
         let python = (interpreter.path.as_ref(), interpreter.version.as_str());

@@ -18,7 +18,9 @@ pub(super) fn inert(text: &str) -> String {
         match c {
             '<' => written.push_str("&lt;"),
             '>' => written.push_str("&gt;"),
-            '&' => written.push_str("&amp;"),
+            '&' => written.extend(["&amp;", APART]),
+            '%' if rest.peek().is_some_and(char::is_ascii_digit) => written.extend(["%", APART]),
+            '-' if written.to_ascii_uppercase().ends_with("GH") => written.extend(["-", APART]),
             // A name behind @ is told of the comment, and a number behind # or ! becomes a link.
             '@' | '#' | '!' => written.extend(["\\", c.encode_utf8(&mut [0; 4]), APART]),
             ':' if rest.peek() == Some(&'/') => written.extend([":", APART]),
@@ -64,10 +66,11 @@ mod tests {
 
     #[test]
     fn text_from_a_record_stays_text() {
-        let hostile = "a|b\n# c <script> `d` **e** [f](https://g) @owner #12 ~h~ $i$ www.j.k \u{202e}l !9 <!-- m";
+        let hostile =
+            "a|b\n# c <script> `d` **e** [f](https://g) @owner #12 ~h~ $i$ www.j.k \u{202e}l !9 <!-- m GH-12 %12 &12";
         let text = inert(hostile);
         for markup in [
-            "<", "https://", "www.", "@owner", "#12", "\n", "\u{202e}", "!9", " **", " `d",
+            "<", "https://", "www.", "@owner", "#12", "\n", "\u{202e}", "!9", " **", " `d", "GH-12", "%12", "&amp;12",
         ] {
             assert!(!text.contains(markup), "{markup:?} is in {text}");
         }

@@ -92,7 +92,8 @@ fn split(values: &[f64], alpha: f64, random: &mut SplitMix64) -> Option<(usize, 
             }
         }
     }
-    Some((sharpened(values, at), as_large / total))
+    // Many series leave each so small a share that no number of permutations reaches it.
+    (as_large / total <= alpha).then(|| (sharpened(values, at), as_large / total))
 }
 
 /// The change near `at` that leaves the least squares of the logarithms from the mean of their side, the outermost twentieths pulled

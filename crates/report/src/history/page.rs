@@ -190,7 +190,7 @@ fn method() -> Markup {
             dl class="method" {
                 dt { "Points" }
                 dd {
-                    "A point is one run: the median of a group, and the upright stroke its interval (none below " (MIN_ROUNDS)
+                    "A point is one run: the median of a group, and the vertical line its interval (none below " (MIN_ROUNDS)
                     " rounds). Runs stand side by side in the order of their start, whatever time lies between them. Runs on other \
                     machines, through another driver or with another definition of the scenario are series of their own."
                 }

@@ -243,9 +243,11 @@ fn group(measured: &Measured<'_>, name: &str, temperature: Temperature) -> Optio
     let beside = yardsticks
         .map(|peer| (peer, peer_ratios(measured, name, peer)))
         .find(|(_, ratios)| !ratios.is_empty());
-    let to_peer = beside
-        .as_ref()
-        .and_then(|(_, ratios)| Estimate::of(&Evidence::new(ratios, Scale::Ratio, Rule::SignedRank)));
+    let repeatedly = measured.looked_at_repeatedly();
+    let to_peer = beside.as_ref().and_then(|(_, ratios)| {
+        let evidence = Evidence::new(ratios, Scale::Ratio, Rule::SignedRank);
+        Estimate::of(&evidence.looked_at_repeatedly(repeatedly))
+    });
     let done = declared(record, name).map(|scenario| (&scenario.request, &scenario.expect.stdout));
     Some(CollectedGroup {
         scenario: name.to_owned(),

@@ -151,14 +151,17 @@ impl<'a> Orders<'a> {
             system: self.system.clone(),
             time_ms: u64::try_from(left.saturating_sub(REST).as_millis()).unwrap_or(u64::MAX),
         };
-        let report = (self.builder)(&order)?;
-        check_end(name, report.end)?;
         let folder = Path::new(&self.settings.folder).join(order.number.to_string());
-        let answer = read(&folder.join(ANSWER)).map_err(|failure| failure_of(name, &failure.to_string()));
-        let answered = answer.and_then(|answer| match answer.said {
-            Some(said) => Err(uv_errors::of_build(name, &said, without_login, interpreter)),
-            None => Ok((answer, folder.clone())),
-        });
+        let answered = || {
+            check_end(name, (self.builder)(&order)?.end)?;
+            let answer = read(&folder.join(ANSWER)).map_err(|failure| failure_of(name, &failure.to_string()))?;
+            match answer.said {
+                Some(said) => Err(uv_errors::of_build(name, &said, without_login, interpreter)),
+                None => Ok((answer, folder.clone())),
+            }
+        };
+        let answered = answered();
+        // A task that makes room on a full volume begins its orders anew, with the same numbers.
         if answered.is_err() {
             drop(files::delete(&folder));
         }
