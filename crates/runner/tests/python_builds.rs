@@ -80,15 +80,18 @@ impl<'a> Builder<'a> {
     }
 
     fn prepare_telling(&self, bench: &Bench, task: TaskSpec, tell: impl Fn(&PrepareEvent) + Sync) -> Told {
-        let request = PrepareRequest {
+        prepare_building(&self.request(bench, task), tell, &|order| self.run(order))
+    }
+
+    fn request(&self, bench: &Bench, task: TaskSpec) -> PrepareRequest {
+        PrepareRequest {
             task,
             builds: Some(BuildSettings {
                 folder: self.folder.to_str().unwrap().to_owned(),
                 network: "none".into(),
             }),
             ..bench.request("")
-        };
-        prepare_building(&request, tell, &|order| self.run(order))
+        }
     }
 
     fn builds(&self) -> usize {
@@ -219,6 +222,36 @@ fn a_wheel_that_is_built_evicts_others_from_a_full_volume() {
             0,
             "files of orders are deleted"
         );
+    });
+}
+
+#[test]
+fn an_order_that_filled_the_volume_is_given_again_once_there_is_room() {
+    let Some(bench) = Bench::offline() else { return };
+    Wheel::new("large", "1.0")
+        .file("large.txt", &noise(18 << 20))
+        .write(&bench.wheels());
+    sdists::write(&bench.interpreter.path, &bench.wheels(), &[("built", "1.0", "")]);
+    on_small_volume(&bench, 26, || {
+        bench.prepare("large").warnings();
+        let builder = Builder::new(&bench);
+        let request = builder.request(&bench, file("built\n"));
+        let filled = AtomicUsize::new(0);
+        let order = |order: &BuildOrder| {
+            let is_build = order.code.contains(r#"\"work\":\"build\""#);
+            if !is_build || filled.fetch_add(1, Ordering::Relaxed) > 0 {
+                return builder.run(order);
+            }
+            std::fs::create_dir(builder.folder.join(order.number.to_string())).unwrap();
+            let failure = Failure::new(FailureKind::DiskFull, "no space is left for the wheel");
+            Ok(BuildReport {
+                end: End::Failed { failure },
+                files: Vec::new(),
+            })
+        };
+        let warnings = prepare_building(&request, |_| {}, &order).warnings();
+        assert!(warnings[0].contains("1 environments were evicted"), "{warnings:?}");
+        assert_eq!(filled.load(Ordering::Relaxed), 2);
     });
 }
 
