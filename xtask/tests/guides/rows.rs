@@ -289,6 +289,10 @@ pub const ROWS: &[Row] = &[
     .given(&[("python docs", "target/hera/bin/python docs")])
     .needs(&[Need::Argo, Need::Hera]),
     // What no test can do for the reader.
+    elsewhere(
+        "cargo xtask tools --python-version 3.12",
+        "downloads a Python; tests/cli/pythons.rs takes one from a mirror on this machine",
+    ),
     elsewhere("cargo xtask test", "runs this test, among all others"),
     setting("export HYBRID_CACHE_REQUIREMENTS_FILES=FOLDER UPDATE_COMPATIBILITY=1"),
     elsewhere("cargo test --workspace --test compatibility -- --nocapture", OTHERS_FILES),
