@@ -93,7 +93,7 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
     if program.is_file() {
         return Ok(program);
     }
-    std::fs::create_dir_all(&builds)?;
+    std::fs::create_dir_all(&builds).with_context(|| format!("making {}", builds.display()))?;
     // Builds share a target folder: another one could put its program in the place of ours before it is copied.
     let lock = File::create(builds.join(".lock"))?;
     if lock.try_lock().is_err() {
@@ -136,7 +136,6 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
 /// The files of a revision in a folder that appears whole or not at all, with this checkout's tools, which are pinned by digest.
 fn unpack(checkout: &Checkout, commit: &str, folder: &Path) -> Result<()> {
     let builds = checkout.path(BUILDS);
-    std::fs::create_dir_all(&builds).with_context(|| format!("making {}", builds.display()))?;
     let staging = tempfile::tempdir_in(&builds)?;
     let archive = staging.path().join("archive.tar");
     let shell = Shell::new()?;
@@ -188,6 +187,7 @@ mod tests {
         let checkout = checkout(folder.path());
         let commit = commit(&checkout, "HEAD").unwrap();
         let unpacked = checkout.path(BUILDS).join(&commit);
+        std::fs::create_dir_all(checkout.path(BUILDS)).unwrap();
         unpack(&checkout, &commit, &unpacked).unwrap();
         assert!(Checkout::open(&unpacked).is_ok());
         let tools = unpacked.join(".tools").canonicalize().unwrap();

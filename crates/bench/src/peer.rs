@@ -55,8 +55,8 @@ async fn in_folder(machine: &Machine, scenario: &Scenario, folder: &Path) -> Res
         command.args(arguments).env_clear().envs(uv_variables(tools, folder));
         command
     };
+    let interpreter = interpreter(&machine.config, &task)?;
     let started = Instant::now();
-    let interpreter = &machine.config.interpreter.path;
     run(uv(&[
         "venv".as_ref(),
         "--python".as_ref(),
@@ -130,7 +130,7 @@ fn write_program(scenario: &Scenario, folder: &Path) -> Result<PathBuf> {
 }
 
 /// The settings that the runner also gives uv, so that only our own work differs.
-fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
+pub fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
     let path = |name: &str| folder.join(name).display().to_string();
     let own = [
         ("UV_CACHE_DIR", path("cache")),
@@ -146,20 +146,27 @@ fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What the runner also sets for a program, which has this home.
+pub fn program_variables(home: &Path, threads: u32) -> Vec<(String, String)> {
+    let threads = threads.to_string();
+    let own = [
+        ("HOME", home.display().to_string()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("PATH", "/usr/bin:/bin".to_owned()),
+        ("PYTHONNOUSERSITE", "1".to_owned()),
+        ("OPENBLAS_NUM_THREADS", threads.clone()),
+        ("OMP_NUM_THREADS", threads.clone()),
+        ("MKL_NUM_THREADS", threads),
+    ];
+    own.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
 /// The program with the variables that the runner also sets.
 fn python_command(python: &Path, program: &Path, home: &Path) -> Command {
-    let threads = machine::cpus().to_string();
     let mut command = Command::new(python);
-    command
-        .arg(program)
-        .env_clear()
-        .env("HOME", home)
-        .env("LANG", "C.UTF-8")
-        .env("PATH", "/usr/bin:/bin");
-    command.env("PYTHONNOUSERSITE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
-    for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
-        command.env(name, &threads);
-    }
+    command.arg(program).env_clear();
+    command.envs(program_variables(home, machine::cpus()));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 

@@ -24,7 +24,7 @@ pub const EXIT_MISSED: i32 = 75;
 pub const EXIT_BROKEN: i32 = 70;
 
 /// The Python interpreter that environments are made for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
     /// Absolute path of the real base interpreter, the same inside every sandbox.
     pub path: String,

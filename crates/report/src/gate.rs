@@ -94,7 +94,7 @@ fn confirmed(record: &RunRecord, ask: impl Fn(&RunRecord) -> Question) -> Gate {
             judged
                 .found
                 .push_str(", which a second block of rounds did not confirm");
-            gate.doubts.push(format!("{}: {}", judged.about, judged.found));
+            gate.doubts.push(judged.line());
         }
     }
     gate.failures.retain(|failure| is_confirmed(&failure.about));
@@ -149,51 +149,43 @@ impl Question {
         let of_answer = |answer| move |(about, found)| Judged { about, answer, found };
         judged.extend(self.doubts.into_iter().map(of_answer(Answer::Open)));
         judged.extend(self.unasked.into_iter().map(of_answer(Answer::Unasked)));
-        let texts = |answer: Answer| {
-            let own = judged.iter().filter(move |judged| judged.answer == answer);
-            own.map(|Judged { about, found, .. }| format!("{about}: {found}"))
-        };
-        let failed = judged.iter().filter(|judged| judged.answer == Answer::Broken);
-        let mut gate = Gate {
-            outcome: GateOutcome::CannotTell,
-            failures: failed
-                .map(|Judged { about, found, .. }| Failure {
-                    about: about.clone(),
-                    found: found.clone(),
-                })
-                .collect(),
-            doubts: self.meaningless.iter().cloned().chain(texts(Answer::Open)).collect(),
-            unasked: texts(Answer::Unasked).collect(),
-            held: texts(Answer::Held).count(),
-            disturbed: Vec::new(),
-            confirmed: false,
-            requirements: Vec::new(),
-        };
-        if tests == 0 && gate.doubts.is_empty() {
-            gate.doubts.push("nothing can be compared".to_owned());
+        let open = of(&judged, Answer::Open).map(Judged::line);
+        let mut doubts: Vec<String> = self.meaningless.iter().cloned().chain(open).collect();
+        if tests == 0 && doubts.is_empty() {
+            doubts.push("nothing can be compared".to_owned());
         }
-        if self.meaningless.is_empty() {
-            gate.outcome = match (gate.failures.is_empty(), gate.doubts.is_empty()) {
-                (false, _) => GateOutcome::Regression,
-                (true, true) => GateOutcome::Good,
-                (true, false) => GateOutcome::CannotTell,
-            };
-        } else {
+        if !self.meaningless.is_empty() {
             // What cannot be told as a whole is told of no part.
-            gate.failures.clear();
-            gate.held = 0;
             for judged in judged.iter_mut().filter(|judged| judged.answer != Answer::Unasked) {
                 judged.answer = Answer::Open;
             }
         }
-        let whole = self
-            .meaningless
-            .into_iter()
-            .map(|reason| ("the run".to_owned(), reason));
+        let failures: Vec<Failure> = of(&judged, Answer::Broken).map(Failure::from).collect();
+        let held = of(&judged, Answer::Held).count();
+        let unasked = of(&judged, Answer::Unasked).map(Judged::line).collect();
+        let whole = self.meaningless.into_iter();
+        let whole = whole.map(|reason| ("the run".to_owned(), reason));
         judged.extend(whole.map(of_answer(Answer::Open)));
-        gate.requirements = judged;
-        gate
+        Gate {
+            outcome: match (failures.is_empty(), doubts.is_empty()) {
+                (false, _) => GateOutcome::Regression,
+                (true, true) => GateOutcome::Good,
+                (true, false) => GateOutcome::CannotTell,
+            },
+            failures,
+            doubts,
+            unasked,
+            held,
+            disturbed: Vec::new(),
+            confirmed: false,
+            requirements: judged,
+        }
     }
+}
+
+/// The requirements with this answer.
+fn of(judged: &[Judged], answer: Answer) -> impl Iterator<Item = &Judged> {
+    judged.iter().filter(move |judged| judged.answer == answer)
 }
 
 impl Requirement {

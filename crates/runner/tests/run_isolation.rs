@@ -206,12 +206,9 @@ fn a_program_opens_only_what_it_needs() {
     let case = Case::new("");
     let outside = tempfile::Builder::new()
         .prefix("outside")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        // A checkout may be below /tmp, which programs may open.
+        .tempdir_in("/var/tmp")
         .unwrap();
-    if outside.path().starts_with("/tmp") {
-        eprintln!("skipped: this checkout is below /tmp, which programs may open");
-        return;
-    }
     let secret = outside.path().join("request.json");
     std::fs::write(&secret, "secret").unwrap();
     let code = format!(

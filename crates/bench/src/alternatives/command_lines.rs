@@ -7,6 +7,7 @@ use hybrid_cache_model::protocol::{PackageSource, PythonTools};
 use hybrid_cache_model::sample::Peer;
 
 use super::tools::{AlternativeTools, NixShell};
+use crate::peer::{program_variables, uv_variables};
 
 /// Settings of Nix: those of the runner's builds, so that both make the same store paths.
 const NIX_SETTINGS: &str = "experimental-features = nix-command flakes\nbuild-users-group =\nsandbox = false\nsandbox-paths =\n\
@@ -225,32 +226,15 @@ impl Workplace<'_> {
 
     fn uv(&self) -> CommandLine {
         let mut variables = self.variables();
-        let own = [
-            ("UV_CACHE_DIR", self.inside("cache")),
-            ("UV_LINK_MODE", "hardlink".to_owned()),
-            ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
-            ("UV_NO_CONFIG", "1".to_owned()),
-            ("UV_NO_PROGRESS", "1".to_owned()),
-        ];
-        variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        variables.extend(self.tools.python.variables.iter().cloned());
+        variables.extend(uv_variables(&self.tools.python, self.folder));
         CommandLine::new(Path::new(&self.tools.python.uv), variables)
     }
 
     /// What the runner also sets for a program. Bytecode may be written, as everywhere outside of our sandbox.
     fn variables(&self) -> Vec<(String, String)> {
-        let threads = self.tools.threads.to_string();
-        let own = [
-            ("HOME", self.inside("home")),
-            ("TMPDIR", self.inside("tmp")),
-            ("LANG", "C.UTF-8".to_owned()),
-            ("PATH", "/usr/bin:/bin".to_owned()),
-            ("PYTHONNOUSERSITE", "1".to_owned()),
-            ("OPENBLAS_NUM_THREADS", threads.clone()),
-            ("OMP_NUM_THREADS", threads.clone()),
-            ("MKL_NUM_THREADS", threads),
-        ];
-        own.map(|(name, value)| (name.to_owned(), value)).to_vec()
+        let mut variables = program_variables(&self.folder.join("home"), self.tools.threads);
+        variables.push(("TMPDIR".to_owned(), self.inside("tmp")));
+        variables
     }
 
     fn inside(&self, name: &str) -> String {

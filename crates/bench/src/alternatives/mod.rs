@@ -17,10 +17,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Scenario;
 use hybrid_cache_model::outcome::Resolved;
 use hybrid_cache_model::sample::{AbsentPeer, Peer};
-use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
+use hybrid_cache_model::{Scenario, Task};
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -96,6 +96,11 @@ pub fn fit(tools: &AlternativeTools, scenario: &Scenario, peer: Peer) -> Fit {
         (true, true) => return Fit::Absent("it cannot install system packages".to_owned()),
         _ if is_nix != system => return Fit::Foreign,
         _ => {}
+    }
+    // By name alone, an index may offer a stranger's package, and these peers have no sandbox.
+    let is_by_address = |task: Task| task.requirements.iter().any(|one| one.reference().is_some());
+    if peer::checked(scenario).is_ok_and(is_by_address) {
+        return Fit::Absent("the scenario names a package by its address".to_owned());
     }
     let names_its_packages = scenario
         .request
@@ -194,12 +199,6 @@ impl Alternatives {
         let prefix = format!("{peer:?}-");
         let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.folder);
         let folder = made.with_context(|| format!("making a folder in {}", self.folder.display()))?;
-        // By name alone, an index may offer a stranger's package, and this peer has no sandbox.
-        if task.requirements.iter().any(|one| one.reference().is_some()) {
-            return Err(Error::input(
-                "a requirement names an address, which this peer is not given",
-            ));
-        }
         for name in ["home", "tmp", "nix"] {
             std::fs::create_dir(folder.path().join(name))?;
         }

@@ -161,4 +161,9 @@ fn a_peer_is_measured_if_it_can_do_the_scenarios_work_and_otherwise_says_why_not
     );
     absent.clear();
     assert!(peers(&tools, &scenario("", ""), &mut absent).is_empty() && absent.is_empty());
+    let mut by_address = scenario("", "");
+    by_address.request.requirements_file = "idna @ https://files.example/idna-3.10-py3-none-any.whl\n".to_owned();
+    assert!(peers(&tools, &by_address, &mut absent).is_empty());
+    let reasons: Vec<&str> = absent.iter().map(|one| one.reason.as_str()).collect();
+    assert_eq!(reasons, ["the scenario names a package by its address"; 5]);
 }

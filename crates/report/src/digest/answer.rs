@@ -14,13 +14,12 @@ pub(super) fn write_answer(out: &mut String, gate: Option<&Gate>, unjudged: &str
     let _ = writeln!(out, "## {}\n", gate.map_or(unjudged.to_owned(), headline));
     let Some(gate) = gate else { return };
     let _ = writeln!(out, "{}\n", counts(gate));
-    // A gate that cannot tell as a whole tells of no part, and a regression is one, whatever else cannot be told.
-    let is_regression = gate.outcome == GateOutcome::Regression;
-    let broken = gate.failures.iter().filter(|_| is_regression).map(|failure| {
+    let broken = gate.failures.iter().map(|failure| {
         let (about, found) = (inert(&failure.about), inert(&failure.found));
         format!("- ✗ **{about}**: {found}")
     });
-    let doubts = gate.doubts.iter().filter(|_| !is_regression);
+    // A regression is one, whatever else cannot be told.
+    let doubts = gate.doubts.iter().filter(|_| gate.failures.is_empty());
     let doubts = doubts.map(|doubt| format!("- ? {}", inert(doubt)));
     let reasons: Vec<String> = broken.chain(doubts).collect();
     for reason in reasons.iter().take(REASONS) {

@@ -62,6 +62,22 @@ pub struct Judged {
     pub found: String,
 }
 
+impl Judged {
+    /// What it is about and what was found, in a line.
+    pub(super) fn line(&self) -> String {
+        format!("{}: {}", self.about, self.found)
+    }
+}
+
+impl From<&Judged> for Failure {
+    fn from(judged: &Judged) -> Failure {
+        Failure {
+            about: judged.about.clone(),
+            found: judged.found.clone(),
+        }
+    }
+}
+
 /// The result of a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gate {

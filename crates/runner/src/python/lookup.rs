@@ -166,16 +166,7 @@ mod tests {
     use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, Volumes};
 
     fn key() -> RequestKey {
-        let interpreter = Interpreter {
-            path: String::new(),
-            implementation: String::new(),
-            version: String::new(),
-            abi: String::new(),
-            platform: String::new(),
-            libc: String::new(),
-            binary_hash: String::new(),
-            start: String::new(),
-        };
+        let interpreter = Interpreter::default();
         let context = EnvironmentContext {
             volumes: Volumes {
                 python: String::new(),

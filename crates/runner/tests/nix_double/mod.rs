@@ -52,14 +52,8 @@ pub fn bench() -> Bench {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::create_dir_all(dir.path().join("store/0c-libc")).unwrap();
     let interpreter = Interpreter {
-        path: String::new(),
-        implementation: String::new(),
-        version: String::new(),
-        abi: String::new(),
         platform: "x86_64-linux-gnu".to_owned(),
-        libc: String::new(),
-        binary_hash: String::new(),
-        start: String::new(),
+        ..Interpreter::default()
     };
     let context = EnvironmentContext {
         volumes: Volumes {

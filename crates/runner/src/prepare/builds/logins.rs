@@ -257,19 +257,6 @@ mod tests {
         serde_json::from_value(serde_json::json!({"name": name, "version": "1", "sha256": ""})).unwrap()
     }
 
-    fn interpreter() -> Interpreter {
-        Interpreter {
-            path: String::new(),
-            implementation: String::new(),
-            version: String::new(),
-            abi: String::new(),
-            platform: String::new(),
-            libc: String::new(),
-            binary_hash: String::new(),
-            start: String::new(),
-        }
-    }
-
     #[test]
     fn an_index_with_a_login_is_left_out_with_its_login() {
         let variables = [
@@ -299,7 +286,7 @@ mod tests {
         let work = Work {
             cache: Path::new("/none"),
             folder: Path::new("/none"),
-            interpreter: &interpreter(),
+            interpreter: &Interpreter::default(),
             deadline: &Deadline::at(std::time::Instant::now()).unwrap(),
         };
         let refused = logins
@@ -335,7 +322,7 @@ mod tests {
         let work = Work {
             cache: dir.path(),
             folder: dir.path(),
-            interpreter: &interpreter(),
+            interpreter: &Interpreter::default(),
             deadline: &deadline,
         };
         let count = || std::fs::read_to_string(&calls).unwrap().lines().count();
