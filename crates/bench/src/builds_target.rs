@@ -84,7 +84,7 @@ impl BuildsTarget {
         for (build, named) in [(&target.ours, builds.ours.as_path()), (&target.other, other)] {
             let caches = build.folder.join("ready");
             let ended = run(&build.program, &target.arguments, &caches, &nothing).await;
-            let ended = ended.with_context(|| format!("trying {}", named.display()))?;
+            let ended = ended.with_context(|| format!("{} cannot run a task", named.display()))?;
             if !ended.outcome.end.is_success() {
                 let (program, end) = (named.display(), &ended.outcome.end);
                 return Err(failed!("{program} cannot run a task: {end:?}"));
@@ -370,7 +370,11 @@ mod tests {
             caches: folder.path().join("caches"),
             arguments: Vec::new(),
         };
-        let error = BuildsTarget::open(&builds, &broken).await.err().unwrap().to_string();
-        assert!(error.contains("broken") && error.contains("no such command"), "{error}");
+        let error = BuildsTarget::open(&builds, &broken).await.err().unwrap();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("broken cannot run a task") && error.contains("no such command"),
+            "{error}"
+        );
     }
 }
