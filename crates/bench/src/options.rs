@@ -9,6 +9,7 @@ use hybrid_cache_report::{Baseline, Gate, gate_run};
 use hybrid_cache_tools::MachineOptions;
 
 use crate::builds::TwoBuilds;
+use crate::mirror::MirrorChoice;
 use crate::plan::Counts;
 
 /// What is measured, and how much of it.
@@ -36,6 +37,8 @@ pub struct BenchOptions {
     pub seed: Option<u32>,
     /// Which peers are measured too.
     pub peers: PeerChoice,
+    /// The mirror that preparations fetch through; `None` lets them use the network.
+    pub mirror: Option<MirrorChoice>,
     /// The folder of the report; `None` creates one in the checkout's `reports`.
     pub out: Option<PathBuf>,
     /// The command as a reader would type it again, for the report.

@@ -174,7 +174,9 @@ fn told(error: &ureq::Error) -> String {
 
 /// True if a host is in a list as `NO_PROXY` has it.
 fn bypasses(list: &str, host: &str) -> bool {
-    let mut names = list.split(',').map(|name| name.trim().trim_start_matches("*.").trim_start_matches('.'));
+    let mut names = list
+        .split(',')
+        .map(|name| name.trim().trim_start_matches("*.").trim_start_matches('.'));
     names.any(|name| {
         let name = name.split(':').next().unwrap_or_default();
         name == "*" || (!name.is_empty() && (host == name || host.ends_with(&format!(".{name}"))))

@@ -64,9 +64,7 @@ fn attribute_value(text: &str) -> (&str, &str) {
             return inside.split_once(quote).unwrap_or((inside, ""));
         }
     }
-    let end = text
-        .find(|c: char| c.is_whitespace() || c == '>')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -131,7 +129,10 @@ mod tests {
                     <a href=\"a.whl#sha256=1\" data-requires-python='&gt;=3.8&#44;&#x3c;4' data-yanked>a</a>\
                     <A\nHREF=b.whl\n>b</a><a href = 'c&amp;d.whl'/><abbr href=no><a =x href=e.whl><a href='open";
         let found = elements(page, 100);
-        let addresses: Vec<_> = found.iter().map(|(name, all)| (name.as_str(), all["href"].as_str())).collect();
+        let addresses: Vec<_> = found
+            .iter()
+            .map(|(name, all)| (name.as_str(), all["href"].as_str()))
+            .collect();
         assert_eq!(
             addresses,
             [
@@ -150,7 +151,19 @@ mod tests {
 
     #[test]
     fn odd_pages_end() {
-        for page in ["<", "<a", "<a href", "<a href=", "<a =", "<a ==>", "<!--", "<a href='", "&#x110000;", "<ä>", "<a ä=ö>"] {
+        for page in [
+            "<",
+            "<a",
+            "<a href",
+            "<a href=",
+            "<a =",
+            "<a ==>",
+            "<!--",
+            "<a href='",
+            "&#x110000;",
+            "<ä>",
+            "<a ä=ö>",
+        ] {
             elements(page, 10);
         }
         assert_eq!(unescaped("a&b&unknown;&#xD800;&"), "a&b&unknown;&#xD800;&");

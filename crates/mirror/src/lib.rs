@@ -1,7 +1,7 @@
 //! A package index and Debian mirror on this machine's loopback: what is fetched through it is recorded once, and replayed at a
 //! chosen speed without any other host.
 //!
-//! [`Mirror::start`] serves until it is finished or dropped. Its addresses hold a secret, so that a program which reaches this
+//! [`Mirror::start`] serves until it is dropped. Its addresses hold a secret, so that a program which reaches this
 //! machine's loopback without knowing them gets nothing. A [`Recording`] is a folder; [`link`] and [`page`] decide what of an index
 //! page is believed. The crate knows no command line and reads no environment variable.
 
@@ -25,5 +25,5 @@ pub use client::ClientSettings;
 pub use error::MirrorError;
 pub use network::ReplayNetwork;
 pub use recording::Recording;
-pub use server::{Ended, Mirror, MirrorOptions, Mode};
+pub use server::{Mirror, MirrorOptions, Mode, Served};
 pub use upstream::{Upstream, UpstreamKind};

@@ -42,7 +42,8 @@ impl Pacer {
 
     /// Waits until so many bytes have gone.
     pub async fn pass(&self, bytes: usize) {
-        let nanos = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(self.bytes_per_s);
+        let nanos =
+            u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(self.bytes_per_s);
         let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         let now = Instant::now();
         let ends = {

@@ -84,7 +84,9 @@ fn from_html(body: &[u8], media_type: &str, at: &Url, way_up: &str) -> Page {
     let base = named("base").find_map(|(_, attributes)| at.join(attributes.get("href")?).ok());
     let base = base.unwrap_or_else(|| at.clone());
     let (mut links, mut left_out) = (Vec::new(), 0);
-    let mut text = "<!DOCTYPE html>\n<html><head><meta name=\"pypi:repository-version\" content=\"1.0\"></head><body>\n".to_owned();
+    let mut text =
+        "<!DOCTYPE html>\n<html><head><meta name=\"pypi:repository-version\" content=\"1.0\"></head><body>\n"
+            .to_owned();
     for (_, attributes) in named("a") {
         // Where a page may lead is decided by its own address, whatever it says about that.
         let address = attributes.get("href").and_then(|address| base.join(address).ok());
@@ -123,7 +125,11 @@ fn anchor(link: &Link, attributes: &Attributes, way_up: &str) -> String {
     let kept: String = kept
         .map(|(name, value)| format!(" {name}=\"{}\"", html::escaped(value)))
         .collect();
-    format!("<a href=\"{}\"{kept}>{}</a><br>\n", html::escaped(&address), html::escaped(&link.name))
+    format!(
+        "<a href=\"{}\"{kept}>{}</a><br>\n",
+        html::escaped(&address),
+        html::escaped(&link.name)
+    )
 }
 
 #[cfg(test)]

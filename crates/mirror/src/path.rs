@@ -178,7 +178,11 @@ mod tests {
 
     #[test]
     fn a_link_leads_up_from_the_folder_of_its_page() {
-        for (path, up) in [("default/numpy/", "../../"), ("default/numpy", "../"), ("links-0/", "../")] {
+        for (path, up) in [
+            ("default/numpy/", "../../"),
+            ("default/numpy", "../"),
+            ("links-0/", "../"),
+        ] {
             assert_eq!(Asked::read(path).unwrap().way_up(), up, "{path}");
         }
         assert_eq!(decoded(&encoded("a-1!2+3.whl")).as_deref(), Some("a-1!2+3.whl"));

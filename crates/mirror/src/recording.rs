@@ -196,7 +196,10 @@ impl Recording {
             let entry = entry.and_then(|text| serde_json::from_slice::<Entry>(&text).ok());
             let is_sound = |entry: &Entry| {
                 let is_named = path.file_name().is_some_and(|name| *name == *name_of(&entry.place));
-                is_named && entry.blobs().all(|blob| link::sha256(&blob.sha256).as_ref() == Some(&blob.sha256))
+                is_named
+                    && entry
+                        .blobs()
+                        .all(|blob| link::sha256(&blob.sha256).as_ref() == Some(&blob.sha256))
             };
             if let Some(entry) = entry.filter(is_sound)
                 && found.len() < MAX_ENTRIES
@@ -227,7 +230,11 @@ impl Recording {
     }
 
     fn read_links(&self) -> Result<(), MirrorError> {
-        let lists: Vec<Blob> = self.entries().values().filter_map(|entry| entry.links.clone()).collect();
+        let lists: Vec<Blob> = self
+            .entries()
+            .values()
+            .filter_map(|entry| entry.links.clone())
+            .collect();
         for blob in lists {
             let path = self.path_of(&blob.sha256);
             let text = read_bounded(&path, MAX_LINKS_BYTES).map_err(MirrorError::folder(&path))?;
@@ -248,7 +255,11 @@ impl Recording {
 
     /// Deletes what recorders have left behind that were killed.
     fn sweep(&self) {
-        for entry in fs::read_dir(self.folder.join("incoming")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.folder.join("incoming"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let age = entry.metadata().and_then(|metadata| metadata.modified());
             let is_old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_BEHIND));
             let file = File::open(entry.path()).ok().filter(|_| is_old);
@@ -296,7 +307,9 @@ impl Recording {
 
     /// Begins a file.
     pub(crate) fn incoming(&self) -> io::Result<Incoming<'_>> {
-        let file = tempfile::Builder::new().prefix("part-").tempfile_in(self.folder.join("incoming"))?;
+        let file = tempfile::Builder::new()
+            .prefix("part-")
+            .tempfile_in(self.folder.join("incoming"))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Incoming {
             recording: self,
@@ -493,6 +506,9 @@ mod tests {
         let refused = Recording::to_record(folder.path(), 10);
         assert!(matches!(refused, Err(MirrorError::NotARecording { .. })));
         fs::write(folder.path().join("FORMAT"), "something else 7\n").unwrap();
-        assert!(matches!(Recording::to_replay(folder.path()), Err(MirrorError::NotARecording { .. })));
+        assert!(matches!(
+            Recording::to_replay(folder.path()),
+            Err(MirrorError::NotARecording { .. })
+        ));
     }
 }

@@ -43,7 +43,9 @@ pub struct Sending {
 pub fn status(status: u16) -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
 
@@ -110,7 +112,11 @@ fn content(recording: &Recording, blob: &Blob, part: Part, method: &Method, send
     });
     if let Part::Bytes(..) = part {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        set(&mut response, CONTENT_RANGE, &format!("bytes {from}-{}/{}", to - 1, blob.bytes));
+        set(
+            &mut response,
+            CONTENT_RANGE,
+            &format!("bytes {from}-{}/{}", to - 1, blob.bytes),
+        );
     }
     set(&mut response, CONTENT_LENGTH, &(to - from).to_string());
     response
@@ -225,7 +231,9 @@ async fn readable(state: &mut watch::Receiver<State>, at: u64) -> io::Result<u64
         State::Running { readable, .. } => *readable > at,
         _ => true,
     });
-    let more = tokio::time::timeout(WAIT, more).await.map_err(|_| io::ErrorKind::TimedOut)?;
+    let more = tokio::time::timeout(WAIT, more)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?;
     match &*more.map_err(|_| io::ErrorKind::BrokenPipe)? {
         State::Running { readable, .. } => Ok(*readable),
         State::Done(entry) => Ok(entry.blob.as_ref().map_or(0, |blob| blob.bytes)),

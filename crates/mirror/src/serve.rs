@@ -186,7 +186,9 @@ impl Site {
             }
             Ok(entry)
         });
-        fetched.await.unwrap_or_else(|_| Err((502, "the mirror failed".to_owned())))
+        fetched
+            .await
+            .unwrap_or_else(|_| Err((502, "the mirror failed".to_owned())))
     }
 }
 

@@ -60,7 +60,7 @@ pub struct MirrorOptions {
     pub upstreams: Vec<Upstream>,
 }
 
-/// A mirror that serves until it is ended or dropped.
+/// A mirror that serves until it is dropped. What is on its way then is not recorded.
 pub struct Mirror {
     address: SocketAddr,
     site: Arc<Site>,
@@ -71,8 +71,8 @@ pub struct Mirror {
 
 /// What a mirror has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// Digest of the recording at the end.
+pub struct Served {
+    /// Digest of the recording.
     pub digest: String,
     /// Requests of clients.
     pub requests: u64,
@@ -124,16 +124,6 @@ impl Mirror {
         format!("http://{}/{}/{label}/", self.address, self.site.secret)
     }
 
-    /// Digest of the recording.
-    pub fn digest(&self) -> String {
-        self.site.recording.digest()
-    }
-
-    /// Paths that were asked for and are not recorded.
-    pub fn missing(&self) -> Vec<String> {
-        self.site.counts.all_missing()
-    }
-
     /// Waits until every file that is on its way is recorded, but no longer than this.
     pub async fn settle(&self, longest: Duration) {
         let ends = Instant::now() + longest;
@@ -143,12 +133,11 @@ impl Mirror {
         }
     }
 
-    /// Stops serving. What is on its way is not recorded.
-    pub fn end(mut self) -> Ended {
-        self.stop();
+    /// What it has done until now.
+    pub fn so_far(&self) -> Served {
         let counts = &self.site.counts;
-        Ended {
-            digest: self.digest(),
+        Served {
+            digest: self.site.recording.digest(),
             requests: counts.requests(),
             bytes: counts.bytes(),
             missing: counts.all_missing(),

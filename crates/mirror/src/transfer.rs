@@ -62,7 +62,12 @@ pub struct Transfers {
 }
 
 impl Transfers {
-    pub fn new(client: Arc<Client>, recording: Arc<Recording>, counts: Arc<Counts>, stop: Arc<AtomicBool>) -> Transfers {
+    pub fn new(
+        client: Arc<Client>,
+        recording: Arc<Recording>,
+        counts: Arc<Counts>,
+        stop: Arc<AtomicBool>,
+    ) -> Transfers {
         Transfers {
             client,
             recording,
@@ -189,7 +194,9 @@ fn body(
     if let Some(length) = answer.length.filter(|length| *length != bytes) {
         return Err((502, format!("it ended after {bytes} of {length} bytes")));
     }
-    incoming.keep(wanted.sha256.as_deref()).map_err(|why| (502, why.to_string()))
+    incoming
+        .keep(wanted.sha256.as_deref())
+        .map_err(|why| (502, why.to_string()))
 }
 
 fn incoming_path(incoming: &crate::recording::Incoming<'_>) -> PathBuf {

@@ -28,6 +28,7 @@ pub fn for_report(flags: &flags::Bench) -> String {
         None => {}
     }
     words.extend((flags.peers != "default").then(|| format!("--peers {}", flags.peers)));
+    words.extend(flags.mirror.as_ref().map(|mode| format!("--mirror {mode}")));
     words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
     if let Some(width) = flags.until {
         words.push(format!("--until {width} --until-minutes {}", flags.until_minutes));
