@@ -89,7 +89,10 @@ fn from_html(body: &[u8], media_type: &str, at: &Url, way_up: &str) -> Page {
             .to_owned();
     for (_, attributes) in named("a") {
         // Where a page may lead is decided by its own address, whatever it says about that.
-        let address = attributes.get("href").and_then(|address| base.join(address).ok());
+        let address = attributes
+            .get("href")
+            .filter(|address| !address.contains(char::is_control));
+        let address = address.and_then(|address| base.join(address.trim()).ok());
         match address.and_then(|address| Link::read(at, address.as_str())) {
             Some(link) => {
                 let link = with_metadata(link, attributes);
