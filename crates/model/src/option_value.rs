@@ -196,8 +196,8 @@ mod tests {
             (Ok(0.02), Ok(0.001), Ok(0.5))
         );
         for wrong in ["", "0", "0%", "nan", "NaN%", "inf", "-2%", "200%", "2", "x"] {
-            let told = parse_width(wrong).unwrap_err();
-            assert!(told.ends_with("such as 2%"), "{wrong}: {told}");
+            let reported = parse_width(wrong).unwrap_err();
+            assert!(reported.ends_with("such as 2%"), "{wrong}: {reported}");
         }
         assert_eq!(
             (parse_bandwidth("100Mbit"), parse_bandwidth("2.5Gbit/s")),
