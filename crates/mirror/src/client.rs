@@ -98,7 +98,7 @@ impl Client {
             if let Some((_, login)) = login {
                 request = request.header("authorization", login);
             }
-            let answer = request.call().map_err(|error| told(&error))?;
+            let answer = request.call().map_err(|error| described(&error))?;
             let header = |name: &str| {
                 let value = answer.headers().get(name)?.to_str().ok()?;
                 (value.len() <= MAX_HEADER).then(|| value.to_owned())
@@ -161,7 +161,7 @@ impl Client {
 }
 
 /// What went wrong, without addresses.
-fn told(error: &ureq::Error) -> String {
+fn described(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(what) => format!("no answer in time ({what})"),
         ureq::Error::HostNotFound => "its host is not found".to_owned(),

@@ -89,7 +89,7 @@ impl Transfers {
         if let Some(state) = running.get(&wanted.place) {
             return state.clone();
         }
-        let (told, state) = watch::channel(State::Waiting);
+        let (progress, state) = watch::channel(State::Waiting);
         running.insert(wanted.place.clone(), state.clone());
         drop(running);
         let (client, recording) = (Arc::clone(&self.client), Arc::clone(&self.recording));
@@ -98,8 +98,8 @@ impl Transfers {
         tokio::spawn(async move {
             let slot = slots.acquire_owned().await;
             let (place, shown) = (wanted.place.clone(), wanted.shown.clone());
-            let told = Arc::new(told);
-            let inner = Arc::clone(&told);
+            let progress = Arc::new(progress);
+            let inner = Arc::clone(&progress);
             let fetched = tokio::task::spawn_blocking(move || fetch(&client, &recording, &wanted, &inner, &stop)).await;
             let fetched = fetched.unwrap_or_else(|_| Err((502, "the mirror failed".to_owned())));
             lock(&all).remove(&place);
@@ -111,7 +111,7 @@ impl Transfers {
                 },
                 State::Done,
             );
-            told.send_replace(end);
+            progress.send_replace(end);
         });
         state
     }
@@ -129,7 +129,7 @@ fn fetch(
     client: &Client,
     recording: &Recording,
     wanted: &Wanted,
-    told: &watch::Sender<State>,
+    progress: &watch::Sender<State>,
     stop: &AtomicBool,
 ) -> Result<Entry, (u16, String)> {
     let bad = |why: String| (502, why);
@@ -144,7 +144,7 @@ fn fetch(
         links: None,
     };
     match answer.status {
-        200 => entry.blob = Some(body(recording, answer, wanted, told, stop)?),
+        200 => entry.blob = Some(body(recording, answer, wanted, progress, stop)?),
         404 | 410 => {}
         status => return Err((passed_on(status), format!("the upstream answered {status}"))),
     }
@@ -161,7 +161,7 @@ fn body(
     recording: &Recording,
     mut answer: Answer,
     wanted: &Wanted,
-    told: &watch::Sender<State>,
+    progress: &watch::Sender<State>,
     stop: &AtomicBool,
 ) -> Result<crate::recording::Blob, (u16, String)> {
     let disk = |why: crate::recording::Unkept| (507, why.to_string());
@@ -172,7 +172,7 @@ fn body(
         media_type: answer.media_type.clone(),
         readable,
     };
-    told.send_replace(state(0));
+    progress.send_replace(state(0));
     let (mut buffer, mut bytes) = (vec![0; PIECE], 0_u64);
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -185,7 +185,7 @@ fn body(
         }
         incoming.write(&buffer[..read]).map_err(disk)?;
         bytes += read as u64;
-        told.send_modify(|state| {
+        progress.send_modify(|state| {
             if let State::Running { readable, .. } = state {
                 *readable = bytes.saturating_sub(HELD_BACK);
             }

@@ -374,10 +374,10 @@ fn first_runs_of_another_network_are_not_compared_and_cached_ones_are() {
             "{shown}"
         );
     }
-    let told = gate_runs(&plain, &replay, 0.1).doubts.concat();
+    let doubts = gate_runs(&plain, &replay, 0.1).doubts.concat();
     assert!(
-        told.contains("no mirror in A, a replay of recording 0123456789ab at 100 Mbit/s, round trip 20.0 ms in B"),
-        "{told}"
+        doubts.contains("no mirror in A, a replay of recording 0123456789ab at 100 Mbit/s, round trip 20.0 ms in B"),
+        "{doubts}"
     );
     for shown in [terminal(&replay, 200, Color::Plain), markdown(&replay), html(&replay)] {
         assert!(

@@ -145,8 +145,8 @@ fn first_runs_are_recorded_and_replayed_without_their_index() {
         "{record:#}"
     );
     forget(&bench.path("recording"), ".whl");
-    let told = bench.run("incomplete", &measured);
-    told.with(
+    let incomplete = bench.run("incomplete", &measured);
+    incomplete.with(
         4,
         &[
             "the recording lacks what was asked for:",

@@ -21,7 +21,7 @@ use hybrid_cache_tools::{
     Checkout, Error, ErrorClass, ErrorContext, Machine, Progress, Result, cache_root, pins, process,
 };
 
-use crate::options::BenchOptions;
+use crate::options::{BenchOptions, MirrorChoice};
 use crate::peer;
 use places::Place;
 
@@ -29,36 +29,8 @@ use places::Place;
 const FOLDER: &str = "mirror";
 /// How long a run waits at its end for files that are still being recorded.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
-/// Most lines of one kind that a person is told.
-const TOLD: usize = 20;
-
-/// What a mirror shall do.
-#[derive(Clone, Debug)]
-pub struct MirrorChoice {
-    /// Record, or replay.
-    pub mode: MirrorMode,
-    /// The recording's folder; `None` is `mirror` in the cache folder.
-    pub folder: Option<PathBuf>,
-    /// Bits a second of a replay.
-    pub bits_per_s: u64,
-    /// Round-trip time of a replay in microseconds.
-    pub round_trip_us: u64,
-    /// Most bytes of the recording.
-    pub max_bytes: u64,
-}
-
-impl MirrorChoice {
-    /// The words of the command line.
-    pub const NAMES: [&str; 2] = ["record", "replay"];
-
-    /// The mode of that name; a replay for any other.
-    pub fn mode_named(name: &str) -> MirrorMode {
-        match name {
-            "record" => MirrorMode::Record,
-            _ => MirrorMode::Replay,
-        }
-    }
-}
+/// Most lines of one kind that are reported.
+const MAX_LINES: usize = 20;
 
 /// The mirror of a run.
 pub struct RunningMirror {
@@ -164,7 +136,7 @@ fn can_serve(config: &LocalConfig, scenarios: &[Scenario]) -> Result<()> {
                 "scenario {name}: system packages of nixpkgs do not go through a mirror\nhint: use `--package-source debnix`"
             ));
         }
-        // What is wrong with a task is told with all of its faults later.
+        // What is wrong with a task is reported with all of its faults later.
         let by_address =
             peer::checked(scenario).is_ok_and(|task| task.requirements.iter().any(|one| one.reference().is_some()));
         if by_address {
@@ -289,9 +261,10 @@ impl RunningMirror {
     /// What could not be recorded, for a reader of the report.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.mirror.so_far().problems;
-        problems.truncate(TOLD);
-        let told = problems.into_iter();
-        told.map(|problem| format!("the mirror did not record {problem}"))
+        problems.truncate(MAX_LINES);
+        let reported = problems.into_iter();
+        reported
+            .map(|problem| format!("the mirror did not record {problem}"))
             .collect()
     }
 
@@ -302,11 +275,15 @@ impl RunningMirror {
         if missing.is_empty() {
             return Ok(());
         }
-        let more = match missing.len().saturating_sub(TOLD) {
+        let more = match missing.len().saturating_sub(MAX_LINES) {
             0 => String::new(),
             more => format!("\n  and {more} more"),
         };
-        let shown: Vec<String> = missing.iter().take(TOLD).map(|path| format!("\n  {path}")).collect();
+        let shown: Vec<String> = missing
+            .iter()
+            .take(MAX_LINES)
+            .map(|path| format!("\n  {path}"))
+            .collect();
         Err(Error::prerequisite(format!(
             "the recording lacks what was asked for:{}{more}\nhint: run the same command with `--mirror record`, then replay it again",
             shown.concat()
