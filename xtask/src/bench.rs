@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
 use hybrid_cache_bench::{
-    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, PeerChoice, TwoBuilds, Until, load_scenarios, measure,
+    BenchGate, BenchOptions, Counts, MeasuredService, MirrorChoice, OtherBuild, PeerChoice, TwoBuilds, Until,
+    load_scenarios, measure,
 };
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
@@ -78,6 +79,13 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
         gate,
         seed: flags.seed,
         peers: PeerChoice::named(if flags.no_peers { "none" } else { &flags.peers }),
+        mirror: flags.mirror.as_deref().map(|mode| MirrorChoice {
+            mode: MirrorChoice::mode_named(mode),
+            folder: flags.mirror_dir.clone(),
+            bits_per_s: flags.mirror_bandwidth,
+            round_trip_us: flags.mirror_rtt,
+            max_bytes: flags.mirror_max_size,
+        }),
         out: flags.out.clone(),
         command: command::for_report(flags),
     })

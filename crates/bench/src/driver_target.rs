@@ -1,6 +1,7 @@
 //! A driver in this process as the target of a bench run: fresh epochs for first runs, and peers.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use hybrid_cache_tools::{ErrorContext, Result, failed};
 
 use crate::alternatives::{AlternativeTools, Alternatives, PeerTask};
 use crate::machine::Stopwatch;
+use crate::mirror::RunningMirror;
 use crate::peer;
 use crate::peer_driver::PeerDrivers;
 use crate::target::{BenchTarget, END_LIMIT, PeerRun, Run, limits};
@@ -31,6 +33,8 @@ pub struct DriverTarget {
     /// What the latest run of each scenario used.
     resolved: HashMap<usize, Resolved>,
     tenant: Tenant,
+    /// The mirror that preparations fetch through.
+    mirror: Option<Rc<RunningMirror>>,
     /// The task that is running: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
 }
@@ -45,8 +49,14 @@ impl DriverTarget {
             alternatives: None,
             resolved: HashMap::new(),
             tenant,
+            mirror: None,
             running: None,
         }
+    }
+
+    /// Ends the run when this mirror lacks what a task needs: no later first run would work.
+    pub fn needs(&mut self, mirror: Option<Rc<RunningMirror>>) {
+        self.mirror = mirror;
     }
 
     /// Also measures what people would use instead, if this is a driver of this machine. All that it keeps lies in an epoch of its own,
@@ -121,6 +131,9 @@ impl BenchTarget for DriverTarget {
         let outcome = driver.settle(&ticket).await?;
         self.running = None;
         driver.forget(&ticket);
+        if let (false, Some(mirror)) = (outcome.end.is_success(), &self.mirror) {
+            mirror.is_complete()?;
+        }
         if outcome.end.is_success() {
             self.resolved.insert(at, outcome.resolved.clone());
         }

@@ -1,6 +1,7 @@
 //! Carries out a bench run from beginning to end: opens the target, takes every sample, and returns the record.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hybrid_cache_cluster::{Backend, BackendKind};
@@ -14,6 +15,7 @@ use crate::builds::{self, TwoBuilds};
 use crate::builds_target::BuildsTarget;
 use crate::driver_target::DriverTarget;
 use crate::machine;
+use crate::mirror::{self, RunningMirror};
 use crate::options::{BenchOptions, MeasuredService, PeerChoice};
 use crate::peer_driver::{PeerDriver, PeerDrivers};
 use crate::plan::{self, Counts};
@@ -47,6 +49,7 @@ struct Opened {
     counts: Counts,
     /// The other build, in words.
     against: Option<String>,
+    mirror: Option<Rc<RunningMirror>>,
 }
 
 /// Opens the target and takes every sample. Ctrl-C ends the run early; the samples taken before are kept.
@@ -59,6 +62,7 @@ pub async fn measure(
     options: &BenchOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Measured> {
+    mirror::check(options)?;
     let opened = match (&options.service, &options.builds) {
         (Some(service), _) => open_service(checkout, &scenarios, service, options, progress).await?,
         (None, Some(builds)) => open_builds(checkout, &scenarios, builds, options, progress).await?,
@@ -71,6 +75,7 @@ pub async fn measure(
         absent,
         counts,
         against,
+        mirror,
     } = opened;
     let out = options
         .out
@@ -94,7 +99,22 @@ pub async fn measure(
     let mut session = Session::start(target, scenarios, origin, options.until, &out)?;
     let seed = options.seed.unwrap_or_else(fresh_seed);
     let ended = blocks(&mut session, (counts, &peers), seed, options, progress.as_ref()).await;
-    let record = session.finish(progress.as_ref()).await;
+    let is_complete = session.record().completion == Completion::Complete;
+    let mut record = session.finish(progress.as_ref()).await;
+    let Some(mirror) = mirror else {
+        return Ok(Measured { out, record, ended });
+    };
+    if is_complete {
+        mirror.settle().await;
+    }
+    let problems = mirror.problems();
+    problems
+        .iter()
+        .for_each(|problem| progress.line(&format!("warning: {problem}")));
+    record.provenance.mirror = Some(mirror.record());
+    record.provenance.notes.extend(problems);
+    // What is missing matters more than the failure that it led to, if there is one.
+    let ended = mirror.is_complete().and(ended);
     Ok(Measured { out, record, ended })
 }
 
@@ -160,19 +180,23 @@ async fn open_driver(
     options: &BenchOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Opened> {
-    let backend = Backend::open(
-        checkout,
-        options.backend,
-        &options.machine,
-        &options.cluster,
-        progress.as_ref(),
-    )
-    .await?;
+    let (backend, mirror) = match &options.mirror {
+        Some(choice) => {
+            let (backend, mirror) = mirror::open(checkout, scenarios, choice, options, progress.as_ref())?;
+            (backend, Some(mirror))
+        }
+        None => {
+            let (machine, cluster) = (&options.machine, &options.cluster);
+            let backend = Backend::open(checkout, options.backend, machine, cluster, progress.as_ref()).await?;
+            (backend, None)
+        }
+    };
     backend.can_run(scenarios)?;
     if let Backend::Local(local) = &backend {
         machine::check_space(&local.machine.config.root)?;
     }
     let mut provenance = provenance::collect(checkout, &backend, options).await?;
+    provenance.mirror = mirror.as_ref().map(|mirror| mirror.record());
     if let Backend::Local(local) = &backend
         && let Some(reason) = local.driver.network().await.reason
     {
@@ -201,6 +225,7 @@ async fn open_driver(
     };
     let peers = scenarios.iter().map(&mut peers_of).collect();
     let mut target = DriverTarget::new(backend, drivers, options.tenant.clone());
+    target.needs(mirror.clone());
     if let Some(tools) = tools {
         target.add_alternatives(tools).await?;
     }
@@ -211,6 +236,7 @@ async fn open_driver(
         absent,
         counts: options.counts,
         against: None,
+        mirror,
     })
 }
 
@@ -250,6 +276,7 @@ async fn open_builds(
         absent: Vec::new(),
         counts,
         against: Some(other.what),
+        mirror: None,
     })
 }
 
@@ -287,6 +314,7 @@ async fn open_service(
             ..options.counts
         },
         against: None,
+        mirror: None,
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hybrid_cache_cluster::{BackendKind, ClusterChoice};
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::mirror::MirrorMode;
 use hybrid_cache_model::sample::RunRecord;
 use hybrid_cache_report::{Baseline, Gate, gate_run};
 use hybrid_cache_tools::MachineOptions;
@@ -36,6 +37,8 @@ pub struct BenchOptions {
     pub seed: Option<u32>,
     /// Which peers are measured too.
     pub peers: PeerChoice,
+    /// The mirror that preparations fetch through; `None` lets them use the network.
+    pub mirror: Option<MirrorChoice>,
     /// The folder of the report; `None` creates one in the checkout's `reports`.
     pub out: Option<PathBuf>,
     /// The command as a reader would type it again, for the report.
@@ -64,6 +67,34 @@ impl PeerChoice {
             "none" => PeerChoice::None,
             "all" => PeerChoice::All,
             _ => PeerChoice::Default,
+        }
+    }
+}
+
+/// What a mirror does, and how.
+#[derive(Clone, Debug)]
+pub struct MirrorChoice {
+    /// Record, or replay.
+    pub mode: MirrorMode,
+    /// The recording's folder; `None` is `mirror` in the cache folder.
+    pub folder: Option<PathBuf>,
+    /// Bits a second of a replay.
+    pub bits_per_s: u64,
+    /// Round-trip time of a replay in microseconds.
+    pub round_trip_us: u64,
+    /// Most bytes of the recording.
+    pub max_bytes: u64,
+}
+
+impl MirrorChoice {
+    /// The words of the command line.
+    pub const NAMES: [&str; 2] = ["record", "replay"];
+
+    /// The mode of that name; a replay for any other.
+    pub fn mode_named(name: &str) -> MirrorMode {
+        match name {
+            "record" => MirrorMode::Record,
+            _ => MirrorMode::Replay,
         }
     }
 }

@@ -49,6 +49,7 @@ pub fn of_client(checkout: &Checkout, driver: &str, command: &str) -> Provenance
         tools: Vec::new(),
         cluster: None,
         service: None,
+        mirror: None,
         notes: Vec::new(),
     }
 }

@@ -46,7 +46,14 @@ impl LocalBackend {
     /// # Errors
     /// A tool is not available, the runner does not build, or the caches cannot be opened.
     pub fn open(checkout: &Checkout, options: &MachineOptions, progress: &dyn Progress) -> Result<LocalBackend> {
-        let machine = Machine::provision(checkout, options, progress)?;
+        LocalBackend::of(Machine::provision(checkout, options, progress)?)
+    }
+
+    /// Opens the caches of a machine whose tools are ready.
+    ///
+    /// # Errors
+    /// The caches cannot be opened.
+    pub fn of(machine: Machine) -> Result<LocalBackend> {
         let driver = machine.driver()?;
         Ok(LocalBackend { machine, driver })
     }

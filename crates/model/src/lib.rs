@@ -12,6 +12,7 @@ pub mod key;
 pub mod labels;
 pub mod load;
 pub mod maintain;
+pub mod mirror;
 pub mod network;
 pub mod option_value;
 pub mod outcome;

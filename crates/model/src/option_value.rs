@@ -119,6 +119,50 @@ pub fn parse_rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A bandwidth in bits a second, from 10 kbit to 100 Gbit, such as `100Mbit`.
+///
+/// # Errors
+/// It is not one; the message says how to write it.
+pub fn parse_bandwidth(text: &str) -> Result<u64, String> {
+    let units = [("kbit", 1e3), ("Mbit", 1e6), ("Gbit", 1e9)];
+    let bits = with_unit(text.strip_suffix("/s").unwrap_or(text), &units, "100Mbit or 1Gbit")?;
+    if !(1e4..=1e11).contains(&bits) {
+        return Err("give a bandwidth from 10kbit to 100Gbit, such as 100Mbit".to_owned());
+    }
+    Ok(whole(bits))
+}
+
+/// A round-trip time of at most ten seconds, in microseconds.
+///
+/// # Errors
+/// It is not one; the message says how to write it.
+pub fn parse_round_trip(text: &str) -> Result<u64, String> {
+    let us = with_unit(text, &[("us", 1.0), ("ms", 1e3), ("s", 1e6)], "20ms")?;
+    if us > 1e7 {
+        return Err("give a round-trip time of at most 10s, such as 20ms".to_owned());
+    }
+    Ok(whole(us))
+}
+
+/// A size of at least 1 MiB, in bytes.
+///
+/// # Errors
+/// It is not one; the message says how to write it.
+pub fn parse_recording_bytes(text: &str) -> Result<u64, String> {
+    let bytes = quantity::bytes(text).filter(|bytes| *bytes >= 1 << 20);
+    bytes.ok_or_else(|| "give at least 1Mi, written as Kubernetes does: 10Gi or 512Mi".to_owned())
+}
+
+/// A number below 2^53 as an integer.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is rounded, at least 0 and far below the largest"
+)]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
+}
+
 /// A share of `--gate`: at least 0, and a number, or the gate could never fail.
 ///
 /// # Errors
@@ -155,6 +199,19 @@ mod tests {
             let reported = parse_width(wrong).unwrap_err();
             assert!(reported.ends_with("such as 2%"), "{wrong}: {reported}");
         }
+        assert_eq!(
+            (parse_bandwidth("100Mbit"), parse_bandwidth("2.5Gbit/s")),
+            (Ok(100_000_000), Ok(2_500_000_000))
+        );
+        for wrong in ["", "100", "0Mbit", "1kbit", "-1Mbit", "nanMbit", "1TB", "999Gbit"] {
+            assert!(parse_bandwidth(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((parse_round_trip("20ms"), parse_round_trip("0ms")), (Ok(20_000), Ok(0)));
+        for wrong in ["", "20", "11s", "-1ms", "1min"] {
+            assert!(parse_round_trip(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_recording_bytes("10Gi"), Ok(10 << 30));
+        assert!(parse_recording_bytes("1Ki").is_err() && parse_recording_bytes("all").is_err());
         for wrong in ["", "5", "5 parsecs", "-5s", "s"] {
             assert!(parse_us(wrong).is_err(), "{wrong}");
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::host_noise::HostNoise;
 use crate::load::LoadRecord;
 pub use crate::maintain::LayerUsage;
+use crate::mirror::MirrorRecord;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
 pub use crate::peer::Peer;
 use crate::scenario::Scenario;
@@ -282,6 +283,9 @@ pub struct Provenance {
     /// The task service; absent if a driver was measured directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRecord>,
+    /// The mirror that first runs fetched through; absent if they used the operator's index and Debian mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorRecord>,
     /// Anything a reader should know (a forced choice, an interruption).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -15,7 +15,7 @@ use crate::provenance::cluster_fact;
 use crate::samples::{Measured, accepted, declared, in_rounds, only_us, pairs, scenario_names};
 use crate::stats::{self, ALPHA, Decision, Estimate, Evidence, Rule, Scale, TwoRuns, as_f64, durations, holm};
 use crate::terminal::{Color, align, fitted, framed};
-use crate::units;
+use crate::{mirror, units};
 
 /// Medians within this share of each other count as the same: smaller differences do not outlive a reboot.
 pub const SAME_WITHIN: f64 = 0.05;
@@ -36,6 +36,8 @@ pub enum Change {
     NoPairs,
     /// The scenario of this name is another one in B.
     OtherScenario,
+    /// The first runs of B fetched through another network than those of A.
+    OtherNetwork,
     /// Only run A has samples that count.
     OnlyInA,
     /// Only run B has samples that count.
@@ -52,6 +54,7 @@ impl Change {
             Change::Undecided => "? undecided",
             Change::NoPairs => "? no pairs",
             Change::OtherScenario => "? other scenario",
+            Change::OtherNetwork => "? other network",
             Change::OnlyInA => "– only in A",
             Change::OnlyInB => "– only in B",
         }
@@ -116,6 +119,9 @@ pub struct Comparison {
     pub groups: Vec<GroupComparison>,
     /// Differences in provenance that make the figures hard to compare.
     pub cautions: Vec<String>,
+    /// Why first runs are not compared; absent if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_network: Option<String>,
 }
 
 /// Compares the accepted samples of run `b` with those of run `a`, the older one.
@@ -133,6 +139,7 @@ pub fn compare(a: &RunRecord, b: &RunRecord) -> Comparison {
     Comparison {
         groups,
         cautions: cautions(a.record, b.record),
+        other_network: mirror::difference(a.record, b.record),
     }
 }
 
@@ -148,6 +155,7 @@ fn group(a: &Measured<'_>, b: &Measured<'_>, name: &str, temperature: Temperatur
         (false, true) => Change::OnlyInA,
         (true, false) => Change::OnlyInB,
         (false, false) if other_scenario(a.record, b.record, name) => Change::OtherScenario,
+        (false, false) if has_other_network(a.record, b.record, temperature) => Change::OtherNetwork,
         (false, false) if beside.is_none() => Change::NoPairs,
         (false, false) => Change::Undecided,
     };
@@ -181,6 +189,11 @@ fn other_scenario(a: &RunRecord, b: &RunRecord, name: &str) -> bool {
     let both = declared(a, name).zip(declared(b, name));
     let done = |scenario: &Scenario| (scenario.request.clone(), scenario.expect.stdout.clone());
     both.is_some_and(|(old, new)| done(old) != done(new))
+}
+
+/// True if the time of such a run depends on the network, and the two had different ones.
+fn has_other_network(a: &RunRecord, b: &RunRecord, temperature: Temperature) -> bool {
+    temperature != Temperature::Cached && mirror::difference(a, b).is_some()
 }
 
 /// How both runs stood to the first peer that both measured beside the group.
@@ -330,7 +343,7 @@ impl Comparison {
         align(&mut table, sides.into_iter());
         let mut text = fitted(table, width);
         text.push_str(&format!("\n{}\n", self.explanation().join("\n")));
-        for caution in &self.cautions {
+        for caution in self.cautions.iter().chain(&self.other_network) {
             text.push_str(&format!("\nwarning: {}\n", plain(caution)));
         }
         match color {
@@ -392,6 +405,7 @@ fn painted(text: &str) -> String {
         (Change::Undecided, "33"),
         (Change::NoPairs, "33"),
         (Change::OtherScenario, "33"),
+        (Change::OtherNetwork, "33"),
     ];
     colors.iter().fold(
         text.replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m"),

@@ -374,6 +374,7 @@ fn unknown_record() -> RunRecord {
         tools: Vec::new(),
         cluster: None,
         service: None,
+        mirror: None,
         notes: vec![format!(
             "no {HEADER_FILE}: where and with what this was measured is not known"
         )],

@@ -365,6 +365,12 @@ fn against_baseline(record: &RunRecord, baseline: Baseline<'_>) -> Question {
             question.unasked.push((about, why_unasked(record, n)));
             continue;
         }
+        if let (Change::OtherNetwork, Some(reason)) = (group.change, &comparison.other_network) {
+            question
+                .doubts
+                .push((about(&group.scenario, group.temperature), reason.clone()));
+            continue;
+        }
         match requirement(group, limit) {
             Ok(requirement) if why.is_empty() => question.requirements.push(requirement),
             Ok(_) => question

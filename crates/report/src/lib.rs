@@ -26,6 +26,7 @@ mod junit;
 pub mod kubelet;
 pub mod load;
 mod markdown;
+mod mirror;
 mod open_metrics;
 pub mod phases;
 mod provenance;

@@ -2,7 +2,7 @@
 
 use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord, ServiceRecord};
 
-use crate::{host_noise, units, until};
+use crate::{host_noise, mirror, units, until};
 
 fn told_completion(record: &RunRecord, completion: &str) -> String {
     match &record.load {
@@ -65,6 +65,12 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ),
         ("schema", record.schema.to_string()),
     ];
+    facts.extend(
+        provenance
+            .mirror
+            .iter()
+            .map(|mirror| ("network of first runs", mirror::described(mirror))),
+    );
     facts.extend(record.until.iter().map(|until| ("went on until", until::line(until))));
     // Behind the driver and its command, in front of the client's own machine.
     facts.splice(2..2, provenance.cluster.iter().flat_map(cluster_facts));

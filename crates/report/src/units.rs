@@ -56,6 +56,16 @@ pub fn effect(factor: f64) -> String {
     }
 }
 
+/// A bandwidth as `100 Mbit/s`.
+pub fn bits_per_s(bits: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1000, "kbit/s")];
+    let (scale, unit) = UNITS
+        .into_iter()
+        .find(|(scale, _)| bits >= *scale)
+        .unwrap_or((1, "bit/s"));
+    format!("{} {unit}", (bits as f64 / scale as f64 * 1000.0).round() / 1000.0)
+}
+
 /// A share of 1 as `12.3 %`.
 pub fn share(share: f64) -> String {
     let percent = share * 100.0;

@@ -1,11 +1,13 @@
 //! Warnings about figures that look wrong, each with its likely cause and what to do about it.
 
 use hybrid_cache_model::Temperature;
+use hybrid_cache_model::mirror::MirrorMode;
 use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use hybrid_cache_model::until::UntilEnd;
 use serde::Serialize;
 
 use crate::host_noise;
+use crate::mirror;
 use crate::samples::{accepted, through_service};
 use crate::stats::{self, MIN_ROUNDS, rounds_needed};
 use crate::summary::{GroupSummary, ScenarioSummary};
@@ -38,6 +40,8 @@ pub enum WarningKind {
     Interrupted,
     /// The checkout had uncommitted changes.
     Dirty,
+    /// First runs fetched through a mirror that records.
+    Recording,
     /// A scenario has no sample that counts.
     NothingCounts,
     /// Samples failed.
@@ -116,6 +120,20 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
             None,
             message,
             "commit the changes, then measure again",
+        ));
+    }
+    if record
+        .provenance
+        .mirror
+        .as_ref()
+        .is_some_and(|mirror| mirror.mode == MirrorMode::Record)
+    {
+        let remedy = "their times are no figures; measure with `--mirror replay`";
+        warnings.push(Warning::new(
+            WarningKind::Recording,
+            None,
+            mirror::NO_FIGURES.to_owned(),
+            remedy,
         ));
     }
     if let Some(until) = record

@@ -5,9 +5,11 @@
 #[expect(dead_code, reason = "these tests need no cluster")]
 mod fixture;
 
+use hybrid_cache_model::mirror::{MirrorMode, MirrorRecord};
 use hybrid_cache_model::sample::{Acceptance, BlockRecord, Completion, Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Temperature};
-use hybrid_cache_report::{Baseline, Gate, GateOutcome, gate_run, gate_runs};
+use hybrid_cache_report::compare::Change;
+use hybrid_cache_report::{Baseline, Color, Gate, GateOutcome, compare, gate_run, gate_runs, html, markdown, terminal};
 
 /// A run in which every cached run and every first run counts, and only groups with something beside them.
 fn record() -> RunRecord {
@@ -326,4 +328,61 @@ fn of_two_builds_only_the_other_build_is_asked_about_and_few_first_runs_are_not_
     );
     lost.peers.clear();
     cannot_tell(&gate_run(&lost, None), "no pairs");
+}
+
+/// The run with first runs through a replay.
+fn replayed(record: &RunRecord, digest: &str, bits_per_s: u64) -> RunRecord {
+    let mut record = record.clone();
+    record.provenance.mirror = Some(MirrorRecord {
+        mode: MirrorMode::Replay,
+        digest: digest.to_owned(),
+        bits_per_s: Some(bits_per_s),
+        round_trip_us: Some(20_000),
+        requests: 7,
+        bytes: 4096,
+    });
+    record
+}
+
+#[test]
+fn first_runs_of_another_network_are_not_compared_and_cached_ones_are() {
+    let plain = record();
+    let replay = replayed(&plain, "0123456789abcdef", 100_000_000);
+    let same = gate_runs(&replay, &replayed(&plain, "0123456789abcdef", 100_000_000), 0.1);
+    assert_eq!((same.outcome, same.held), (GateOutcome::Good, 2), "{same:#?}");
+    let mut recorded = replay.clone();
+    recorded.provenance.mirror.as_mut().unwrap().mode = MirrorMode::Record;
+    for (a, b) in [
+        (&plain, &replay),
+        (&replay, &plain),
+        (&replay, &replayed(&plain, "fedcba9876543210", 100_000_000)),
+        (&replay, &replayed(&plain, "0123456789abcdef", 8_000_000)),
+        (&recorded, &recorded.clone()),
+    ] {
+        let gate = gate_runs(a, b, 0.1);
+        cannot_tell(&gate, "first runs had another network");
+        assert_eq!(gate.held, 1, "{gate:#?}");
+        let compared = compare(a, b);
+        let first = compared
+            .groups
+            .iter()
+            .find(|group| group.temperature == Temperature::First);
+        assert_eq!(first.unwrap().change, Change::OtherNetwork);
+        let shown = compared.terminal(200, Color::Plain);
+        assert!(
+            shown.contains("? other network") && shown.contains("first runs had another network"),
+            "{shown}"
+        );
+    }
+    let doubts = gate_runs(&plain, &replay, 0.1).doubts.concat();
+    assert!(
+        doubts.contains("no mirror in A, a replay of recording 0123456789ab at 100 Mbit/s, round trip 20.0 ms in B"),
+        "{doubts}"
+    );
+    for shown in [terminal(&replay, 200, Color::Plain), markdown(&replay), html(&replay)] {
+        assert!(
+            shown.contains("replay of recording 0123456789ab at 100 Mbit/s"),
+            "{shown}"
+        );
+    }
 }

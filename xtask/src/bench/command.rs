@@ -28,6 +28,14 @@ pub fn for_report(flags: &flags::Bench) -> String {
         None => {}
     }
     words.extend((flags.peers != "default").then(|| format!("--peers {}", flags.peers)));
+    if let Some(mode) = &flags.mirror {
+        let (kbits, us) = (flags.mirror_bandwidth / 1000, flags.mirror_rtt);
+        let network = format!(" --mirror-bandwidth {kbits}kbit --mirror-rtt {us}us");
+        words.push(format!(
+            "--mirror {mode}{}",
+            if mode == "replay" { network } else { String::new() }
+        ));
+    }
     words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
     if let Some(width) = flags.until {
         words.push(format!("--until {width} --until-minutes {}", flags.until_minutes));

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hybrid_cache_bench::PeerChoice;
+use hybrid_cache_bench::{MirrorChoice, PeerChoice};
 use hybrid_cache_model::Tenant;
-use hybrid_cache_model::option_value::{parse_rate, parse_width};
+use hybrid_cache_model::option_value::{
+    parse_bandwidth, parse_rate, parse_recording_bytes, parse_round_trip, parse_width,
+};
 
 use super::place::{Cluster, DriverName, Local};
 
@@ -25,8 +27,9 @@ pub struct Bench {
     /// Scenario by name, file or folder (such as ./ours); may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
-    /// Take N first runs of each scenario, each in empty caches; a service gets only one, which counts if its caches are empty
-    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "service_url", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Take N first runs of each scenario, each in empty caches, 12 with `--mirror replay`; a service gets only one, which counts if its
+    /// caches are empty
+    #[arg(long, value_name = "N", default_value_t = 3, default_value_if("mirror", "replay", "12"), conflicts_with = "service_url", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub first_runs: u32,
     /// Take N cached runs of each scenario, three per round; a verdict needs at least 6 rounds, and more if the run has more tests
     #[arg(long, value_name = "N", default_value_t = 36, value_parser = clap::value_parser!(u32).range(0..=100_000))]
@@ -62,6 +65,21 @@ pub struct Bench {
     /// The same as --peers none
     #[arg(long, conflicts_with = "peers")]
     pub no_peers: bool,
+    /// Let first runs fetch through a mirror on loopback: `record` keeps what they fetch, `replay` serves it without any other host
+    #[arg(long, value_name = "MODE", value_parser = MirrorChoice::NAMES, conflicts_with_all = ["load", "against", "self_check"])]
+    pub mirror: Option<String>,
+    /// Folder of the recording [default: mirror in the cache folder]
+    #[arg(long, value_name = "DIR", requires = "mirror")]
+    pub mirror_dir: Option<PathBuf>,
+    /// Bandwidth of a replay, for all connections together
+    #[arg(long, value_name = "RATE", default_value = "100Mbit", requires = "mirror", value_parser = parse_bandwidth)]
+    pub mirror_bandwidth: u64,
+    /// Round-trip time of a replay: each answer takes that long, and each new connection once more
+    #[arg(long, value_name = "TIME", default_value = "20ms", requires = "mirror", value_parser = parse_round_trip)]
+    pub mirror_rtt: u64,
+    /// Most bytes of the recording
+    #[arg(long, value_name = "SIZE", default_value = "10Gi", requires = "mirror", value_parser = parse_recording_bytes)]
+    pub mirror_max_size: u64,
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

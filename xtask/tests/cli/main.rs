@@ -5,6 +5,7 @@
 mod bench;
 mod first_contact;
 mod load;
+mod mirror;
 mod output;
 mod peers;
 mod program;

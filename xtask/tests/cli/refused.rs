@@ -127,6 +127,25 @@ fn options_that_make_no_sense_are_named() {
         &ended(&["bench", "--until", "2%", "--until-minutes", "0"]),
         &["--until-minutes"],
     );
+    for (option, value, told) in [
+        ("--mirror", "both", "record"),
+        ("--mirror-bandwidth", "100", "100Mbit"),
+        ("--mirror-rtt", "1h", "20ms"),
+        ("--mirror-max-size", "1Ki", "10Gi"),
+    ] {
+        refused(&ended(&["bench", "--mirror", "replay", option, value]), &[option, told]);
+    }
+    refused(&ended(&["bench", "--mirror-rtt", "20ms"]), &["--mirror <MODE>"]);
+    let elsewhere = ["--driver=kube", "--driver=argo", "--service-url=http://127.0.0.1:1"];
+    for other in elsewhere {
+        refused(
+            &ended(&["bench", "--mirror", "replay", other]),
+            &["loopback", "hint: leave out --mirror"],
+        );
+    }
+    for other in ["--load=1", "--against=main", "--self-check"] {
+        refused(&ended(&["bench", "--mirror", "replay", other]), &["--mirror"]);
+    }
     refused(&ended(&["frobnicate"]), &["frobnicate"]);
     for share in ["nan", "inf", "-0.1", "much"] {
         let gate = format!("--gate={share}");

@@ -80,6 +80,10 @@ pub const ROWS: &[Row] = &[
     .given(&[("--first-runs 3 --cached-runs 10", "--first-runs 1 --cached-runs 1")])
     .with("--no-peers --out second-bench"),
     local("cargo xtask report reports/baseline", "python-only"),
+    local("cargo xtask bench --mirror record", "a mirror that records")
+        .with("--scenario python-only --first-runs 1 --cached-runs 2 --mirror-dir recording --out recorded-bench"),
+    local("cargo xtask bench --mirror replay", "a replay of recording")
+        .with("--scenario python-only --first-runs 1 --cached-runs 2 --mirror-dir recording --out replayed-bench"),
     local("cargo xtask bench --load 10 --scenario python-only", "python-only").with("--load-seconds 1 --out load"),
     // Completions, into a home folder of the test's own.
     local("cargo xtask completions bash > ~/.cargo-xtask.bash", "").given(HOME),

@@ -25,7 +25,11 @@ pub fn comparison_digest(comparison: &Comparison, gate: Option<&Gate>) -> String
     for sentence in comparison.explanation() {
         text.push_str(&format!("- {sentence}\n"));
     }
-    for caution in comparison.cautions.iter().take(CAUTIONS) {
+    for caution in comparison
+        .other_network
+        .iter()
+        .chain(comparison.cautions.iter().take(CAUTIONS))
+    {
         text.push_str(&format!("- **Caution:** {}\n", inert(caution)));
     }
     if comparison.cautions.len() > CAUTIONS {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::changes::{ChangePoint, find_changes};
 use crate::compare::peer_ratios;
+use crate::mirror;
 use crate::provenance::{cluster_fact, processors};
 use crate::samples::{Measured, accepted, declared, in_rounds, of_two_builds, scenario_names, through_service};
 use crate::stats::{Distribution, Estimate, Evidence, Interval, Rule, Scale};
@@ -249,10 +250,14 @@ fn group(measured: &Measured<'_>, name: &str, temperature: Temperature) -> Optio
         Estimate::of(&evidence.looked_at_repeatedly(repeatedly))
     });
     let done = declared(record, name).map(|scenario| (&scenario.request, &scenario.expect.stdout));
+    let network = match temperature {
+        Temperature::Cached => String::new(),
+        Temperature::First | Temperature::Uncached => mirror::conditions(record),
+    };
     Some(CollectedGroup {
         scenario: name.to_owned(),
         temperature,
-        definition: serde_json::to_string(&done).unwrap_or_default(),
+        definition: serde_json::to_string(&done).unwrap_or_default() + &network,
         peer: beside.map(|(peer, _)| peer),
         point: Point {
             run: 0,

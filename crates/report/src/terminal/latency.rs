@@ -47,6 +47,12 @@ pub(super) fn latency(record: &RunRecord, width: u16) -> String {
     if let Some(until) = &record.until {
         text.push_str(&format!("until {}\n", plain(&crate::until::line(until))));
     }
+    if let Some(mirror) = &record.provenance.mirror {
+        text.push_str(&format!(
+            "first runs had the network of {}\n",
+            plain(&crate::mirror::described(mirror))
+        ));
+    }
     if let Some(service) = crate::provenance::through_service(record) {
         text.push_str(&format!("{}\n", plain(&service)));
     }
