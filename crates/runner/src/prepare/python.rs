@@ -219,7 +219,7 @@ fn build_request<'a>(
         deadline: &job.deadline,
         phases: job.phases,
         built,
-        setuptools: !job.request.context.sources.no_setuptools,
+        setuptools: job.adds_setuptools(),
     }
 }
 

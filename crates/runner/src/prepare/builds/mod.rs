@@ -121,16 +121,11 @@ fn with_older<T>(
         return Ok((kept, note()));
     }
     match build(false, false) {
-        Err(failure) if adds_setuptools(job) && setuptools::is_missing(&failure.message) => {
+        Err(failure) if job.adds_setuptools() && setuptools::is_missing(&failure.message) => {
             build(true, false).map(|made| (made, note()))
         }
         made => made.map(|made| (made, None)),
     }
-}
-
-/// True if builds may get an older setuptools.
-fn adds_setuptools(job: &PrepareJob<'_>) -> bool {
-    !job.request.context.sources.no_setuptools
 }
 
 fn not_kept() -> Failure {

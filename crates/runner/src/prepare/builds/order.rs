@@ -88,7 +88,7 @@ impl<'a> Orders<'a> {
             "work": "resolve",
             "requirements": requirements,
             "constraints": constraints,
-            "older": if super::adds_setuptools(self.job) { setuptools::PIN } else { "" },
+            "older": if self.job.adds_setuptools() { setuptools::PIN } else { "" },
         });
         let (answer, folder) = self.run("resolving", settings)?;
         // A stranger's files; what cannot be deleted is deleted with the task.
