@@ -75,11 +75,11 @@ fn pins(bench: &Bench, request: &PrepareRequest) -> Vec<String> {
     }
 }
 
-/// The packages of a new environment, and what the user is told.
+/// The packages of a new environment, and what the user reads.
 fn made(bench: &Bench, request: &PrepareRequest) -> (Vec<String>, Vec<String>) {
-    let told = prepare(request);
-    told.path();
-    (pins(bench, request), told.warnings())
+    let reported = prepare(request);
+    reported.path();
+    (pins(bench, request), reported.warnings())
 }
 
 #[test]
@@ -87,10 +87,10 @@ fn a_package_that_imports_pkg_resources_gets_setuptools() {
     let Some(bench) = bench() else { return };
     let (pins, warnings) = made(&bench, &request(&bench, "silent"));
     assert_eq!(pins, ["setuptools==80.9.0", "silent==1.0"]);
-    let told = warnings.concat();
+    let reported = warnings.concat();
     assert!(
-        told.contains("`setuptools<81` was added, because silent==1.0 imports `pkg_resources` (silent/deep/x.py)"),
-        "{told}"
+        reported.contains("`setuptools<81` was added, because silent==1.0 imports `pkg_resources` (silent/deep/x.py)"),
+        "{reported}"
     );
     assert_eq!(
         bench.run("silent", "import silent.deep.x as x; print(x.FOUND)").trim(),
@@ -149,8 +149,8 @@ fn versions_that_fit_each_other_on_another_interpreter_name_it() {
     }
     let mut asked = request(&bench, "picky\nbase==1.0");
     asked.other_pythons = ["3.8.18", "3.9.18"].map(str::to_owned).into();
-    let told = prepare(&asked);
-    let failure = told.failure();
+    let reported = prepare(&asked);
+    let failure = reported.failure();
     assert_eq!(failure.kind, FailureKind::Unsatisfiable, "{failure}");
     let hint = failure.hint.as_deref().unwrap();
     assert!(
