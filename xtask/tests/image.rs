@@ -6,11 +6,9 @@
 
 mod engine;
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use engine::{build, build_with, docker, tagged_at};
+use engine::{build, build_with, docker, further_versions, tagged_at};
 
 /// The options of `docker run` so that a container may do as little as a pod under Pod Security "restricted".
 const RESTRICTED: [&str; 8] = [
@@ -87,19 +85,6 @@ fn it_brings_further_interpreters_of_this_machine_that_work_in_it() {
         let found = inside(image, "/usr/bin/find", &["/usr/local/python", "-name", left_out]);
         assert_eq!(found, "", "{left_out}");
     }
-}
-
-/// The versions of this machine's interpreters that the image does not have by itself, the oldest first.
-fn further_versions() -> Vec<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["tools", "--json"])
-        .output()
-        .unwrap();
-    let tools: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let others = tools["other_interpreters"].as_array().cloned().unwrap_or_default();
-    let versions = others.iter().chain([&tools["interpreter"]]);
-    let versions = versions.filter_map(|one| one["version"].as_str().map(str::to_owned));
-    versions.filter(|version| !version.starts_with("3.11.")).collect()
 }
 
 /// Beside what the build has checked: environments, by uv and by itself, and the keys' parts.

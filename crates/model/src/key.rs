@@ -124,6 +124,8 @@ pub struct PythonRequest<'a> {
     pub constraints: &'a [Requirement],
     /// `wheels` if packages without a wheel are built in a sandbox of their own, `no-builds` if they are refused.
     pub builds: &'a str,
+    /// True if setuptools is added for packages that import `pkg_resources`.
+    pub setuptools: bool,
     /// Empty: a demanded version chooses the interpreter, and each of its fields is in the key.
     pub python: &'a str,
 }
@@ -169,6 +171,7 @@ impl<'a> PythonRequest<'a> {
             options: &NO_OPTIONS,
             constraints: &[],
             builds: if context.no_builds { NO_BUILDS } else { BUILDS },
+            setuptools: !context.sources.no_setuptools,
             python: "",
         }
     }
@@ -193,6 +196,7 @@ impl RequestKey {
         for (name, set) in [
             ("require-hashes", options.require_hashes),
             ("pre-releases", options.pre_releases),
+            ("no-setuptools", !request.setuptools),
         ] {
             if set {
                 hasher = hasher.field(name, "true");

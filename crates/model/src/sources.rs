@@ -21,6 +21,9 @@ pub struct AllowedSources {
     /// Beginnings of the addresses of git repositories, `https://host/path`, that a requirement may name a commit of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub git_repositories: Vec<String>,
+    /// True if setuptools is not added for packages that import `pkg_resources`, nor a build repeated with an older one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_setuptools: bool,
 }
 
 /// An index with its name.

@@ -419,3 +419,56 @@ fn a_volume_that_is_full_while_build_requirements_are_pinned_makes_no_unpinned_w
         reported.failure()
     );
 }
+
+/// Imports the module as it is built for good, and not while it is resolved.
+const LATE: &str = r#"# requires setuptools
+if "--hash" in open(os.path.join(os.environ["TMPDIR"], "..", "work", "requirements.txt")).read():
+    import pkg_resources
+"#;
+
+#[test]
+fn a_build_that_imports_pkg_resources_is_repeated_with_an_older_setuptools() {
+    let Some(bench) = Bench::offline() else { return };
+    let wheels = bench.wheels();
+    Wheel::new("setuptools", "80.9.0")
+        .file("pkg_resources.py", "")
+        .write(&wheels);
+    Wheel::new("setuptools", "82.0.0")
+        .file("setuptools.py", "")
+        .write(&wheels);
+    let early = "# requires setuptools\nimport pkg_resources\n";
+    let modern = "# requires setuptools\nimport setuptools\n";
+    let packages = [
+        ("early", "1.0", early),
+        ("late", "1.0", LATE),
+        ("modern", "1.0", modern),
+    ];
+    sdists::write(&bench.interpreter.path, &wheels, &packages);
+    for name in ["early", "late"] {
+        let builder = Builder::new(&bench);
+        let reported = builder.prepare(&bench, file(name));
+        reported.path();
+        let warning = reported.warnings().concat();
+        let expected = format!("{name}==1.0 was built with `setuptools<81`, because its build imports `pkg_resources`");
+        assert!(warning.contains(&expected), "{warning}");
+        assert_eq!(builder.builds(), 2, "{name}");
+    }
+    // The wheel is found again, and what builds with the newest setuptools keeps it.
+    let builder = Builder::new(&bench);
+    let reported = builder.prepare(&bench, file("early\nmodern"));
+    reported.path();
+    let warnings = reported.warnings();
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("early==1.0 was built"),
+        "{warnings:?}"
+    );
+    assert_eq!(builder.builds(), 1, "modern");
+    // An operator can turn it off.
+    let builder = Builder::new(&bench);
+    let mut request = builder.request(&bench, file("early"));
+    request.context.sources.no_setuptools = true;
+    let reported = prepare_building(&request, |_| {}, &|order| builder.run(order));
+    let failure = reported.failure();
+    assert_eq!(failure.kind, FailureKind::NoWheel, "{failure}");
+    assert!(failure.message.contains("No module named 'pkg_resources'"), "{failure}");
+}

@@ -59,3 +59,16 @@ pub fn tagged_at(image: &str) -> String {
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// The versions of this machine's interpreters that the image does not have by itself, the oldest first.
+pub fn further_versions() -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["tools", "--json"])
+        .output()
+        .unwrap();
+    let tools: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let others = tools["other_interpreters"].as_array().cloned().unwrap_or_default();
+    let versions = others.iter().chain([&tools["interpreter"]]);
+    let versions = versions.filter_map(|one| one["version"].as_str().map(str::to_owned));
+    versions.filter(|version| !version.starts_with("3.11.")).collect()
+}

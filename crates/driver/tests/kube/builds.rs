@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, Epoch};
-use hybrid_cache_model::{CacheStatus, End, FailureKind, Phase};
+use hybrid_cache_model::{CacheStatus, End, FailureKind, Phase, TaskSpec};
 
 use super::bench::{self, Bench, Ran, on, run, spec, within};
 use package_index::PackageIndex;
@@ -73,6 +73,58 @@ async fn a_package_without_a_wheel_is_built_in_a_pod_and_then_cached() {
     let cached = run(&driver, &task, &on(&epoch)).await;
     cached.printed("0.6.2\n");
     assert_eq!((cached.outcome.cache.python, build_us(&cached)), (CacheStatus::Hit, 0));
+    within(driver.discard_epoch(&epoch)).await.unwrap();
+}
+
+/// A first run and a cached one, which prints where its environment is.
+async fn twice(driver: &KubeDriver, epoch: &Epoch, task: &TaskSpec) -> (Ran, Ran) {
+    let ticket = driver.submit(task, &on(epoch)).await.unwrap();
+    let first = bench::wait(driver, &ticket).await;
+    assert!(first.outcome.end.is_success(), "{:?}", first.outcome);
+    assert_eq!(within(driver.settle(&ticket)).await.unwrap().not_kept, None);
+    let cached = run(driver, task, &on(epoch)).await;
+    assert_eq!(cached.outcome.cache.python, CacheStatus::Hit, "{:?}", cached.outcome);
+    (first, cached)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_of_a_task_in_a_pod_can_be_submitted_again() {
+    let Some(bench) = bench::cluster("the_lock_of_a_task_in_a_pod").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let epoch = within(driver.fresh_epoch()).await.unwrap();
+    // One with a wheel, and what it needs, and one that is built.
+    let code = "import docopt, jinja2, sys; print(sys.prefix)";
+    let (first, cached) = twice(&driver, &epoch, &spec(code, "docopt==0.6.2,jinja2==3.1.4", "")).await;
+    assert!(build_us(&first) > 0);
+    let lock = first.outcome.resolved.lock().unwrap();
+    // A cached run offers the same.
+    assert_eq!(cached.outcome.resolved.lock().unwrap(), lock);
+    for package in ["docopt==0.6.2", "jinja2==3.1.4", "markupsafe=="] {
+        assert!(lock.contains(package) && lock.contains("--hash=sha256:"), "{lock}");
+    }
+    let again = TaskSpec {
+        requirements_file: lock.clone(),
+        ..spec(code, "", "")
+    };
+    let (resubmitted, hit) = twice(&driver, &epoch, &again).await;
+    assert!(
+        matches!(resubmitted.outcome.cache.python, CacheStatus::Built { .. }),
+        "another request: {:?}",
+        resubmitted.outcome.cache
+    );
+    assert_eq!(resubmitted.outcome.resolved.python, first.outcome.resolved.python);
+    assert_eq!(hit.stdout, cached.stdout, "the same environment");
+    assert_eq!(hit.outcome.resolved.lock().unwrap(), lock);
+    // A wrong hash of the lock is no environment.
+    let at = lock.find("sha256:").unwrap() + "sha256:".len();
+    let wrong = TaskSpec {
+        requirements_file: format!("{}{}{}", &lock[..at], "0".repeat(64), &lock[at + 64..]),
+        ..again
+    };
+    let ran = run(&driver, &wrong, &on(&epoch)).await;
+    ran.failed(FailureKind::Unsatisfiable, &["hash"]);
     within(driver.discard_epoch(&epoch)).await.unwrap();
 }
 

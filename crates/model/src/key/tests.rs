@@ -211,6 +211,10 @@ fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
             ..base
         },
         PythonRequest { python: "3.12", ..base },
+        PythonRequest {
+            setuptools: false,
+            ..base
+        },
     ];
     let mut keys: Vec<RequestKey> = others.iter().chain([&base]).map(RequestKey::new).collect();
     keys.sort();

@@ -262,6 +262,7 @@ fn allowed() -> AllowedSources {
         }],
         wheel_hosts: vec!["files.test".to_owned(), "127.0.0.1:8080".to_owned()],
         git_repositories: vec!["https://git.test/team".to_owned()],
+        no_setuptools: false,
     }
 }
 

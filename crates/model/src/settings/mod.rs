@@ -99,7 +99,13 @@ impl Settings {
 }
 
 const HINT: &str = "docs/settings.md describes every field";
-const FIELDS: [&str; 4] = ["indexes", "wheelHosts", "gitRepositories", "pythonVersions"];
+const FIELDS: [&str; 5] = [
+    "indexes",
+    "wheelHosts",
+    "gitRepositories",
+    "pythonVersions",
+    "addSetuptools",
+];
 const INDEX_FIELDS: [&str; 4] = ["name", "url", "username", "password"];
 
 /// Reads a tree and collects its faults.
@@ -156,6 +162,16 @@ impl Reader {
                         self.python_version(&place, item);
                     }
                 }
+                "addSetuptools" => match node.value {
+                    Tree::Truth(adds) => self.settings.sources.no_setuptools = !adds,
+                    Tree::Null => {}
+                    _ => self.fault(
+                        line(node),
+                        name,
+                        "it is neither true nor false",
+                        "write `false` or leave it out",
+                    ),
+                },
                 _ => self.unknown(name, "", node, &FIELDS),
             }
         }
@@ -360,6 +376,7 @@ wheelHosts:
 gitRepositories:
   - https://git.example/team/
 pythonVersions: [\"3.10\", '3.12.1']
+addSetuptools: false
 ";
 
     #[test]
@@ -379,6 +396,7 @@ pythonVersions: [\"3.10\", '3.12.1']
         assert_eq!(settings.sources.wheel_hosts, ["files.example", "files.example:8443"]);
         assert_eq!(settings.sources.git_repositories, ["https://git.example/team"]);
         assert_eq!(settings.python_versions, ["3.10", "3.12.1"]);
+        assert!(settings.sources.no_setuptools);
         let [user, password] = settings.logins.as_slice() else {
             panic!("{:?}", settings.logins)
         };
@@ -389,7 +407,14 @@ pythonVersions: [\"3.10\", '3.12.1']
             (&password.secret, password.line),
             (&SecretSource::File("secrets/token".to_owned()), 8)
         );
-        for empty in ["", "# nothing\n", "indexes: []\n", "indexes:\n", "{}"] {
+        for empty in [
+            "",
+            "# nothing\n",
+            "indexes: []\n",
+            "indexes:\n",
+            "{}",
+            "addSetuptools: true",
+        ] {
             assert_eq!(Settings::from_yaml(empty), Ok(Settings::default()), "{empty:?}");
         }
     }
@@ -422,6 +447,7 @@ pythonVersions:
   - 3.10
   - \">=3.10\"
   - \"3\"
+addSetuptools: \"no\"
 ";
         let faults = Settings::from_yaml(text).unwrap_err();
         let reported: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -444,6 +470,7 @@ pythonVersions:
             (23, "pythonVersions[0]"),
             (24, "pythonVersions[1]"),
             (25, "pythonVersions[2]"),
+            (26, "addSetuptools"),
         ] {
             let start = format!("line {line}, {field}: ");
             assert!(
@@ -453,7 +480,7 @@ pythonVersions:
                 "{start}{reported:#?}"
             );
         }
-        assert_eq!(reported.len(), 18, "{reported:#?}");
+        assert_eq!(reported.len(), 19, "{reported:#?}");
         assert!(!reported.concat().contains("hush"), "{reported:#?}");
         let reported = Settings::from_yaml("indexes: [\n").unwrap_err();
         assert_eq!(reported.len(), 1);

@@ -15,7 +15,9 @@ pub enum Tree {
     Text(String),
     /// Nothing.
     Null,
-    /// A number or a truth value, which no setting has.
+    /// A truth value.
+    Truth(bool),
+    /// A number, which no setting has.
     Other,
     /// A list.
     List(Vec<Node>),
@@ -68,8 +70,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Text(text.to_owned()))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
-        Ok(Tree::Other)
+    fn visit_bool<E>(self, is_true: bool) -> Result<Tree, E> {
+        Ok(Tree::Truth(is_true))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Tree, E> {

@@ -62,9 +62,12 @@ impl BuildLink {
     /// Has the other container run one order, and puts its files into the folder with the order's number.
     ///
     /// # Errors
-    /// The other container does not connect or answer in time, or it has ended. It gets no further order then.
+    /// The other container does not connect or answer in time, it has ended, or it leaves what no build leaves. It gets no further
+    /// order then. Or a file cannot be written here; then it runs further orders.
     pub fn run(&self, order: &BuildOrder) -> Result<BuildReport, Failure> {
         let mut state = lock(&self.state);
+        let folder = self.folder.join(order.number.to_string());
+        std::fs::create_dir(&folder).io_context("create the folder", &folder)?;
         let limit = Duration::from_millis(order.time_ms);
         let connection = match std::mem::replace(&mut *state, State::Closed) {
             // The listener is closed as soon as the runner there is connected: nobody else can connect.
@@ -72,31 +75,39 @@ impl BuildLink {
             State::Connected(connection) => connection,
             State::Closed => return Err(lost(io::ErrorKind::NotConnected.into())),
         };
-        let report = self.exchange(&connection, order, Instant::now() + limit + BUILD_MARGIN)?;
+        let until = Instant::now() + limit + BUILD_MARGIN;
+        let (report, kept) = self.exchange(&connection, order, &folder, until)?;
         *state = State::Connected(connection);
-        Ok(report)
+        kept.map(|()| report)
     }
 
-    fn exchange(&self, connection: &UnixStream, order: &BuildOrder, until: Instant) -> Result<BuildReport, Failure> {
+    /// Also returns whether all files could be written. If one could not, the rest of the answer is read all the same: the
+    /// connection is in order, and the caller may make room and give the order again.
+    fn exchange(
+        &self,
+        connection: &UnixStream,
+        order: &BuildOrder,
+        folder: &Path,
+        until: Instant,
+    ) -> Result<(BuildReport, Result<(), Failure>), Failure> {
         let mut text = serde_json::to_vec(order).map_err(|error| lost(error.into()))?;
         text.push(b'\n');
         let sent = connection.set_write_timeout(Some(SEND_TIMEOUT));
         sent.and_then(|()| (&mut &*connection).write_all(&text)).map_err(lost)?;
-        let folder = self.folder.join(order.number.to_string());
-        std::fs::create_dir(&folder).io_context("create the folder", &folder)?;
         let mut reader = BufReader::new(Bounded { connection, until });
-        let (mut names, mut left) = (Vec::new(), self.max_bytes);
+        let (mut names, mut left, mut kept) = (Vec::new(), self.max_bytes, Ok(()));
         loop {
             match read_message(&mut reader).map_err(lost)? {
                 BuildMessage::File { name, bytes } => {
-                    if names.len() == MAX_FILES || !is_plain(&name) || bytes > left {
+                    if names.len() == MAX_FILES || !is_plain(&name) || names.contains(&name) || bytes > left {
                         return Err(refused("left files that no build leaves, or too large ones"));
                     }
                     left -= bytes;
-                    receive(&mut reader, bytes, &folder.join(&name))?;
+                    let written = receive(&mut reader, bytes, &folder.join(&name))?;
+                    kept = kept.and(written);
                     names.push(name);
                 }
-                BuildMessage::Report(report) => return Ok(BuildReport { files: names, ..report }),
+                BuildMessage::Report(report) => return Ok((BuildReport { files: names, ..report }, kept)),
             }
         }
     }
@@ -139,14 +150,41 @@ fn read_message(reader: &mut impl BufRead) -> io::Result<BuildMessage> {
     Ok(serde_json::from_slice(&line)?)
 }
 
-/// Copies the bytes of one file.
-fn receive(reader: &mut impl Read, bytes: u64, path: &Path) -> Result<(), Failure> {
-    let mut file = File::create_new(path).io_context("create", path)?;
-    let copied = io::copy(&mut reader.take(bytes), &mut file).io_context("write", path)?;
+/// Reads the bytes of one file. Returns whether they could be written.
+///
+/// # Errors
+/// They do not come.
+fn receive(reader: &mut impl Read, bytes: u64, path: &Path) -> Result<Result<(), Failure>, Failure> {
+    let mut copy = Copy {
+        file: File::create_new(path).io_context("create", path),
+        path,
+    };
+    let copied = io::copy(&mut reader.take(bytes), &mut copy).map_err(lost)?;
     if copied < bytes {
         return Err(lost(io::ErrorKind::UnexpectedEof.into()));
     }
-    Ok(())
+    Ok(copy.file.map(drop))
+}
+
+/// A file that takes everything, and remembers what it could not write.
+struct Copy<'a> {
+    file: Result<File, Failure>,
+    path: &'a Path,
+}
+
+impl Write for Copy<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Ok(file) = &mut self.file
+            && let Err(failure) = file.write_all(bytes).io_context("write", self.path)
+        {
+            self.file = Err(failure);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn lost(error: io::Error) -> Failure {
@@ -258,6 +296,36 @@ mod tests {
         assert!(one.end.is_success() && two.end == End::Exited { code: 1 } && two.files.is_empty());
         let wheel = dir.path().join("builds/1/a-1-py3-none-any.whl");
         assert_eq!(std::fs::read_to_string(wheel).unwrap(), "wheel");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_here_does_not_end_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, folder) = (dir.path().join("socket"), dir.path().join("builds"));
+        let link = BuildLink::listen(&socket, &folder, 1 << 20).unwrap();
+        let first = folder.join("1");
+        let other = thread::spawn(move || {
+            let connection = UnixStream::connect(socket).unwrap();
+            let mut orders = BufReader::new(connection.try_clone().unwrap());
+            let mut order = String::new();
+            while orders.read_line(&mut order).unwrap_or(0) > 0 {
+                // Without its folder no file of the first order can be written.
+                let _ = std::fs::remove_dir(&first);
+                let answer = [file("large", &"x".repeat(1 << 19)), file("small", "s"), report(0)].concat();
+                (&connection).write_all(&answer).unwrap();
+                order.clear();
+            }
+        });
+        std::fs::write(folder.join("2"), "in the place of a folder").unwrap();
+        for number in [1, 2] {
+            let failure = link.run(&order(number, 10_000)).unwrap_err();
+            assert!(failure.message.starts_with("could not create"), "{failure}");
+        }
+        let report = link.run(&order(3, 10_000)).unwrap();
+        assert_eq!(report.files, ["large", "small"]);
+        assert_eq!(std::fs::metadata(folder.join("3/large")).unwrap().len(), 1 << 19);
+        drop(link);
+        other.join().unwrap();
     }
 
     #[test]

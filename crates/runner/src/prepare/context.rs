@@ -57,6 +57,13 @@ pub fn job<'a>(
     })
 }
 
+impl PrepareJob<'_> {
+    /// True if setuptools may be added for packages that need a module which it had.
+    pub fn adds_setuptools(&self) -> bool {
+        !self.request.context.sources.no_setuptools
+    }
+}
+
 /// The end of the system side, for which a build on the Python side waits.
 #[derive(Default)]
 pub struct SystemDone {

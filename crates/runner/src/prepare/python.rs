@@ -83,6 +83,8 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         build_failure::note(&volume.build_lock(&key), failure);
     }
     let (build, built) = made?;
+    warnings.extend(build.note.clone());
+    warnings.extend(built.iter().flat_map(|built| built.notes.iter().cloned()));
     Ok(PythonPrepared::Made(Box::new(Made {
         build,
         key,
@@ -124,10 +126,11 @@ fn making(
                 true => failure,
                 false => explained(job, volume, tools, failure, &said),
             };
-            with.map(|(build, built)| (build, vec![commits, built]))
-                .map_err(explain)
+            let made = with.map(|(build, built)| (build, vec![commits, built]));
+            made.map_err(explain)
         }
         Ok(build) => Ok((build, vec![commits])),
+        Err(failure) if uv_errors::is_unmet(&failure) => Err(explained(job, volume, tools, failure, "")),
         Err(failure) => Err(no_wheel::unknown(failure)),
     }
 }
@@ -170,7 +173,7 @@ fn is_built_elsewhere(job: &PrepareJob<'_>) -> bool {
     job.builder.is_none() && !job.request.context.no_builds && !job.task.options.builds_nothing()
 }
 
-/// A failure for lack of a wheel, with what else could be asked for. `said` is what uv said without builds.
+/// A failure for lack of a wheel or of fitting versions, with what else could be asked for. `said` is what uv said without builds.
 fn explained(
     job: &PrepareJob<'_>,
     volume: &PythonVolume,
@@ -216,6 +219,7 @@ fn build_request<'a>(
         deadline: &job.deadline,
         phases: job.phases,
         built,
+        setuptools: job.adds_setuptools(),
     }
 }
 

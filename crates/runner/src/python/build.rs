@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::outcome::PackageHashes;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Task};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Task};
 
 use super::environment::{Packages, VENV, write_lock};
 use super::hashes::Unhashed;
 use super::record::{Checked, Installed};
 use super::uv::{BuiltWheel, Uv};
 use super::venv::{Home, OwnFiles};
-use super::{PythonVolume, asked, scripts, uv_cache, uv_errors};
+use super::{PythonVolume, asked, scripts, setuptools, uv_cache, uv_errors};
 use crate::child::Deadline;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{IoContext, files};
@@ -54,6 +54,8 @@ pub struct BuildRequest<'a> {
     pub phases: &'a Phases<'a>,
     /// Wheels that were built for the task.
     pub built: &'a [BuiltWheel],
+    /// True if setuptools may be added for a package that imports a module of it.
+    pub setuptools: bool,
 }
 
 /// Announces phases and records their durations.
@@ -82,6 +84,8 @@ pub struct Build {
     pub checked: Checked,
     /// The hashes of the files that it was installed from, as far as they are known.
     pub hashes: PackageHashes,
+    /// Why setuptools is among the packages, if it was added.
+    pub note: Option<String>,
     /// `name @ address` of packages that a requirement names the place of, by `name==version`.
     addresses: BTreeMap<String, String>,
 }
@@ -166,19 +170,22 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
         }
         OwnFiles::note(&venv, request.interpreter)
     })?;
-    request.phases.run(Phase::PythonInstall, Lane::Python, || {
+    let (mut installed, note) = request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        let install = || uv.install(&venv, request.task, &list, request.interpreter, request.built);
-        install().or_else(|failure| {
-            if !uv_errors::is_unreadable_note(&failure) {
-                return Err(failure);
-            }
-            uv_cache::forget_local(&cache)?;
-            install()
-        })
+        let install = |task: &Task| {
+            let install = || uv.install(&venv, task, &list, request.interpreter, request.built);
+            install().or_else(|failure| {
+                if !uv_errors::is_unreadable_note(&failure) {
+                    return Err(failure);
+                }
+                uv_cache::forget_local(&cache)?;
+                install()
+            })
+        };
+        install(request.task)?;
+        with_setuptools(request, Installed::read(&venv, request.interpreter)?, &install)
     })?;
     let (installed, checked, hashes) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
-        let mut installed = Installed::read(&venv, request.interpreter)?;
         let (wanted, mut hashes) = Unhashed::all(&installed, request.built);
         let (checked, found) = std::thread::scope(|scope| {
             let found = scope.spawn(|| wanted.find(&uv, request.task, stage.path(), request.interpreter));
@@ -195,10 +202,50 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
         installed,
         checked,
         hashes,
+        note,
         addresses,
     };
     finish(&environment, &build.packages())?;
     Ok(build)
+}
+
+/// Adds setuptools to the environment if a package imports `pkg_resources`, which nothing brings. Returns what is installed then,
+/// and why.
+///
+/// # Errors
+/// It cannot be added, and not because the packages do not let it be.
+fn with_setuptools(
+    request: &BuildRequest<'_>,
+    installed: Installed,
+    install: &dyn Fn(&Task) -> Result<(), Failure>,
+) -> Result<(Installed, Option<String>), Failure> {
+    if !request.setuptools || !setuptools::may_be_added(request.task) {
+        return Ok((installed, None));
+    }
+    let Some((package, module)) = setuptools::lacking(&installed) else {
+        return Ok((installed, None));
+    };
+    let note = format!(
+        "`{}` was added, because {} imports `pkg_resources` ({}) and nothing else brings it",
+        setuptools::PIN,
+        package.pin(),
+        module.listed
+    );
+    let mut task = request.task.clone();
+    task.requirements.push(setuptools::requirement()?);
+    match install(&task) {
+        Ok(()) => Ok((Installed::read(&installed.venv, request.interpreter)?, Some(note))),
+        // Another package wants a newer one, or the index has none: uv finds out before it changes anything.
+        Err(failure)
+            if matches!(
+                failure.kind,
+                FailureKind::Unsatisfiable | FailureKind::NoWheel | FailureKind::UnknownPackage
+            ) =>
+        {
+            Ok((installed, None))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Checks that everything is there, and brings it into its normal form.

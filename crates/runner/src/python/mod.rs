@@ -54,6 +54,7 @@ pub mod pool;
 pub mod publish;
 pub mod record;
 pub mod scripts;
+pub mod setuptools;
 pub mod uv;
 pub mod uv_cache;
 pub mod uv_errors;

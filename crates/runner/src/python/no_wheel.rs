@@ -1,13 +1,16 @@
-//! Says more of a package that has no wheel, or no page on the index: which interpreter was asked, which other version or
-//! interpreter has one, and what replaces it. uv is asked again for this, but only when a preparation has failed anyway.
+//! Says more of a package that has no wheel, or no page on the index, and of versions that do not fit each other: which interpreter
+//! was asked, which other version or interpreter has one, and what replaces it. uv is asked again for this, but only when a
+//! preparation has failed anyway.
 
 use std::path::Path;
+use std::process::Command;
 
 use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::requirement::replacement;
 use hybrid_cache_model::{Failure, FailureKind, Task};
 
-use super::uv::{Uv, selection};
+use super::uv::{Uv, constraints_text, requirements_text, selection};
+use super::uv_errors;
 use crate::store::{IoContext, files};
 
 /// Most other interpreters that are asked about.
@@ -25,8 +28,12 @@ pub struct Asked<'a> {
     pub folder: &'a Path,
 }
 
-/// `failure` with a better hint, if `said`, uv's words without builds, name a package without a wheel.
+/// `failure` with a better hint, if `said`, uv's words without builds, name a package without a wheel, or if the versions fit
+/// each other on another interpreter.
 pub fn explain(failure: Failure, said: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
+    if uv_errors::is_unmet(&failure) {
+        return elsewhere(failure, uv, asked);
+    }
     if failure.kind != FailureKind::NoWheel {
         return failure;
     }
@@ -53,6 +60,72 @@ pub fn unknown(failure: Failure) -> Failure {
 fn instead(name: &str) -> Option<String> {
     let (other, why) = replacement(name)?;
     Some(format!("write `{other}` instead of `{name}`: it {why}"))
+}
+
+/// `failure` of requirements that do not fit each other, with the interpreters on which they do.
+fn elsewhere(failure: Failure, uv: &Uv<'_>, asked: &Asked<'_>) -> Failure {
+    let others = asked.other_pythons.iter().take(MAX_ASKED);
+    let with: Vec<&str> = others
+        .filter(|other| all_fit(uv, other, asked).unwrap_or(false))
+        .map(String::as_str)
+        .collect();
+    let Some(newest) = with.last() else { return failure };
+    let hint = format!(
+        "they fit each other for Python {}: set pythonVersion to {}",
+        with.join(", "),
+        short(newest)
+    );
+    failure.hint(hint)
+}
+
+/// `3.10` of `3.10.13`
+fn short(version: &str) -> String {
+    version.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// True if all requirements of the task have versions with wheels that fit each other on the interpreter of another version.
+///
+/// # Errors
+/// uv failed for another reason than the requirements.
+fn all_fit(uv: &Uv<'_>, python: &str, asked: &Asked<'_>) -> Result<bool, Failure> {
+    let (list, limits) = (asked.folder.join("asked.txt"), asked.folder.join("limits.txt"));
+    std::fs::write(&list, requirements_text(asked.task, &[])).io_context("write", &list)?;
+    std::fs::write(&limits, constraints_text(asked.task)).io_context("write", &limits)?;
+    let mut command = compile(uv, Some(python), asked);
+    command.arg("--constraints").arg(&limits).arg(&list);
+    answered(uv, &mut command, asked).map(|answer| answer.is_some())
+}
+
+/// uv asked for versions with wheels for the interpreter, or for another version of it on the same platform.
+fn compile(uv: &Uv<'_>, python: Option<&str>, asked: &Asked<'_>) -> Command {
+    let mut command = uv.command("pip");
+    command.args(["compile", "--no-build", "--no-header", "--no-annotate", "--quiet"]);
+    command.arg("--python").arg(&asked.interpreter.path);
+    command.arg("--output-file").arg(asked.folder.join("answer.txt"));
+    command.args(selection(
+        asked.task.options.pre_releases,
+        asked.interpreter,
+        &uv.tools.variables,
+    ));
+    if let Some(version) = python {
+        command.args(["--python-version", version]);
+    }
+    command
+}
+
+/// The versions that uv chose; `None` if there are none.
+///
+/// # Errors
+/// uv failed for another reason.
+fn answered(uv: &Uv<'_>, command: &mut Command, asked: &Asked<'_>) -> Result<Option<String>, Failure> {
+    let answer = asked.folder.join("answer.txt");
+    // uv would prefer the versions of an answer that is there already.
+    files::delete(&answer)?;
+    match uv.run(command, "uv pip compile") {
+        Ok(()) => std::fs::read_to_string(&answer).io_context("read", &answer).map(Some),
+        Err(failure) if matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::NoWheel) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The package that uv finds no wheel of.
@@ -92,11 +165,10 @@ fn alternatives(name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Vec<String> {
     }
     match (with.last(), without.as_slice()) {
         (Some(newest), _) => {
-            let short: Vec<&str> = newest.split('.').take(2).collect();
             let all = with.join(", ");
             parts.push(format!(
                 "`{wanted}` has one for Python {all}: set pythonVersion to {}",
-                short.join(".")
+                short(newest)
             ));
         }
         (None, []) => {}
@@ -111,37 +183,13 @@ fn alternatives(name: &str, uv: &Uv<'_>, asked: &Asked<'_>) -> Vec<String> {
 /// # Errors
 /// uv failed for another reason.
 fn newest(uv: &Uv<'_>, requirement: &str, python: Option<&str>, asked: &Asked<'_>) -> Result<Option<String>, Failure> {
-    let (list, answer) = (asked.folder.join("asked.txt"), asked.folder.join("answer.txt"));
+    let list = asked.folder.join("asked.txt");
     std::fs::write(&list, format!("{requirement}\n")).io_context("write", &list)?;
-    let mut command = uv.command("pip");
-    command.args(["compile", "--no-deps", "--no-header", "--no-annotate", "--quiet"]);
-    command
-        .arg("--python")
-        .arg(&asked.interpreter.path)
-        .arg("--output-file")
-        .arg(&answer);
-    command.args(selection(
-        asked.task.options.pre_releases,
-        asked.interpreter,
-        &uv.tools.variables,
-    ));
-    command.arg("--no-build");
-    if let Some(version) = python {
-        command.args(["--python-version", version]);
-    }
-    command.arg(&list);
-    // uv would prefer the versions of an answer that is there already.
-    files::delete(&answer)?;
-    match uv.run(&mut command, "uv pip compile") {
-        Ok(()) => {}
-        Err(failure) if matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::NoWheel) => return Ok(None),
-        Err(failure) => return Err(failure),
-    }
-    let text = std::fs::read_to_string(&answer).io_context("read", &answer)?;
-    Ok(text
-        .split_whitespace()
-        .find(|word| word.contains("=="))
-        .map(str::to_owned))
+    let mut command = compile(uv, python, asked);
+    command.arg("--no-deps").arg(&list);
+    let text = answered(uv, &mut command, asked)?;
+    let mut words = text.iter().flat_map(|text| text.split_whitespace());
+    Ok(words.find(|word| word.contains("==")).map(str::to_owned))
 }
 
 #[cfg(test)]

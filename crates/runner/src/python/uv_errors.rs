@@ -141,8 +141,16 @@ fn unsatisfiable(words: &str) -> Failure {
     unmet(words)
 }
 
+/// What a message about versions that do not fit each other begins with.
+const UNMET: &str = "the requirements cannot be met: ";
+
+/// True if versions do not fit each other.
+pub fn is_unmet(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Unsatisfiable && failure.message.starts_with(UNMET)
+}
+
 fn unmet(words: &str) -> Failure {
-    let message = format!("the requirements cannot be met: {words}");
+    let message = format!("{UNMET}{words}");
     Failure::new(FailureKind::Unsatisfiable, message).hint("correct the requested versions, or allow more of them")
 }
 

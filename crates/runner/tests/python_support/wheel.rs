@@ -32,8 +32,9 @@ impl Wheel {
         }
     }
 
-    /// A file at `path`, relative to site-packages.
+    /// A file at `path`, relative to site-packages, in the place of an earlier one.
     pub fn file(mut self, path: &str, content: &str) -> Wheel {
+        self.files.retain(|(known, _)| known != path);
         self.files.push((path.to_owned(), content.into()));
         self
     }

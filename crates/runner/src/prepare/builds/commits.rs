@@ -2,17 +2,17 @@
 //! wheel, and its wheel is installed as one version of its package.
 
 use hybrid_cache_model::key::BuiltWheelSource;
-use hybrid_cache_model::protocol::PythonTools;
+use hybrid_cache_model::protocol::{BuildSettings, PythonTools};
 use hybrid_cache_model::requirement::Reference;
 use hybrid_cache_model::{Failure, FailureKind, Requirement, Task};
 
 use super::kept::Built;
 use super::logins::Logins;
 use super::order::Orders;
-use super::{key, proposal, source_of};
+use super::{key, proposal, source_of, with_older};
 use crate::prepare::context::PrepareJob;
 use crate::python::uv::BuiltWheel;
-use crate::python::{PythonVolume, may_apply};
+use crate::python::{PythonVolume, may_apply, setuptools};
 
 /// True if a requirement of the task names a commit.
 pub fn has_commits(task: &Task) -> bool {
@@ -70,33 +70,50 @@ pub fn build_commits(
             let message = format!("{} is named by two commits or addresses", requirement.name());
             return Err(Failure::new(FailureKind::Unsatisfiable, message).hint("keep one of them"));
         }
+        one_commit(job, volume, settings, &orders, requirement.name(), &address, built)?;
+    }
+    Ok(())
+}
+
+/// Builds the commit `address` of the package `name`, unless its wheel is there, and puts it into `built`.
+fn one_commit(
+    job: &PrepareJob<'_>,
+    volume: &PythonVolume,
+    settings: &BuildSettings,
+    orders: &Orders<'_>,
+    name: &str,
+    address: &str,
+    built: &mut Built,
+) -> Result<(), Failure> {
+    let mut one = |older: bool, _: bool| {
+        let constraints = if older { setuptools::PIN } else { "" };
         let source = BuiltWheelSource {
-            name: requirement.name(),
-            source: &address,
+            name,
+            source: address,
+            constraints,
             ..source_of(job, settings)
         };
         let key = key(job, source);
-        let found = built.wheel(volume, &key, || {
-            orders.build_commit(requirement.name(), &address).map_err(without_git)
-        })?;
-        let file_name = found.name();
-        let Some(version) = proposal::version_of(&file_name, requirement.name()) else {
-            let message = format!(
-                "building {address} made {file_name:?}, which is not a wheel of {}",
-                requirement.name()
-            );
-            return Err(Failure::new(FailureKind::NoWheel, message).hint("name the package that the repository holds"));
-        };
-        let wheel = BuiltWheel {
-            name: requirement.name().to_owned(),
-            version,
-            source: String::new(),
-            hash: found.hash(),
-            folder: found.folder,
-            address: Some(address),
-        };
-        built.add(wheel, key);
-    }
+        let build = || orders.build_commit(name, address, constraints);
+        let found = built.wheel(volume, &key, || build().map_err(without_git))?;
+        Ok((found, key))
+    };
+    let ((found, key), note) = with_older(job, false, &mut one)?;
+    built.notes.extend(note.map(|note| format!("{address} {note}")));
+    let file_name = found.name();
+    let Some(version) = proposal::version_of(&file_name, name) else {
+        let message = format!("building {address} made {file_name:?}, which is not a wheel of {name}");
+        return Err(Failure::new(FailureKind::NoWheel, message).hint("name the package that the repository holds"));
+    };
+    let wheel = BuiltWheel {
+        name: name.to_owned(),
+        version,
+        source: String::new(),
+        hash: found.hash(),
+        folder: found.folder,
+        address: Some(address.to_owned()),
+    };
+    built.add(wheel, key);
     Ok(())
 }
 

@@ -26,6 +26,8 @@ const MAX_TASK_BYTES: u64 = 8 << 30;
 pub struct Built {
     /// The wheels.
     pub wheels: Vec<BuiltWheel>,
+    /// What the user should know of how they were built.
+    pub notes: Vec<String>,
     /// Their keys, in the same order.
     keys: Vec<BuiltWheelKey>,
     /// Holds the new ones until they are kept; `None` before the first.
@@ -125,6 +127,7 @@ impl Built {
     /// Forgets which wheels the task takes; those that were built for it are still here.
     pub fn begin(&mut self) {
         self.wheels.clear();
+        self.notes.clear();
         self.keys.clear();
     }
 

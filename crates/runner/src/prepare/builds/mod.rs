@@ -29,8 +29,8 @@ use hybrid_cache_model::protocol::{BuildSettings, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
 use super::context::{Builder, PrepareJob};
-use crate::python::PythonVolume;
 use crate::python::uv::{BuiltWheel, Uv};
+use crate::python::{PythonVolume, setuptools};
 use crate::store::failure::is_disk_full;
 use crate::store::stage::Stage;
 use crate::store::{IoContext, files};
@@ -74,20 +74,62 @@ pub fn build(
     built.begin();
     for package in &proposed {
         package.check_hash(&job.task)?;
-        let constraints = pin(job, volume, &open, package, &work)?;
-        logins.check_requirements(package, &constraints, &lookup)?;
-        let source = BuiltWheelSource {
-            name: &package.name,
-            version: &package.version,
-            source: &package.sha256,
-            constraints: &constraints,
-            ..source_of(job, settings)
+        let mut one = |older: bool, kept_only: bool| {
+            let constraints = pin(job, volume, &open, package, &work, older)?;
+            logins.check_requirements(package, &constraints, &lookup)?;
+            let source = BuiltWheelSource {
+                name: &package.name,
+                version: &package.version,
+                source: &package.sha256,
+                constraints: &constraints,
+                ..source_of(job, settings)
+            };
+            let key = key(job, source);
+            let found = built.wheel(volume, &key, || match kept_only {
+                true => Err(not_kept()),
+                false => new_wheel(&orders, package, &constraints),
+            })?;
+            Ok((wheel(package, found), key))
         };
-        let key = key(job, source);
-        let found = built.wheel(volume, &key, || new_wheel(&orders, package, &constraints))?;
-        built.add(wheel(package, found), key);
+        let ((wheel, key), note) = with_older(job, package.older, &mut one)?;
+        built
+            .notes
+            .extend(note.map(|note| format!("{}=={} {note}", package.name, package.version)));
+        built.add(wheel, key);
     }
     Ok(())
+}
+
+/// Builds one package; with an older setuptools if a build without it misses a module that was part of it. The wheel has another key
+/// then. `is_resolved_so` says that resolving needed the older one for some package: such a wheel may be there from another task.
+/// `build` gets whether it is the older one, and whether to take nothing but a kept wheel. Also returns a note.
+///
+/// # Errors
+/// It cannot be built.
+fn with_older<T>(
+    job: &PrepareJob<'_>,
+    is_resolved_so: bool,
+    build: &mut dyn FnMut(bool, bool) -> Result<T, Failure>,
+) -> Result<(T, Option<String>), Failure> {
+    let note = || {
+        let pin = setuptools::PIN;
+        Some(format!(
+            "was built with `{pin}`, because its build imports `pkg_resources`"
+        ))
+    };
+    if is_resolved_so && let Ok(kept) = build(true, true) {
+        return Ok((kept, note()));
+    }
+    match build(false, false) {
+        Err(failure) if job.adds_setuptools() && setuptools::is_missing(&failure.message) => {
+            build(true, false).map(|made| (made, note()))
+        }
+        made => made.map(|made| (made, None)),
+    }
+}
+
+fn not_kept() -> Failure {
+    Failure::new(FailureKind::NoWheel, "no such wheel was kept")
 }
 
 /// `failure` of the sandbox, with the indexes that it does not ask.
@@ -104,7 +146,8 @@ fn without(failure: Failure, logins: &Logins<'_>) -> Failure {
     failure.hint(hint)
 }
 
-/// The build requirements of a package with their hashes; empty if uv cannot pin them, because one has no wheel itself.
+/// The build requirements of a package with their hashes, with an older setuptools if `older`. If uv cannot pin them, because one
+/// has no wheel itself, the limit of setuptools alone, or nothing.
 ///
 /// # Errors
 /// The volume is full.
@@ -114,11 +157,14 @@ fn pin(
     tools: &PythonTools,
     package: &Proposed,
     work: &Path,
+    older: bool,
 ) -> Result<String, Failure> {
-    let requirements = package.build_requirements();
+    let mut requirements = package.build_requirements();
+    let limit = if older { setuptools::PIN } else { "" };
     if requirements.is_empty() {
-        return Ok(String::new());
+        return Ok(limit.to_owned());
     }
+    requirements.push(limit.to_owned());
     let (list, lock) = (work.join("build-requirements.txt"), work.join("build-constraints.txt"));
     let cache = volume.uv_cache();
     let uv = Uv {
@@ -135,7 +181,7 @@ fn pin(
         // The caller makes room and tries again: a wheel that was built without pins would have another key.
         Err(failure) if is_disk_full(&failure) => Err(failure),
         // The sandbox resolves them by itself.
-        Err(_) => Ok(String::new()),
+        Err(_) => Ok(limit.to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::proposal::{self, Proposed};
 use crate::prepare::context::{Builder, PrepareJob};
-use crate::python::{uv, uv_errors};
+use crate::python::{setuptools, uv, uv_errors};
 use crate::store::{IoContext, files};
 
 const PROGRAM: &str = include_str!("program.py");
@@ -88,6 +88,7 @@ impl<'a> Orders<'a> {
             "work": "resolve",
             "requirements": requirements,
             "constraints": constraints,
+            "older": if self.job.adds_setuptools() { setuptools::PIN } else { "" },
         });
         let (answer, folder) = self.run("resolving", settings)?;
         // A stranger's files; what cannot be deleted is deleted with the task.
@@ -115,8 +116,9 @@ impl<'a> Orders<'a> {
     ///
     /// # Errors
     /// It cannot be fetched or built.
-    pub fn build_commit(&self, name: &str, address: &str) -> Result<PathBuf, Failure> {
-        let settings = serde_json::json!({"work": "commit", "name": name, "address": address});
+    pub fn build_commit(&self, name: &str, address: &str, constraints: &str) -> Result<PathBuf, Failure> {
+        let settings =
+            serde_json::json!({"work": "commit", "name": name, "address": address, "constraints": constraints});
         self.wheel(&format!("building {name} from {address}"), settings)
     }
 

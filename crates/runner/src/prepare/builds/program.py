@@ -82,13 +82,21 @@ def build_requirements(name, version):
     return []
 
 
+def with_older(run):
+    """Runs uv; once more with an older setuptools if a build misses a module that was part of it. Also returns whether it did."""
+    code, said = run([])
+    if code == 0 or not ORDER["older"] or "No module named 'pkg_resources'" not in said:
+        return code, said, False
+    return *run(["--build-constraints", write("older.txt", ORDER["older"])]), True
+
+
 def resolve():
     requirements = write("requirements.txt", ORDER["requirements"])
     arguments = ["pip", "compile", requirements, "--python", ORDER["python"], "--format", "pylock.toml",
                  "--output-file", "pylock.toml"]
     if ORDER["constraints"]:
         arguments += ["--constraints", write("constraints.txt", ORDER["constraints"])]
-    code, said = uv(*arguments, *only_binary())
+    code, said, older = with_older(lambda more: uv(*arguments, *more, *only_binary()))
     if code != 0:
         answer(said=said)
     with open("pylock.toml", encoding="utf-8") as file:
@@ -99,7 +107,7 @@ def resolve():
         sdist = re.search(r'^sdist = .*sha256 = "([0-9a-f]{64})"', block, re.M)
         if name and version and sdist and needs_build(name[1], version[1], re.findall(r'/([^/"]+\.whl)"', block)):
             packages.append({"name": name[1], "version": version[1], "sha256": sdist[1],
-                             "requires": build_requirements(name[1], version[1])})
+                             "requires": build_requirements(name[1], version[1]), "older": older})
     answer(packages=packages)
 
 
@@ -125,8 +133,11 @@ def build():
 def commit():
     name = ORDER["name"]
     requirement = write("requirements.txt", f"{name} @ {ORDER['address']}\n")
-    code, said = uv("pip", "install", "--python", ORDER["python"], "--no-deps", "--target", "installed", "--requirements",
-                    requirement, *only_binary(name))
+    arguments = ["pip", "install", "--python", ORDER["python"], "--no-deps", "--target", "installed", "--requirements",
+                 requirement]
+    if ORDER["constraints"]:
+        arguments += ["--build-constraints", write("constraints.txt", ORDER["constraints"])]
+    code, said = uv(*arguments, *only_binary(name))
     if code != 0:
         answer(said=said)
     found = glob.glob(os.path.join(CACHE, "sdists-*", "git", "**", "*.whl"), recursive=True)

@@ -20,6 +20,9 @@ pub struct Proposed {
     /// Its build requirements, as it writes them.
     #[serde(default)]
     requires: Vec<String>,
+    /// True if it was resolved with an older setuptools, which this or another package needs to be built.
+    #[serde(default)]
+    pub older: bool,
 }
 
 /// The packages, if each is a name, a version and a hash.
@@ -117,6 +120,7 @@ mod tests {
             requires: ["setuptools", "-e ./x", "a @ file:///x", "wheel>=1"]
                 .map(str::to_owned)
                 .into(),
+            older: false,
         }
     }
 
