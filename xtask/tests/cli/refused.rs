@@ -128,13 +128,13 @@ fn options_that_make_no_sense_are_named() {
         &["--until-minutes"],
     );
     for (option, value, told) in [
-        ("--mirror", "both", "record"),
         ("--mirror-bandwidth", "100", "100Mbit"),
         ("--mirror-rtt", "1h", "20ms"),
         ("--mirror-max-size", "1Ki", "10Gi"),
     ] {
         refused(&ended(&["bench", "--mirror", "replay", option, value]), &[option, told]);
     }
+    refused(&ended(&["bench", "--mirror", "both"]), &["--mirror", "record"]);
     refused(&ended(&["bench", "--mirror-rtt", "20ms"]), &["--mirror <MODE>"]);
     let elsewhere = ["--driver=kube", "--driver=argo", "--service-url=http://127.0.0.1:1"];
     for other in elsewhere {
