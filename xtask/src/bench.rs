@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
 use hybrid_cache_bench::{
-    BenchGate, BenchOptions, Counts, MeasuredService, OtherBuild, PeerChoice, TwoBuilds, Until, load_scenarios, measure,
+    BenchGate, BenchOptions, Counts, LevelCounts, MeasuredService, OtherBuild, PeerChoice, TwoBuilds, Until,
+    load_scenarios, measure,
 };
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
@@ -73,6 +74,10 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
             cached: flags.cached_runs,
             uncached: flags.uncached_runs,
         },
+        levels: flags.levels.map(|each| LevelCounts {
+            each,
+            nothing: flags.runs_from_nothing,
+        }),
         tenant: flags.tenant.clone(),
         gate,
         seed: flags.seed,
