@@ -239,10 +239,8 @@ async fn open_levels(
         return Err(failed!("levels are measured on this machine only"));
     };
     machine::check_space(&local.machine.config.root)?;
-    // The first task would wait for it otherwise.
-    local.driver.network().await;
     Ok(Opened {
-        target: Box::new(LevelsTarget::new(*local, limits, source, options.tenant.clone())),
+        target: Box::new(LevelsTarget::open(*local, limits, source, options.tenant.clone()).await?),
         provenance,
         peers: Vec::new(),
         absent: Vec::new(),

@@ -4,10 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::timeline::Temperature;
 
-/// Largest share of the pages of a task's files that may be in memory before a run whose page cache is cold.
+/// Largest share of the pages of a task's files that may be left in memory before a run whose page cache is cold, of those that were
+/// in memory before they were dropped.
 pub const MAX_RESIDENT_SHARE: f64 = 0.05;
 /// Most bytes that a run may read from the disk if everything is warm.
 pub const MAX_WARM_READ_BYTES: u64 = 1 << 20;
+
+/// [`PagesSeen::of`] for the files of the task's environment.
+pub const ENVIRONMENT: &str = "environment";
 
 /// What there is before a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,7 +123,7 @@ pub struct PagesSeen {
     pub resident_before: Option<u64>,
     /// Pages in memory just before the run.
     pub resident: u64,
-    /// Pages of which the kernel does not tell this user whether they are in memory: those of other users' files. They count as
+    /// Pages of which the kernel reports nothing to this user: those of other users' files. They count as
     /// in memory.
     #[serde(default)]
     pub unknown: u64,
@@ -139,12 +143,10 @@ pub struct ToolsSeen {
 }
 
 impl LevelSeen {
-    /// Share of all pages that were in memory just before the run; `None` if none were counted.
-    pub fn resident_share(&self) -> Option<f64> {
-        let sum = |of: fn(&PagesSeen) -> u64| self.pages.iter().map(of).sum::<u64>();
-        let pages = sum(|seen| seen.pages);
-        // Page counts are far below 2^52.
-        (pages > 0).then(|| sum(|seen| seen.resident + seen.unknown) as f64 / pages as f64)
+    /// Share of the pages that were in memory before they were dropped and that still are just before the run; `None` if none were
+    /// counted. Pages that no run has brought into memory do not count, such as most of the interpreter's library.
+    pub fn left_share(&self) -> Option<f64> {
+        left_share(&self.pages)
     }
 
     /// What was seen that cannot be at this level; empty if nothing contradicts it.
@@ -170,28 +172,43 @@ impl LevelSeen {
     }
 
     fn is_not_cold(&self) -> Option<String> {
-        match self.resident_share() {
-            None => Some("the pages of its files were not counted".to_owned()),
-            Some(share) if share > MAX_RESIDENT_SHARE => {
-                let most = MAX_RESIDENT_SHARE * 100.0;
-                let by_kind = self.pages.iter().map(|seen| {
-                    let unknown = match seen.unknown {
-                        0 => String::new(),
-                        pages => format!(" and {pages} unknown"),
-                    };
-                    format!("{} {} of {}{unknown}", seen.of, seen.resident, seen.pages)
-                });
-                let by_kind: Vec<String> = by_kind.collect();
-                Some(format!(
-                    "{:.1} % of the pages were in memory, at most {most} % may be: {}",
-                    share * 100.0,
-                    by_kind.join(", ")
-                ))
-            }
-            Some(_) if self.read_bytes == Some(0) => Some("the run read nothing from the disk".to_owned()),
-            Some(_) => None,
+        let environment: Vec<PagesSeen> = self
+            .pages
+            .iter()
+            .filter(|seen| seen.of == ENVIRONMENT)
+            .cloned()
+            .collect();
+        // The environment by itself as well: it may be small beside the interpreter.
+        let shares = [left_share(&self.pages), left_share(&environment)];
+        let Some(share) = shares.into_iter().flatten().reduce(f64::max) else {
+            return Some("the pages of its files were not counted".to_owned());
+        };
+        if share <= MAX_RESIDENT_SHARE {
+            return (self.read_bytes == Some(0)).then(|| "the run read nothing from the disk".to_owned());
         }
+        let by_kind = self.pages.iter().map(|seen| {
+            let unknown = match seen.unknown {
+                0 => String::new(),
+                pages => format!(" and {pages} unknown"),
+            };
+            let before = seen.resident_before.unwrap_or(seen.pages);
+            format!("{} {} of {before}{unknown}", seen.of, seen.resident)
+        });
+        Some(format!(
+            "{:.1} % of the pages were still in memory, at most {} % may be: {}",
+            share * 100.0,
+            MAX_RESIDENT_SHARE * 100.0,
+            by_kind.collect::<Vec<_>>().join(", ")
+        ))
     }
+}
+
+fn left_share(pages: &[PagesSeen]) -> Option<f64> {
+    let sum = |of: fn(&PagesSeen) -> u64| pages.iter().map(of).sum::<u64>();
+    let before = sum(|seen| seen.resident_before.unwrap_or(seen.pages) + seen.unknown);
+    // Page counts are far below 2^52.
+    let left = sum(|seen| seen.resident + seen.unknown) as f64;
+    (!pages.is_empty()).then(|| left / before.max(1) as f64)
 }
 
 impl CacheSeen {
@@ -228,7 +245,7 @@ mod tests {
 
     fn pages(pages: u64, resident: u64, unknown: u64) -> Vec<PagesSeen> {
         vec![PagesSeen {
-            of: "environment".to_owned(),
+            of: ENVIRONMENT.to_owned(),
             files: 1,
             pages,
             resident_before: Some(pages),
@@ -257,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn each_level_is_told_from_every_other_by_what_was_seen() {
+    fn each_level_is_distinct_from_every_other_by_what_was_seen() {
         for level in Level::ALL {
             assert_eq!(good(level).contradictions(level), Vec::<String>::new(), "{level:?}");
             for other in Level::ALL.into_iter().filter(|other| *other != level) {
@@ -276,12 +293,21 @@ mod tests {
             read_bytes,
             ..good(Level::Environment)
         };
-        let told = |seen: &LevelSeen| seen.contradictions(Level::Environment).join("; ");
-        assert!(told(&with(pages(1000, 51, 0), None)).contains("5.1 % of the pages were in memory, at most 5 %"));
-        assert!(told(&with(pages(1000, 0, 60), None)).contains("environment 0 of 1000 and 60 unknown"));
-        assert!(told(&with(Vec::new(), None)).contains("not counted"));
-        assert!(told(&with(pages(1000, 0, 0), Some(0))).contains("read nothing"));
-        assert_eq!(told(&with(pages(1000, 0, 0), None)), "");
+        let reported = |seen: &LevelSeen| seen.contradictions(Level::Environment).join("; ");
+        assert!(
+            reported(&with(pages(1000, 51, 0), None)).contains("5.1 % of the pages were still in memory, at most 5 %")
+        );
+        assert!(reported(&with(pages(1000, 0, 60), None)).contains("environment 0 of 1000 and 60 unknown"));
+        let mut beside = pages(1000, 100, 0);
+        beside.extend(pages(100_000, 0, 0));
+        beside[1].of = "interpreter".to_owned();
+        assert!(
+            reported(&with(beside, None)).contains("10.0 % of the pages"),
+            "a small environment counts by itself"
+        );
+        assert!(reported(&with(Vec::new(), None)).contains("not counted"));
+        assert!(reported(&with(pages(1000, 0, 0), Some(0))).contains("read nothing"));
+        assert_eq!(reported(&with(pages(1000, 0, 0), None)), "");
     }
 
     #[test]

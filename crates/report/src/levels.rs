@@ -255,17 +255,18 @@ fn seen(level: Level, samples: &[&LevelSample]) -> String {
         };
         format!("{} tools brought, {}{own}", last.brought.len(), bytes(size))
     });
-    let shares = samples.iter().filter_map(|sample| sample.seen.resident_share());
-    let resident = shares.reduce(f64::max).map(|share| match level {
-        Level::Environment => format!("at most {} of the pages in memory before", units::share(share)),
-        _ => format!("{} of the pages in memory before", units::share(share)),
-    });
-    let told = match level {
+    let shares = samples.iter().filter_map(|sample| sample.seen.left_share());
+    let left = shares
+        .reduce(f64::max)
+        .map(|share| format!("at most {} of the pages still in memory", units::share(share)));
+    let faults = middle(&|seen| seen.major_faults).map(|faults| format!("{faults:.0} page faults waited for it"));
+    let shown = match level {
         Level::Nothing => vec![brought, fetched],
         Level::Tools | Level::Downloads => vec![fetched],
-        Level::Environment | Level::Warm => vec![resident, read],
+        Level::Environment => vec![left, read, faults],
+        Level::Warm => vec![read, faults],
     };
-    told.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    shown.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// The median of each phase over all samples; a sample without the phase counts as 0.

@@ -28,7 +28,7 @@ pub struct Pages {
     pub pages: u64,
     /// Pages in memory.
     pub resident: u64,
-    /// Pages of files for which the kernel does not tell this user.
+    /// Pages of files for which the kernel does not report to this user.
     pub unknown: u64,
 }
 
@@ -119,8 +119,8 @@ fn count_file(path: &Path, file: &File) -> io::Result<Pages> {
         return Ok(Pages::default());
     }
     let pages = data.len().div_ceil(rustix::param::page_size() as u64);
-    let told = is_told(path, data.uid());
-    let resident = match told {
+    let reported = is_reported(path, data.uid());
+    let resident = match reported {
         true => resident(file.as_fd(), data.len())?,
         false => 0,
     };
@@ -128,12 +128,12 @@ fn count_file(path: &Path, file: &File) -> io::Result<Pages> {
         files: 1,
         pages,
         resident,
-        unknown: if told { 0 } else { pages },
+        unknown: if reported { 0 } else { pages },
     })
 }
 
 /// Since Linux 5.2 the kernel calls every page resident unless the file is the caller's or writable for it.
-fn is_told(path: &Path, owner: u32) -> bool {
+fn is_reported(path: &Path, owner: u32) -> bool {
     let user = rustix::process::geteuid();
     user.is_root() || user.as_raw() == owner || rustix::fs::access(path, Access::WRITE_OK).is_ok()
 }

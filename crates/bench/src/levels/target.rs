@@ -13,7 +13,7 @@ use hybrid_cache_model::level::{Level, LevelSeen, ToolsSeen};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Failure, FailureKind, Lane, Outcome, Phase, Scenario, Temperature, Tenant, Timeline};
-use hybrid_cache_tools::{Result, failed};
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use tokio::task::JoinHandle;
 
 use super::contents::{self, Contents};
@@ -26,6 +26,8 @@ use crate::target::{BenchTarget, END_LIMIT, LevelRun, PeerRun, Run};
 pub struct LevelsTarget {
     pub(super) config: LocalConfig,
     pub(super) driver: Arc<LocalDriver>,
+    /// The epoch with our programs, and the driver that made it and the network.
+    programs: (LocalDriver, Epoch),
     pub(super) tools: ToolSource,
     limits: Limits,
     tenant: Tenant,
@@ -60,11 +62,27 @@ struct Ran {
 }
 
 impl LevelsTarget {
-    /// Measures this machine for a tenant.
-    pub fn new(local: LocalBackend, limits: Limits, tools: ToolSource, tenant: Tenant) -> LevelsTarget {
-        LevelsTarget {
-            config: local.machine.config,
-            driver: Arc::new(local.driver),
+    /// Measures this machine for a tenant. Tasks run with a copy of the runner: the process that keeps the network of tasks has the
+    /// original mapped, so that its pages cannot be dropped.
+    ///
+    /// # Errors
+    /// The caches cannot be opened, or the runner cannot be copied.
+    pub async fn open(local: LocalBackend, limits: Limits, tools: ToolSource, tenant: Tenant) -> Result<LevelsTarget> {
+        // This makes the network.
+        local.driver.network().await;
+        let programs = local.driver.fresh_epoch().await?;
+        let runner = local.driver.folders().volumes(&programs).python.join("runner");
+        std::fs::copy(&local.machine.config.runner, &runner)
+            .with_context(|| format!("copying the runner to {}", runner.display()))?;
+        let config = LocalConfig {
+            runner,
+            ..local.machine.config
+        };
+        let driver = LocalDriver::open(config.clone()).context("opening the caches")?;
+        Ok(LevelsTarget {
+            config,
+            driver: Arc::new(driver),
+            programs: (local.driver, programs),
             tools,
             limits,
             tenant,
@@ -73,7 +91,7 @@ impl LevelsTarget {
             temporary: Vec::new(),
             bringing: None,
             running: None,
-        }
+        })
     }
 
     /// Takes the run of a level that was produced.
@@ -274,7 +292,9 @@ impl BenchTarget for LevelsTarget {
     }
 
     async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
-        self.end_epochs().await?;
-        Ok(Vec::new())
+        let ended = self.end_epochs().await;
+        let (driver, programs) = &self.programs;
+        driver.discard_epoch(programs).await?;
+        ended.map(|()| Vec::new())
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_driver::local::{LocalConfig, VolumePair};
-use hybrid_cache_model::level::PagesSeen;
+use hybrid_cache_model::level::{ENVIRONMENT, PagesSeen};
 use hybrid_cache_model::protocol::PackageSource;
 
 use super::contents::{is_download, uv_caches};
@@ -41,7 +41,7 @@ pub fn find(config: &LocalConfig, volumes: &VolumePair, shared: &Path) -> Vec<Ta
         .filter(|path| path.is_file());
     let programs = programs.chain([config.runner.clone(), shared.to_owned()]).collect();
     vec![
-        files("environment", environment, &|path| {
+        files(ENVIRONMENT, environment, &|path| {
             caches.iter().any(|cache| cache == path) || made_from(path)
         }),
         files("interpreter", interpreter(config), &|path| {

@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(
             (seen.read_bytes, seen.major_faults),
             (None, None),
-            "what is not counted is not told"
+            "what is not counted is not reported"
         );
         assert_eq!((read_bytes(""), major_faults("")), (None, None));
     }

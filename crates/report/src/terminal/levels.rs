@@ -7,8 +7,9 @@ use super::table::{align, fits, fitted, framed};
 use crate::cells::plain;
 use crate::levels::{COLUMNS, HEAD, ScenarioLevels, levels, warnings};
 
-/// Columns that a narrow terminal drops, one more each time, by their place: the counts of runs that do not count stand in warnings too.
-const DISPENSABLE: [usize; 5] = [2, 8, 6, 9, 7];
+/// Columns that stand in lines below the table, or that a narrow terminal drops, one more each time, by their place: warnings have the
+/// runs that do not count as well.
+const DISPENSABLE: [usize; 5] = [9, 2, 8, 6, 7];
 
 /// The run as text.
 pub(super) fn text(record: &RunRecord, width: u16) -> String {
@@ -17,18 +18,41 @@ pub(super) fn text(record: &RunRecord, width: u16) -> String {
         .iter()
         .flat_map(|one| &one.levels)
         .all(|row| row.not_counted().is_empty());
-    let least = usize::from(all_count);
+    let least = 1 + usize::from(all_count);
     let mut drawn: Vec<_> = (least..=DISPENSABLE.len())
         .map(|without| table(&scenarios, &DISPENSABLE[..without]))
         .collect();
     let fitting = drawn.iter().position(|table| fits(&table.to_string(), width));
     let chosen = fitting.unwrap_or(drawn.len() - 1);
     let mut text = fitted(drawn.swap_remove(chosen), width);
-    text.push_str(&format!("\n{COLUMNS}\n"));
+    text.push_str(&format!("\n{}\n", wrapped(COLUMNS, width)));
+    for scenario in &scenarios {
+        let name = plain(&scenario.name);
+        for row in scenario.levels.iter().filter(|row| !row.seen.is_empty()) {
+            let line = format!("seen of {name}, {}: {}", row.level.explanation(), row.seen);
+            text.push_str(&format!("{}\n", wrapped(&line, width)));
+        }
+    }
     for warning in warnings(record, &scenarios) {
         text.push_str(&format!("\nwarning: {}\n", plain(&warning)));
     }
     text
+}
+
+/// Text in lines of at most `width`, broken between words.
+fn wrapped(text: &str, width: u16) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        match lines.last_mut() {
+            Some(line) if last + 1 + word.chars().count() <= usize::from(width) || last == 0 => {
+                line.push_str(if last == 0 { "" } else { " " });
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 fn table(scenarios: &[ScenarioLevels], without: &[usize]) -> comfy_table::Table {
