@@ -22,6 +22,7 @@ use crate::{flags, results, runtime};
 pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let checkout = crate::checkout()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;
+    results::check_files([flags.summary.as_deref(), flags.trace_out.as_deref()])?;
     if let Some(per_s) = flags.load {
         return offer_load(&checkout, scenarios, per_s, flags);
     }
@@ -159,7 +160,7 @@ fn conclude_load(record: &RunRecord, end: LoadEnd) -> Result<Exit> {
         LoadEnd::Behind => eprintln!("{}", load::BEHIND),
     }
     let verdict = load::judge(&record.load.as_deref().cloned().unwrap_or_default());
-    verdict.told().iter().for_each(|told| eprintln!("{told}"));
+    verdict.message().iter().for_each(|message| eprintln!("{message}"));
     Ok(match verdict {
         LoadVerdict::Kept => Exit::Good,
         LoadVerdict::Broken => Exit::Gate,

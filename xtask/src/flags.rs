@@ -172,7 +172,7 @@ pub struct Run {
     /// Bypass both caches and leave nothing behind
     #[arg(long)]
     pub no_cache: bool,
-    /// Seconds until the program is told to end (SIGTERM); 5 s later it is killed [default: 600, or the task file's]
+    /// Seconds until the program is asked to end (SIGTERM); 5 s later it is killed [default: 600, or the task file's]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: Option<u64>,
     /// Variable of the program; may be repeated

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        Err(told) => return told_usage(&told),
+        Err(reported) => return told_usage(&reported),
     };
     let exit = dispatch(&flags).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -63,11 +63,11 @@ fn main() -> ExitCode {
 }
 
 /// Prints help to standard output, and errors of the command line to standard error.
-fn told_usage(told: &clap::Error) -> ExitCode {
-    if let Err(error) = told.print() {
+fn told_usage(reported: &clap::Error) -> ExitCode {
+    if let Err(error) = reported.print() {
         terminal::note_lost(&error);
     }
-    let exit = if told.use_stderr() { Exit::Usage } else { Exit::Good };
+    let exit = if reported.use_stderr() { Exit::Usage } else { Exit::Good };
     terminal::exit_with_output(exit).into()
 }
 

@@ -152,26 +152,26 @@ impl OnTerminal {
 /// Output for a log: every step, and its progress at intervals.
 struct Lines {
     /// When a step or a detail was printed last.
-    told: Instant,
+    last_line: Instant,
     counted: Option<Instant>,
 }
 
 impl Lines {
     fn new(now: Instant) -> Lines {
-        let (told, counted) = (now, None);
-        Lines { told, counted }
+        let (last_line, counted) = (now, None);
+        Lines { last_line, counted }
     }
 
     fn step(&mut self, text: &str, now: Instant) -> String {
-        self.told = now;
+        self.last_line = now;
         text.to_owned()
     }
 
     fn detail(&mut self, text: &str, now: Instant) -> Option<String> {
-        if now.duration_since(self.told) < DETAIL_EVERY {
+        if now.duration_since(self.last_line) < DETAIL_EVERY {
             return None;
         }
-        self.told = now;
+        self.last_line = now;
         Some(text.to_owned())
     }
 

@@ -32,6 +32,15 @@ pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Optio
     written.with_context(|| format!("writing the report to {}", out.display()))
 }
 
+/// Fails early if a file that the command writes at its end cannot be written.
+pub fn check_files(files: [Option<&Path>; 2]) -> Result<()> {
+    let checked = files
+        .into_iter()
+        .flatten()
+        .try_for_each(hybrid_cache_report::check_writable);
+    checked.map_err(|error| Error::input(error.to_string()))
+}
+
 /// Writes the timelines to a file, if one is named.
 pub fn write_trace(record: &RunRecord, path: Option<&Path>) -> Result<()> {
     let written = path.map_or(Ok(()), |path| hybrid_cache_report::write_trace(path, record));

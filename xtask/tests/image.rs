@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use engine::{build, build_with, docker, tagged_at};
 
-/// What `docker run` is told so that a container may do as little as a pod under Pod Security "restricted".
+/// The options of `docker run` so that a container may do as little as a pod under Pod Security "restricted".
 const RESTRICTED: [&str; 8] = [
     "run",
     "--rm",

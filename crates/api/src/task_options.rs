@@ -220,11 +220,14 @@ mod tests {
             .contains("--label \"team\": KEY=VALUE")
         );
         let (value, unset) = (texts(&["TOKEN=hush"]), texts(&["HYBRID_CACHE_NO_SUCH"]));
-        let told = refused(TaskOptions {
+        let reported = refused(TaskOptions {
             secret_env: &value,
             ..none()
         });
-        assert!(told.contains("give only its name") && !told.contains("hush"), "{told}");
+        assert!(
+            reported.contains("give only its name") && !reported.contains("hush"),
+            "{reported}"
+        );
         assert!(
             refused(TaskOptions {
                 secret_env: &unset,

@@ -3,12 +3,19 @@
 use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Progress, Result, environment};
 use xshell::{Shell, cmd};
 
+use crate::folder::delete;
+
 /// Folder for builds of revisions, below the checkout's root.
 const BUILDS: &str = "target/against";
+/// Revisions whose builds stay.
+const KEPT: usize = 4;
+/// How long any build stays: a bench that uses it has ended by then.
+const MIN_AGE: Duration = Duration::from_secs(86_400);
 /// The built program, in the folder of its revision. A later build in the shared target folder does not replace it.
 const PROGRAM: &str = "xtask-built";
 
@@ -90,7 +97,9 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
     let builds = checkout.path(BUILDS);
     let folder = builds.join(commit);
     let program = folder.join(PROGRAM);
-    if program.is_file() {
+    if let Ok(built) = File::options().append(true).open(&program) {
+        // The time of its last use decides how long it stays.
+        built.set_modified(SystemTime::now())?;
         return Ok(program);
     }
     std::fs::create_dir_all(&builds).with_context(|| format!("making {}", builds.display()))?;
@@ -101,6 +110,7 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
             "another bench builds a revision in this checkout\nhint: repeat the command when it has begun to measure",
         ));
     }
+    forget_old(&builds, SystemTime::now())?;
     if !folder.is_dir() {
         progress.step(&format!("unpacking revision {commit}"));
         unpack(checkout, commit, &folder)?;
@@ -131,6 +141,29 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
         .map_err(|error| error.error)
         .with_context(|| format!("writing {}", program.display()))?;
     Ok(program)
+}
+
+/// Deletes builds that were not used for a day, except the last few, and what an interrupted unpacking left. The caller has the lock.
+fn forget_old(builds: &Path, now: SystemTime) -> Result<()> {
+    let mut old = Vec::new();
+    for entry in std::fs::read_dir(builds)? {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !folder.is_dir() || name == "target" {
+            continue;
+        }
+        // Without its program, the next build of this revision makes it again.
+        let used = std::fs::metadata(folder.join(PROGRAM)).and_then(|file| file.modified());
+        old.push((used.unwrap_or(SystemTime::UNIX_EPOCH), folder));
+    }
+    old.sort();
+    let count = old.len().saturating_sub(KEPT);
+    for (used, folder) in old.into_iter().take(count) {
+        if now.duration_since(used).is_ok_and(|age| age > MIN_AGE) {
+            delete(&folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// The files of a revision in a folder that appears whole or not at all, with this checkout's tools, which are pinned by digest.
@@ -197,6 +230,27 @@ mod tests {
             1,
             "nothing is left over"
         );
+    }
+
+    #[test]
+    fn builds_that_nobody_used_for_a_day_are_deleted_except_the_last_few() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        for (number, days) in [(1, 9), (2, 8), (3, 7), (4, 6), (5, 5), (6, 0)] {
+            let build = folder.path().join(number.to_string());
+            std::fs::create_dir(&build).unwrap();
+            let program = File::create(build.join(PROGRAM)).unwrap();
+            program.set_modified(now - days * MIN_AGE).unwrap();
+        }
+        std::fs::create_dir(folder.path().join(".tmpx")).unwrap();
+        std::fs::create_dir(folder.path().join("target")).unwrap();
+        forget_old(folder.path(), now).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["3", "4", "5", "6", "target"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hybrid_cache_model::sample::{Acceptance, LayerUsage, Peer, judge};
 use hybrid_cache_model::scenario::ExpectedOutput;
-use hybrid_cache_model::{Outcome, Scenario, TaskSpec, Temperature};
+use hybrid_cache_model::{Failure, FailureKind, Outcome, Scenario, TaskSpec, Temperature};
 use hybrid_cache_tools::{ErrorContext, Result, failed};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -25,6 +26,10 @@ use crate::target::{BenchTarget, PeerRun, Run, TIME_LIMIT};
 /// Longest time that a process of a build may take beyond its task: it brings tools and builds its runner the first time.
 const MOST_SETUP: Duration = Duration::from_secs(1800);
 
+/// Beginning of the name of a run's folder, and the file in it that the run locks.
+const PREFIX: &str = "against-";
+const IN_USE: &str = "in-use";
+
 /// Two builds.
 pub struct BuildsTarget {
     ours: Build,
@@ -32,6 +37,8 @@ pub struct BuildsTarget {
     arguments: Vec<OsString>,
     /// The caches of both; deleted at the end.
     folder: TempDir,
+    /// Locked until this run has ended.
+    _in_use: File,
 }
 
 /// One build, with its caches of each scenario.
@@ -43,37 +50,60 @@ struct Build {
 }
 
 impl BuildsTarget {
-    /// Opens both builds: each runs a task that needs nothing, so that it has its tools and its runner before anything is measured.
+    /// Opens both builds: each is copied, because a later build may replace its file, and runs a task that needs nothing, so that it
+    /// has its tools and its runner before anything is measured.
     ///
     /// # Errors
-    /// One of them cannot run a task.
+    /// One of them cannot be copied or cannot run a task.
     pub async fn open(builds: &TwoBuilds, other: &Path) -> Result<BuildsTarget> {
         let parent = &builds.caches;
         std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-        let folder = tempfile::Builder::new().prefix("against-").tempdir_in(parent);
+        sweep(parent);
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
         let folder = folder.with_context(|| format!("making a folder in {}", parent.display()))?;
-        let build = |program: &Path, name: &str| Build {
-            program: program.to_owned(),
-            folder: folder.path().join(name),
-            caches: HashMap::new(),
-            fillings: 0,
+        let in_use = File::create(folder.path().join(IN_USE)).and_then(|file| file.lock().map(|()| file));
+        let in_use = in_use.with_context(|| format!("locking {}", folder.path().display()))?;
+        let build = |program: &Path, name: &str| -> Result<Build> {
+            let copy = folder.path().join(format!("{name}-program"));
+            std::fs::copy(program, &copy).with_context(|| format!("copying {}", program.display()))?;
+            Ok(Build {
+                program: copy,
+                folder: folder.path().join(name),
+                caches: HashMap::new(),
+                fillings: 0,
+            })
         };
-        let mut target = BuildsTarget {
-            ours: build(&builds.ours, "ours"),
-            other: build(other, "other"),
+        let target = BuildsTarget {
+            ours: build(&builds.ours, "ours")?,
+            other: build(other, "other")?,
             arguments: builds.arguments.clone(),
             folder,
+            _in_use: in_use,
         };
         let nothing = TaskSpec::new("print('ready')");
-        for build in [&mut target.ours, &mut target.other] {
+        for (build, named) in [(&target.ours, builds.ours.as_path()), (&target.other, other)] {
             let caches = build.folder.join("ready");
-            let ended = run(&build.program, &target.arguments, &caches, &nothing).await?;
+            let ended = run(&build.program, &target.arguments, &caches, &nothing).await;
+            let ended = ended.with_context(|| format!("{} cannot run a task", named.display()))?;
             if !ended.outcome.end.is_success() {
-                let (program, end) = (build.program.display(), &ended.outcome.end);
+                let (program, end) = (named.display(), &ended.outcome.end);
                 return Err(failed!("{program} cannot run a task: {end:?}"));
             }
         }
         Ok(target)
+    }
+}
+
+/// Deletes what runs that were killed have left.
+fn sweep(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        // Without the file, another run has only just made its folder.
+        let in_use = File::open(entry.path().join(IN_USE)).ok().filter(|_| is_ours);
+        if in_use.is_some_and(|file| file.try_lock().is_ok()) {
+            // What cannot be deleted is in nobody's way.
+            let _ = delete(&entry.path());
+        }
     }
 }
 
@@ -149,20 +179,30 @@ async fn run(program: &Path, arguments: &[OsString], caches: &Path, spec: &TaskS
     Ok(Ended { outcome, said })
 }
 
-/// The output that the scenario is judged by. The task's output stands among what the process said.
+/// The output that the scenario is judged by. The task's output stands among what the process said, as lines of its own.
 fn output(scenario: &Scenario, ended: &Ended) -> String {
     match &scenario.expect.stdout {
-        ExpectedOutput::Equals(text) if ended.said.contains(text.trim()) => text.clone(),
+        ExpectedOutput::Equals(text) if has_lines(&ended.said, text.trim()) => text.clone(),
         _ => ended.said.clone(),
     }
+}
+
+/// Whether these lines follow each other in a text.
+fn has_lines(text: &str, lines: &str) -> bool {
+    format!("\n{text}\n").contains(&format!("\n{lines}\n"))
 }
 
 #[async_trait(?Send)]
 impl BenchTarget for BuildsTarget {
     async fn run(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<Run> {
         let watch = Stopwatch::start();
-        let ended = self.ours.measured(at, scenario, temperature, &self.arguments).await?;
+        let ended = self.ours.measured(at, scenario, temperature, &self.arguments).await;
         let mut moment = watch.stop();
+        // A crash of our build is a failed run, as that of the other build is a failed peer.
+        let ended = ended.unwrap_or_else(|error| Ended {
+            outcome: Outcome::without_start(Failure::new(FailureKind::Internal, format!("{error:#}"))),
+            said: String::new(),
+        });
         moment.wall_us = ended.outcome.timeline.total_us;
         Ok(Run {
             moment,
@@ -261,6 +301,24 @@ mod tests {
                 assert_eq!((run.wall, run.runner_us), (Duration::from_micros(200), Some(5)));
             }
         }
+        let crashed = folder
+            .path()
+            .join("caches")
+            .read_dir()
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        std::fs::write(
+            crashed.path().join("ours-program"),
+            "#!/bin/sh\necho no luck >&2; exit 134\n",
+        )
+        .unwrap();
+        let run = target.run(0, &scenario, Temperature::Cached).await.unwrap();
+        let Acceptance::Failed { reason } = judge(&scenario, Temperature::Cached, &run.outcome, &run.stdout) else {
+            panic!("a crash of our build is a failed run");
+        };
+        assert!(reason.contains("no luck"), "{reason}");
         target.end_epochs().await.unwrap();
         Box::new(target).close().await.unwrap();
         assert_eq!(
@@ -268,6 +326,36 @@ mod tests {
             0,
             "nothing is left"
         );
+    }
+
+    #[tokio::test]
+    async fn a_build_whose_file_is_replaced_meanwhile_stays_the_one_that_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let builds = TwoBuilds {
+            ours: stand_in(folder.path(), "ours", 100),
+            other: OtherBuild::Same,
+            caches: folder.path().join("caches"),
+            arguments: Vec::new(),
+        };
+        let left = builds.caches.join("against-killed");
+        std::fs::create_dir_all(&left).unwrap();
+        std::fs::write(left.join(IN_USE), "").unwrap();
+        let mut target = BuildsTarget::open(&builds, &builds.ours).await.unwrap();
+        assert!(!left.exists(), "nobody uses it any more");
+        let beside = BuildsTarget::open(&builds, &builds.ours).await.unwrap();
+        assert!(
+            target.ours.program.exists() && beside.ours.program.exists(),
+            "a run leaves another one's folder alone"
+        );
+        stand_in(folder.path(), "ours", 300);
+        let run = target.run(0, &scenario(), Temperature::First).await.unwrap();
+        assert_eq!(run.moment.wall_us, 100);
+    }
+
+    #[test]
+    fn the_expected_output_is_looked_for_as_whole_lines() {
+        assert!(has_lines("log\n14\nlog", "14") && has_lines("a\nb", "a\nb"));
+        assert!(!has_lines("took 114 ms", "14") && !has_lines("a\n\nb", "a\nb"));
     }
 
     #[tokio::test]
@@ -282,7 +370,11 @@ mod tests {
             caches: folder.path().join("caches"),
             arguments: Vec::new(),
         };
-        let error = BuildsTarget::open(&builds, &broken).await.err().unwrap().to_string();
-        assert!(error.contains("broken") && error.contains("no such command"), "{error}");
+        let error = BuildsTarget::open(&builds, &broken).await.err().unwrap();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("broken cannot run a task") && error.contains("no such command"),
+            "{error}"
+        );
     }
 }

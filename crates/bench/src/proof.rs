@@ -87,17 +87,17 @@ pub async fn prove(
     });
     let control = Control {
         stop: &stop,
-        tell: &|told| report(told, progress.as_ref()),
+        tell: &|reported| report(reported, progress.as_ref()),
     };
     let proof = prove::prove(source, ground.place(), &plan(options), &control).await;
     listening.abort();
     proof.map_err(|error| Error::other(ErrorClass::Failed, error))
 }
 
-fn report(told: &prove::ReplayProgress, progress: &dyn Progress) {
-    let left = told.left_s.map(|left_s| units::duration(left_s * 1e6));
+fn report(reported: &prove::ReplayProgress, progress: &dyn Progress) {
+    let left = reported.left_s.map(|left_s| units::duration(left_s * 1e6));
     let left = left.map(|left| format!(", about {left} left")).unwrap_or_default();
-    progress.count(told.done, told.of, &format!("{}{left}", told.what));
+    progress.count(reported.done, reported.of, &format!("{}{left}", reported.what));
 }
 
 fn plan(options: &ProofOptions) -> Plan {
@@ -116,7 +116,7 @@ fn plan(options: &ProofOptions) -> Plan {
         claim_bytes: options.claim_bytes,
         targets: options.targets,
         around: prove::AROUND.to_vec(),
-        told: 1.0,
+        claim_share: 1.0,
         limit: options.limit.unwrap_or(Duration::from_secs(limit_s)),
     }
 }

@@ -150,7 +150,7 @@ mod tests {
             .iter()
             .filter_map(|object| missing_of(object, (object["kind"] == "Namespace").then_some(&found)))
             .collect();
-        let told = explain("argo", &missing).unwrap();
+        let reported = explain("argo", &missing).unwrap();
         for words in [
             "`up` did not create namespace argo",
             "hint: run `kubectl label namespace argo ",
@@ -158,9 +158,9 @@ mod tests {
             "`kubectl apply -f manifests/resource-quota.yaml`",
             "--namespace",
         ] {
-            assert!(told.contains(words), "{words}: {told}");
+            assert!(reported.contains(words), "{words}: {reported}");
         }
-        assert_eq!(told.matches("resource-quota").count(), 1, "{told}");
+        assert_eq!(reported.matches("resource-quota").count(), 1, "{reported}");
         let complete: Vec<_> = ruling
             .iter()
             .filter_map(|object| missing_of(object, Some(object)))

@@ -77,7 +77,7 @@ fn overridden() -> Option<String> {
     environment::text(OVERRIDE)
 }
 
-/// What a driver is told, as a file.
+/// A driver's settings, as a file.
 ///
 /// # Errors
 /// Never, because the settings are plain data.

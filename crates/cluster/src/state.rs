@@ -7,7 +7,7 @@
 //!     test.lock      held by `cargo xtask test` for as long as it uses the cluster
 //!     record.json    how far it came
 //!     kubeconfig     how to reach it; the user's own kubeconfig is never touched
-//!     kind.json      what kind was told
+//!     kind.json      the configuration that kind got
 //!     service/       what compose.yaml mounts: kubeconfig, driver.json, token, data/
 //!     trace/         what tasks asked for that this machine has submitted, for `cargo xtask size`
 //!     kubelet.log    what the kubelet said when a cluster could not be made

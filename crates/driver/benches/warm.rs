@@ -45,9 +45,9 @@ fn ms(duration: Duration) -> f64 {
 /// Runs the scenarios in turns, and prints the figures of each.
 fn tell(machine: &Machine, names: &[&str]) {
     let scenarios: Vec<_> = names.iter().filter_map(|name| machine.warm(name)).collect();
-    let mut told = vec![(Figures::default(), vec![Figures::default(); PHASES.len()]); scenarios.len()];
+    let mut reported = vec![(Figures::default(), vec![Figures::default(); PHASES.len()]); scenarios.len()];
     for _ in 0..TURNS {
-        for (scenario, (whole, phases)) in scenarios.iter().zip(&mut told) {
+        for (scenario, (whole, phases)) in scenarios.iter().zip(&mut reported) {
             let ran = machine.cached(&scenario.request);
             whole.push(ms(added(&ran)));
             for (phase, figures) in PHASES.iter().zip(phases) {
@@ -55,7 +55,7 @@ fn tell(machine: &Machine, names: &[&str]) {
             }
         }
     }
-    for (scenario, (whole, phases)) in scenarios.iter().zip(&told) {
+    for (scenario, (whole, phases)) in scenarios.iter().zip(&reported) {
         println!("cached/{}/added, ms: {whole}, load {}", scenario.name, load());
         for (phase, figures) in PHASES.iter().zip(phases) {
             println!("    {:<18} {figures}", phase.label());

@@ -286,8 +286,11 @@ mod tests {
         }
         let most = 2000 + MARGIN_BYTES;
         assert_eq!(log.collect(Stream::Stderr).len(), most);
-        let told = log.overflow().unwrap();
-        assert!(told.starts_with(&format!("{} bytes", 1_000_000 - most)), "{told}");
+        let reported = log.overflow().unwrap();
+        assert!(
+            reported.starts_with(&format!("{} bytes", 1_000_000 - most)),
+            "{reported}"
+        );
         assert_eq!(LogWriter::new().overflow(), None);
     }
 

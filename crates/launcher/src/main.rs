@@ -116,7 +116,7 @@ fn cargo() -> Command {
     command
 }
 
-/// What cargo told this program about itself; another program would take it for its own.
+/// Variables that cargo sets about this program; another program would take it for its own.
 fn variables_of_this_program() -> impl Iterator<Item = OsString> {
     let names = env::vars_os().map(|(name, _)| name);
     names.filter(|name| name.to_str().is_some_and(is_about_program))

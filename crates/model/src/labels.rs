@@ -122,10 +122,10 @@ mod tests {
         labels.insert("c".to_owned(), "<b>".to_owned());
         let errors = check(&labels).unwrap_err();
         assert_eq!((errors.total(), errors.first().pointer), (3, "/labels"));
-        let told = errors.to_string();
+        let reported = errors.to_string();
         assert!(
-            told.contains("`a b`") && told.contains("`<b>`") && told.contains("67 labels"),
-            "{told}"
+            reported.contains("`a b`") && reported.contains("`<b>`") && reported.contains("67 labels"),
+            "{reported}"
         );
     }
 }

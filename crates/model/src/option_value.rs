@@ -152,8 +152,8 @@ mod tests {
             (Ok(0.02), Ok(0.001), Ok(0.5))
         );
         for wrong in ["", "0", "0%", "nan", "NaN%", "inf", "-2%", "200%", "2", "x"] {
-            let told = parse_width(wrong).unwrap_err();
-            assert!(told.ends_with("such as 2%"), "{wrong}: {told}");
+            let reported = parse_width(wrong).unwrap_err();
+            assert!(reported.ends_with("such as 2%"), "{wrong}: {reported}");
         }
         for wrong in ["", "5", "5 parsecs", "-5s", "s"] {
             assert!(parse_us(wrong).is_err(), "{wrong}");

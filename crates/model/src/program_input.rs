@@ -78,8 +78,8 @@ mod tests {
     fn every_fault_is_named() {
         let args = ["a".to_owned(), "b\0".to_owned(), "c".repeat(MAX_ARG_BYTES + 1)];
         let errors = check(&args, &"x".repeat(MAX_STDIN_BYTES + 1), Some(0)).unwrap_err();
-        let told = errors.to_string();
-        assert_eq!(errors.total(), 4, "{told}");
+        let reported = errors.to_string();
+        assert_eq!(errors.total(), 4, "{reported}");
         for words in [
             "/args: argument 2 holds",
             "argument 3 has 65537",
@@ -87,7 +87,7 @@ mod tests {
             "/timeoutSeconds: ",
             "1 to 604800",
         ] {
-            assert!(told.contains(words), "{told}");
+            assert!(reported.contains(words), "{reported}");
         }
         let many = vec![String::new(); MAX_ARGS + 1];
         assert!(

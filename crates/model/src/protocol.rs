@@ -99,9 +99,9 @@ pub enum IndexScope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Milliseconds until it is told to end, with SIGTERM.
+    /// Milliseconds until it gets SIGTERM.
     pub time_ms: u64,
-    /// Milliseconds that it has to end once it is told, before it is killed. In a pod at most [`MAX_POD_GRACE_MS`].
+    /// Milliseconds from SIGTERM to SIGKILL. In a pod at most [`MAX_POD_GRACE_MS`].
     pub grace_ms: u64,
     /// Bytes of standard output, and as many of standard error, that are passed on.
     pub output_bytes: u64,

@@ -189,9 +189,15 @@ mod tests {
 
     #[test]
     fn a_version_that_is_not_offered_and_a_text_that_is_none_are_refused() {
-        let told = chosen("3.14").unwrap_err();
-        assert!(told.contains("/pythonVersion: Python 3.14 is not on offer"), "{told}");
-        assert!(told.contains("3.11.7 (the default), 3.9.18, 3.12.1, 3.13.0"), "{told}");
+        let reported = chosen("3.14").unwrap_err();
+        assert!(
+            reported.contains("/pythonVersion: Python 3.14 is not on offer"),
+            "{reported}"
+        );
+        assert!(
+            reported.contains("3.11.7 (the default), 3.9.18, 3.12.1, 3.13.0"),
+            "{reported}"
+        );
         assert!(chosen("3.12.2").unwrap_err().contains("not on offer"));
         let missing_in = |text: &str| {
             let wanted = PythonVersion::read(text).unwrap();
@@ -211,8 +217,8 @@ mod tests {
             "3.12 rc",
             &"3".repeat(200),
         ] {
-            let told = chosen(text).unwrap_err();
-            assert!(told.contains("is not a Python version"), "{text:?}: {told}");
+            let reported = chosen(text).unwrap_err();
+            assert!(reported.contains("is not a Python version"), "{text:?}: {reported}");
         }
     }
 }

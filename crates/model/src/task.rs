@@ -372,9 +372,9 @@ mod tests {
         spec.env.insert("PATH".into(), String::new());
         spec.labels.insert("a b".into(), String::new());
         spec.dependencies = "--pre".into();
-        let told = refused(spec);
+        let reported = refused(spec);
         for field in ["/dependencies", "/timeoutSeconds", "/env", "/labels"] {
-            assert!(told.contains(field), "{told}");
+            assert!(reported.contains(field), "{reported}");
         }
     }
 
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(texts, ["abc<2", "six==1.0"]);
         assert_eq!(task.options.hashes_of("six==1.0").count(), 1);
         assert!(task.options.pre_releases && !task.options.require_hashes);
-        let told = refused(with("a b", "six\n-c other.txt\nfoo @ https://host.test/x.whl"));
+        let reported = refused(with("a b", "six\n-c other.txt\nfoo @ https://host.test/x.whl"));
         for part in [
             "3 errors",
             "/dependencies: ",
@@ -403,7 +403,7 @@ mod tests {
             "put the lines of that file into `constraints`",
             "/constraints line 3: ",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(reported.contains(part), "{part}: {reported}");
         }
         let many: String = (0..=MAX_REQUIREMENTS).map(|number| format!("a{number}\n")).collect();
         assert!(refused(with("", &many)).contains("/constraints: 4097 constraints"));

@@ -194,26 +194,26 @@ mod tests {
     #[test]
     fn a_refused_variable_is_named_with_a_remedy() {
         for name in ["", "1A", "A-B", "A=B", "ä", "A\0", &"a".repeat(256)] {
-            let told = refused(name, "");
+            let reported = refused(name, "");
             assert!(
-                told.contains("not a variable's name") && told.contains("use letters"),
-                "{told}"
+                reported.contains("not a variable's name") && reported.contains("use letters"),
+                "{reported}"
             );
         }
         for name in ["PATH", "HOME", "PYTHONHOME", "HYBRID_CACHE_X"] {
-            let told = refused(name, "x");
-            assert!(told.contains(name) && told.contains("os.environ"), "{told}");
+            let reported = refused(name, "x");
+            assert!(reported.contains(name) && reported.contains("os.environ"), "{reported}");
         }
         assert!(refused("A", "x\0").contains("NUL"));
         assert!(refused("A", &"x".repeat(MAX_VALUE_BYTES + 1)).contains("65537 bytes"));
         let many: Vec<String> = (0..257).map(|number| format!("V{number}")).collect();
         let many: Vec<_> = many.iter().map(|name| (name.as_str(), "")).collect();
-        let told = check(&env(&many), &SecretEnv::default()).unwrap_err().to_string();
-        assert!(told.contains("257 variables"), "{told}");
+        let reported = check(&env(&many), &SecretEnv::default()).unwrap_err().to_string();
+        assert!(reported.contains("257 variables"), "{reported}");
         let large = "x".repeat(MAX_VALUE_BYTES);
         let large = ["A", "B", "C", "D"].map(|name| (name, large.as_str()));
-        let told = check(&env(&large), &SecretEnv::default()).unwrap_err().to_string();
-        assert!(told.contains("262148 bytes"), "{told}");
+        let reported = check(&env(&large), &SecretEnv::default()).unwrap_err().to_string();
+        assert!(reported.contains("262148 bytes"), "{reported}");
     }
 
     #[test]
@@ -226,8 +226,8 @@ mod tests {
         secret.insert("C", "hunter2");
         let errors = check(&env(&[("C", "")]), &secret.clone()).unwrap_err();
         assert_eq!(errors.total(), 5, "{errors}");
-        let told = format!("{errors} {errors:?} {secret:?}");
-        assert!(!told.contains("hunter2"), "{told}");
+        let reported = format!("{errors} {errors:?} {secret:?}");
+        assert!(!reported.contains("hunter2"), "{reported}");
         let left_out = check(&BTreeMap::new(), &secret.without_values())
             .unwrap_err()
             .to_string();

@@ -1,6 +1,7 @@
 //! Verdicts on claimed latency ranges: what a measured median and its interval say about a documented figure.
 
 use hybrid_cache_model::Claim;
+use hybrid_cache_model::sample::Provenance;
 use serde::Serialize;
 
 use crate::stats::{ALPHA, Decision, Evidence};
@@ -39,6 +40,22 @@ impl Verdict {
             Verdict::Refuted => "✗",
             Verdict::Undecided => "?",
         }
+    }
+}
+
+/// Where the claims hold, and whether this run measured there.
+pub fn place(provenance: &Provenance) -> &'static str {
+    let driver = match &provenance.service {
+        Some(service) => service.driver.as_deref().unwrap_or_default(),
+        None => provenance.driver.as_str(),
+    };
+    match driver {
+        "kube" | "argo" => "Claims are about tasks in pods, as in this run.",
+        "local" => {
+            "Claims are about tasks in pods. This run measured sandboxes of one machine, so the verdicts of a run with --driver kube \
+             are the ones that count."
+        }
+        _ => "Claims are about tasks in pods. The service does not say where the tasks of this run were.",
     }
 }
 

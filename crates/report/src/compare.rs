@@ -32,7 +32,7 @@ pub enum Change {
     Same,
     /// None of these is proven.
     Undecided,
-    /// Nothing was measured beside the group in both runs, so that the machine cannot be told from the program.
+    /// Nothing was measured beside the group in both runs, so a slower machine looks like a slower program.
     NoPairs,
     /// The scenario of this name is another one in B.
     OtherScenario,

@@ -119,6 +119,23 @@ pub fn write_trace(path: &Path, record: &RunRecord) -> Result<(), FolderError> {
     write_atomically(path, trace.as_bytes())
 }
 
+/// Tries whether a file can be written, before work that ends with writing it. Leaves nothing behind.
+///
+/// # Errors
+/// It cannot be opened for writing, or its folder does not exist.
+pub fn check_writable(path: &Path) -> Result<(), FolderError> {
+    let before = fs::metadata(path).ok();
+    // Opening a pipe would wait for its reader.
+    if before.as_ref().is_some_and(|file| !file.is_file() && !file.is_dir()) {
+        return Ok(());
+    }
+    File::options().append(true).create(true).open(path).map_err(at(path))?;
+    match before {
+        Some(_) => Ok(()),
+        None => fs::remove_file(path).map_err(at(path)),
+    }
+}
+
 /// Writes every rendering with the answer of the gate that was asked for, if any, and appends the digest to `summary`.
 ///
 /// # Errors
@@ -414,7 +431,9 @@ fn make_folder(path: &Path) -> Result<(), FolderError> {
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let staged = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = File::create(&staged)
+    // A file that is there was left by a process of the same number, or is a link of somebody else.
+    let _ = fs::remove_file(&staged);
+    let written = File::create_new(&staged)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&staged, path));
     if written.is_err() {

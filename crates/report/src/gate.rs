@@ -155,7 +155,7 @@ impl Question {
             doubts.push("nothing can be compared".to_owned());
         }
         if !self.meaningless.is_empty() {
-            // What cannot be told as a whole is told of no part.
+            // If the whole is undecided, so is each part.
             for judged in judged.iter_mut().filter(|judged| judged.answer != Answer::Unasked) {
                 judged.answer = Answer::Open;
             }
@@ -391,7 +391,7 @@ fn requirement(group: &GroupComparison, limit: f64) -> Result<Requirement, Strin
         _ => group.beside.as_ref(),
     };
     let beside = beside.ok_or(
-        "no pairs: no peer was measured in both runs, so a slower machine cannot be told from a slower program; \
+        "no pairs: no peer was measured in both runs, so a slower machine looks like a slower program; \
          `bench --against` measures both builds side by side",
     )?;
     let (p_holds, p_broken) = beside.p(limit);

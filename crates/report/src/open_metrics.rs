@@ -172,7 +172,7 @@ fn times(out: &mut Exposition, record: &RunRecord, summary: &Summary) {
     }
 }
 
-/// A value and the ends of its interval, told apart by the label `bound`.
+/// A value and the ends of its interval, distinguished by the label `bound`.
 fn bounded(out: &mut Exposition, own: &Labels<'_>, value: f64, interval: Option<Interval>, scale: f64) {
     let ends = interval.map(|interval| [("low", interval.low / scale), ("high", interval.high / scale)]);
     for (bound, value) in [("estimate", value)].into_iter().chain(ends.into_iter().flatten()) {

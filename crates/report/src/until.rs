@@ -100,7 +100,7 @@ pub(crate) fn line(until: &UntilRecord) -> String {
     match until.ended {
         Some(UntilEnd::Reached) => format!("±{wanted} reached after {rounds} rounds, at look {looks}: {at_last}"),
         Some(UntilEnd::Capped) => format!(
-            "±{wanted} not reached within {} minutes, after {rounds} rounds: {at_last}",
+            "±{wanted} not found at a planned look within {} minutes; after {rounds} rounds: {at_last}",
             until.minutes
         ),
         Some(UntilEnd::Nothing) => format!("±{wanted} cannot be reached: {at_last}"),

@@ -118,9 +118,9 @@ fn a_ratio_is_taken_pair_by_pair_in_rounds() {
 #[test]
 fn what_was_not_measured_is_named_with_its_reason_and_the_scenario() {
     let missing = Summary::from_record(&record()).missing_peers;
-    let told: Vec<(Peer, &str)> = missing.iter().map(|one| (one.peer, one.reason.as_str())).collect();
+    let reported: Vec<(Peer, &str)> = missing.iter().map(|one| (one.peer, one.reason.as_str())).collect();
     assert_eq!(
-        told,
+        reported,
         [
             (Peer::PexVenv, "not measured: no index has it"),
             (

@@ -1,4 +1,4 @@
-//! Reports of a run on a cluster: what a client sees told from what goes on inside a pod, and what such a record holds.
+//! Reports of a run on a cluster: what a client sees, separate from what happens inside a pod, and what such a record holds.
 
 mod fixture;
 

@@ -34,7 +34,7 @@ fn slower(record: &RunRecord, percent: u64) -> RunRecord {
     record
 }
 
-/// Asserts that nothing can be told, and that a reason has these words.
+/// Asserts that the gate cannot tell, and that a reason has these words.
 fn cannot_tell(gate: &Gate, words: &str) {
     assert_eq!(gate.outcome, GateOutcome::CannotTell, "{gate:#?}");
     assert!(

@@ -90,8 +90,9 @@ fn a_change_is_marked_where_it_happened_and_a_slow_machine_is_none() {
     }
     let lines = history.lines();
     assert!(lines[0].starts_with("34 runs on 2 machines"), "{lines:?}");
-    let told = "python-only, cached: 1.30× (1.30–1.30) as long, relative to direct exec, since 2026-01-21T09:00:00Z (";
-    assert!(lines[1..3].iter().any(|line| line.starts_with(told)), "{lines:?}");
+    let reported =
+        "python-only, cached: 1.30× (1.30–1.30) as long, relative to direct exec, since 2026-01-21T09:00:00Z (";
+    assert!(lines[1..3].iter().any(|line| line.starts_with(reported)), "{lines:?}");
     let json = serde_json::to_value(&history).unwrap();
     assert_eq!(json["runs"].as_array().unwrap().len(), 34);
     assert_eq!(json["series"][0]["scenario"], "bare");

@@ -146,6 +146,18 @@ fn samples_without_a_header_still_make_a_report() {
 }
 
 #[test]
+fn trying_whether_a_file_can_be_written_leaves_it_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("summary.md");
+    hybrid_cache_report::check_writable(&file).unwrap();
+    assert!(!file.exists());
+    std::fs::write(&file, "before").unwrap();
+    hybrid_cache_report::check_writable(&file).unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "before");
+    assert!(hybrid_cache_report::check_writable(folder.path()).is_err());
+}
+
+#[test]
 fn another_schema_version_and_an_empty_folder_give_different_errors() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(load(dir.path()), Err(FolderError::NotARun { .. })));

@@ -111,15 +111,16 @@ fn a_missing_first_run_is_explained_by_warm_caches_and_one_first_run_has_no_inte
         .find(|sample| sample.temperature == Temperature::First);
     first.unwrap().acceptance = Acceptance::Accepted;
     let summary = Summary::from_record(&record);
-    let told = summary
+    let reported = summary
         .warnings
         .iter()
         .find(|warning| warning.kind == WarningKind::NoFirst);
     assert!(
-        told.unwrap()
+        reported
+            .unwrap()
             .message
             .starts_with("a client of a service gets at most one first run"),
-        "{told:?}"
+        "{reported:?}"
     );
 }
 
@@ -127,7 +128,7 @@ fn a_missing_first_run_is_explained_by_warm_caches_and_one_first_run_has_no_inte
 fn a_comparison_with_a_driver_measured_directly_says_so() {
     for direct in [fixture::record(), fixture::cluster::record()] {
         let cautions = compare(&direct, &record()).cautions;
-        let told = "the task service differs: none in A, version 0.1.0 on driver local, the same machine in B";
-        assert!(cautions.iter().any(|caution| caution == told), "{cautions:#?}");
+        let reported = "the task service differs: none in A, version 0.1.0 on driver local, the same machine in B";
+        assert!(cautions.iter().any(|caution| caution == reported), "{cautions:#?}");
     }
 }

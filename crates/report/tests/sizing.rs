@@ -169,7 +169,7 @@ fn a_trace_of_less_than_an_hour_has_no_daily_rates_and_gives_the_reason() {
     }
     let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
     let at = &json["recommendation"]["volumes"][0]["at"];
-    // How long programs ran is known, so what they delay is told.
+    // How long programs ran is known, so what they delay is reported.
     assert!(at["delayed_evictions"].as_u64().unwrap() <= at["evictions"].as_u64().unwrap());
     assert!(at["evictions"].as_u64().unwrap() > 0);
     assert!(

@@ -130,7 +130,7 @@ fn every_form_says_how_it_ended() {
         (
             Some(UntilEnd::Capped),
             vec![looked(12, Some(0.031))],
-            "±2.0 % not reached within 30 minutes, after 12 rounds: hybrid cached: ±3.1 %, wants ±2.0 %",
+            "±2.0 % not found at a planned look within 30 minutes; after 12 rounds: hybrid cached: ±3.1 %, wants ±2.0 %",
         ),
         (
             Some(UntilEnd::Nothing),

@@ -106,8 +106,8 @@ fn plain(files: &[PathBuf]) -> u64 {
 fn main() {
     let Some(bench) = Bench::new() else { return };
     for at in 0..ENVIRONMENTS {
-        let told = bench.prepare(&dependencies(at));
-        assert!(told.path().contains("staging"), "{at} was there already");
+        let reported = bench.prepare(&dependencies(at));
+        assert!(reported.path().contains("staging"), "{at} was there already");
     }
     let (environments, bytecode) = (bench.volume().environments(), bench.volume().bytecode());
     let folders: Vec<PathBuf> = entries(&environments)

@@ -153,11 +153,11 @@ fn report_to(destination: Destination, report: RunReport) -> i32 {
 
 /// Prepares, and writes events to standard output. A failure is an event too.
 fn prepare(recorder: &Recorder) -> i32 {
-    let told = AtomicI32::new(EXIT_REPORTED);
+    let reported = AtomicI32::new(EXIT_REPORTED);
     // If an event cannot be written, its reader has gone. Keep preparing: the next task can use the result.
     let emit = |event: &PrepareEvent| {
-        if let Err(error) = tell(event) {
-            told.store(broken(&error.to_string()), Ordering::Relaxed);
+        if let Err(error) = write_line(event) {
+            reported.store(broken(&error.to_string()), Ordering::Relaxed);
         }
     };
     match read_request::<PrepareRequest>() {
@@ -170,7 +170,7 @@ fn prepare(recorder: &Recorder) -> i32 {
             timeline: recorder.timeline(),
         }),
     }
-    told.into_inner()
+    reported.into_inner()
 }
 
 /// Has the driver run a build, in a sandbox of its own, and waits for its report on standard input.
@@ -224,14 +224,14 @@ fn maintain(command: MaintenanceCommand) -> i32 {
 }
 
 fn answer(report: &impl Serialize) -> i32 {
-    match tell(report) {
+    match write_line(report) {
         Ok(()) => EXIT_REPORTED,
         Err(error) => broken(&error.to_string()),
     }
 }
 
 /// Writes one line of JSON to standard output under its lock, because several threads write events.
-fn tell(message: &impl Serialize) -> std::io::Result<()> {
+fn write_line(message: &impl Serialize) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     let mut stdout = std::io::stdout().lock();
@@ -272,7 +272,7 @@ fn hold_network() -> i32 {
     network::close_inherited();
     // This process serves one task, and pasta inherits the setting.
     run::prefer_to_end_before_the_driver();
-    let ready = || tell(&HoldReport::Ready).is_ok();
+    let ready = || write_line(&HoldReport::Ready).is_ok();
     let held = match read_request::<HoldRequest>() {
         Ok(request) => network::hold(&request, ready),
         Err(failure) => Err(failure.to_string()),

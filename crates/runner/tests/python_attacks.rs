@@ -61,13 +61,14 @@ fn bytecode_under_a_forged_hash_is_not_shared_with_the_genuine_file() {
         .file("hcsix.py", EVIL)
         .claiming(forge)
         .write(&bench.wheels());
-    let told = bench.prepare("hcevil");
+    let reported = bench.prepare("hcevil");
     assert!(
-        told.warnings()
+        reported
+            .warnings()
             .iter()
             .any(|warning| warning.contains("hcsix.py") && warning.contains("hcevil==1.0")),
         "{:?}",
-        told.warnings()
+        reported.warnings()
     );
     assert_eq!(bench.run("hcevil", "import hcsix; print(hcsix.WHO)"), "evil");
     assert_eq!(bench.prepare("hcsix").warnings(), Vec::<String>::new());
@@ -93,8 +94,8 @@ fn decoys_for_an_installed_package_are_refused() {
             )
             .data(&path("RECORD"), "")
             .write(&bench.wheels());
-        let told = bench.prepare(&format!("{name},hcsix; python_version < '3'"));
-        let failure = told.failure();
+        let reported = bench.prepare(&format!("{name},hcsix; python_version < '3'"));
+        let failure = reported.failure();
         assert_eq!(failure.kind, FailureKind::Unsatisfiable, "{failure}");
         assert!(
             failure.message.contains(folder.trim_end_matches("/site-packages")),
@@ -162,8 +163,8 @@ fn a_wheel_cannot_replace_the_environments_own_files() {
         ("hcevil3", "bin/python3"),
     ] {
         Wheel::new(package, "1.0").data(name, "theirs").write(&bench.wheels());
-        let told = bench.prepare(package);
-        let failure = told.failure();
+        let reported = bench.prepare(package);
+        let failure = reported.failure();
         assert!(
             failure.message.contains(&format!("{package}==1.0"))
                 && failure.message.contains(name.trim_start_matches("bin/")),
@@ -185,11 +186,11 @@ fn a_wrong_record_installs_with_a_warning() {
                 .replace(",6\n", ",7\n")
         })
         .write(&bench.wheels());
-    let told = bench.prepare("hcwrong");
+    let reported = bench.prepare("hcwrong");
     assert!(
-        told.warnings()[0].contains("hcwrong.py (hcwrong==1.0)"),
+        reported.warnings()[0].contains("hcwrong.py (hcwrong==1.0)"),
         "{:?}",
-        told.warnings()
+        reported.warnings()
     );
     bench.run("hcwrong", "import hcwrong");
     is_clean(&bench);
@@ -229,6 +230,10 @@ fn uv_settings_outside_every_key_are_refused() {
     let Some(mut bench) = Bench::offline() else { return };
     genuine().write(&bench.wheels());
     bench.tools.variables.push(("UV_PRERELEASE".into(), "allow".into()));
-    let told = bench.prepare("hcsix");
-    assert!(told.failure().message.contains("UV_PRERELEASE"), "{}", told.failure());
+    let reported = bench.prepare("hcsix");
+    assert!(
+        reported.failure().message.contains("UV_PRERELEASE"),
+        "{}",
+        reported.failure()
+    );
 }

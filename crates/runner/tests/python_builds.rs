@@ -21,7 +21,7 @@ mod python_support;
 #[path = "../../driver/tests/shared/sdists.rs"]
 mod sdists;
 use python_support::wheel::Wheel;
-use python_support::{Bench, Told, prepare_building, prepare_telling};
+use python_support::{Bench, Prepared, prepare_building, prepare_observed};
 
 /// Runs orders as plain programs, and counts those that build.
 struct Builder<'a> {
@@ -75,12 +75,12 @@ impl<'a> Builder<'a> {
         Ok(BuildReport { end, files })
     }
 
-    fn prepare(&self, bench: &Bench, task: TaskSpec) -> Told {
-        self.prepare_telling(bench, task, |_| {})
+    fn prepare(&self, bench: &Bench, task: TaskSpec) -> Prepared {
+        self.prepare_observed(bench, task, |_| {})
     }
 
-    fn prepare_telling(&self, bench: &Bench, task: TaskSpec, tell: impl Fn(&PrepareEvent) + Sync) -> Told {
-        prepare_building(&self.request(bench, task), tell, &|order| self.run(order))
+    fn prepare_observed(&self, bench: &Bench, task: TaskSpec, observe: impl Fn(&PrepareEvent) + Sync) -> Prepared {
+        prepare_building(&self.request(bench, task), observe, &|order| self.run(order))
     }
 
     fn request(&self, bench: &Bench, task: TaskSpec) -> PrepareRequest {
@@ -198,7 +198,7 @@ fn a_wheel_that_is_fetched_evicts_others_from_a_full_volume() {
     let request = host.request(&bench, format!("fetched @ {}\n", host.address(&name)));
     on_small_volume(&bench, 26, || {
         bench.prepare("large").warnings();
-        let warnings = prepare_telling(&request, |_| {}).warnings();
+        let warnings = prepare_observed(&request, |_| {}).warnings();
         assert!(warnings[0].contains("1 environments were evicted"), "{warnings:?}");
     });
 }
@@ -274,7 +274,7 @@ fn a_wheel_that_is_kept_counts_against_the_budget() {
             counted();
         }
     };
-    builder.prepare_telling(&bench, file("built\n"), measure).warnings();
+    builder.prepare_observed(&bench, file("built\n"), measure).warnings();
     let (counted, there) = counted();
     assert!(there.bytes > 1 << 20, "{there:?}");
     assert_eq!(counted, there);
@@ -289,8 +289,8 @@ fn a_task_fetches_no_more_than_it_may() {
     );
     let host = Host::serve(vec![(one.clone(), small, None), (two.clone(), large, Some(8 << 30))]);
     let lines = [("one", &one), ("two", &two)].map(|(name, file)| format!("{name} @ {}\n", host.address(file)));
-    let told = prepare_telling(&host.request(&bench, lines.concat()), |_| {});
-    let failure = told.failure();
+    let reported = prepare_observed(&host.request(&bench, lines.concat()), |_| {});
+    let failure = reported.failure();
     assert_eq!(failure.kind, FailureKind::Unsatisfiable, "{failure}");
     assert!(failure.message.contains("8 GiB"), "{failure}");
 }
@@ -327,9 +327,9 @@ fn a_wheel_serves_the_requests_whose_options_choose_the_same_build_requirements(
     for (name, all) in [("one", [plain, wheels].concat()), ("two", [wheels, plain].concat())] {
         let builder = Builder::new(&bench);
         for (option, version) in all {
-            let told = builder.prepare(&bench, file(format!("{option}{name}\n")));
-            let python = bench.root().join(told.path()).join("venv/bin/python");
-            told.warnings();
+            let reported = builder.prepare(&bench, file(format!("{option}{name}\n")));
+            let python = bench.root().join(reported.path()).join("venv/bin/python");
+            reported.warnings();
             let used = python_support::run(&python, "import used; print(used.VERSION)");
             assert_eq!(used, version, "{name}: {option:?}");
         }
@@ -346,7 +346,7 @@ fn a_wheel_is_fetched_through_the_proxy_for_all_addresses() {
     let plain = bench.tools.variables.clone();
     // Nothing listens there: only a proxy gives the file.
     let file = format!("fetched @ http://127.0.0.1:9/{name}\n");
-    let mut told = |variables: &[(&str, &str)]| {
+    let mut reported = |variables: &[(&str, &str)]| {
         let more = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -354,14 +354,14 @@ fn a_wheel_is_fetched_through_the_proxy_for_all_addresses() {
         let mut request = proxy.request(&bench, file.as_str());
         request.context.sources.wheel_hosts = vec!["127.0.0.1:9".to_owned()];
         request.keep = hybrid_cache_model::protocol::Keep::Discard;
-        prepare_telling(&request, |_| {})
+        prepare_observed(&request, |_| {})
     };
     let address = proxy.address("");
     let bare = proxy.0.to_string();
     for name in ["ALL_PROXY", "all_proxy"] {
         for value in [&address, &bare] {
             assert_eq!(
-                told(&[(name, value)]).status(),
+                reported(&[(name, value)]).status(),
                 hybrid_cache_model::CacheStatus::Bypassed,
                 "{name}={value}"
             );
@@ -372,17 +372,17 @@ fn a_wheel_is_fetched_through_the_proxy_for_all_addresses() {
         ("no_proxy", "*"),
         ("http_proxy", "http://127.0.0.1:9"),
     ] {
-        let told = told(&[("ALL_PROXY", &address), without]);
+        let reported = reported(&[("ALL_PROXY", &address), without]);
         assert_eq!(
-            told.failure().kind,
+            reported.failure().kind,
             FailureKind::Offline,
             "{without:?}: {}",
-            told.failure()
+            reported.failure()
         );
     }
     for kind in ["socks5", "socks5h", "https"] {
-        let told = told(&[("all_proxy", &format!("{kind}://me:hush@127.0.0.1:9"))]);
-        let failure = told.failure();
+        let reported = reported(&[("all_proxy", &format!("{kind}://me:hush@127.0.0.1:9"))]);
+        let failure = reported.failure();
         assert_eq!(failure.kind, FailureKind::Tool, "{failure}");
         assert!(failure.message.contains(&format!("{kind}://")), "{failure}");
         assert!(
@@ -411,11 +411,11 @@ fn a_volume_that_is_full_while_build_requirements_are_pinned_makes_no_unpinned_w
     std::fs::set_permissions(&uv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     bench.tools.uv = uv.to_str().unwrap().to_owned();
     let builder = Builder::new(&bench);
-    let told = builder.prepare(&bench, file("built\n"));
+    let reported = builder.prepare(&bench, file("built\n"));
     assert_eq!(
-        (told.failure().kind, builder.builds()),
+        (reported.failure().kind, builder.builds()),
         (FailureKind::DiskFull, 0),
         "{}",
-        told.failure()
+        reported.failure()
     );
 }

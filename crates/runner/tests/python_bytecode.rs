@@ -20,7 +20,7 @@ use hybrid_cache_runner::store::lock::Mode;
 use hybrid_cache_runner::store::measure::Counter;
 
 mod python_support;
-use python_support::{Bench, prepare_telling, run};
+use python_support::{Bench, prepare_observed, run};
 
 const NO_LIMIT: &BudgetRequest = &BudgetRequest {
     bytes: Some(u64::MAX),
@@ -133,14 +133,14 @@ fn failed_bytecode_keeps_the_pool_locked_until_the_environment_is_published() {
     // A file where a folder should be.
     std::fs::write(volume.bytecode().join(&bench.interpreter.abi), "").unwrap();
     let size = std::sync::Mutex::new(Vec::new());
-    let told = prepare_telling(&bench.request("six"), |event| {
+    let reported = prepare_observed(&bench.request("six"), |event| {
         let PrepareEvent::Phase { phase, .. } = event else {
             return;
         };
         let alone = pool::lock(&volume, Mode::Exclusive, Instant::now()).is_ok();
         size.lock().unwrap().push((*phase, alone));
     });
-    let (warnings, size) = (told.warnings(), size.into_inner().unwrap());
+    let (warnings, size) = (reported.warnings(), size.into_inner().unwrap());
     assert!(warnings[0].contains("incomplete bytecode"), "{warnings:?}");
     assert_eq!(size.last(), Some(&(Phase::PythonPublish, false)), "{size:?}");
 }

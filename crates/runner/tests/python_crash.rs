@@ -103,8 +103,8 @@ fn a_preparation_killed_at_any_moment_leaves_nothing_incomplete_visible() {
             std::fs::remove_dir_all(bench.volume().requests()).unwrap();
         }
     }
-    let told = prepare(&request);
-    assert_eq!(told.warnings(), Vec::<String>::new());
+    let reported = prepare(&request);
+    assert_eq!(reported.warnings(), Vec::<String>::new());
     bench.run(dependencies, "import numpy, packaging");
     let report = verify(&bench.volume()).unwrap();
     assert!(report.is_clean() && report.environments == 1, "{report:?}");
@@ -188,11 +188,11 @@ fn a_budget_in_the_request_is_kept() {
     let mut request = bench.request("six");
     std::thread::sleep(Duration::from_millis(20));
     request.budgets.python.inodes = Some(usage::usage(&bench.volume()).unwrap().volume_inodes("python"));
-    let told = prepare(&request);
+    let reported = prepare(&request);
     assert!(
-        told.warnings()[0].contains("evicted to stay in the budget"),
+        reported.warnings()[0].contains("evicted to stay in the budget"),
         "{:?}",
-        told.warnings()
+        reported.warnings()
     );
     assert!(matches!(bench.lookup("idna"), Lookup::Miss));
 }
@@ -242,10 +242,10 @@ fn a_full_disk_is_reported_as_disk_full() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("numpy");
     for options in ["size=20m", "size=48m", "size=400m,nr_inodes=1500"] {
-        let Some(told) = inside_mount(&bench, options, std::slice::from_ref(&request)) else {
+        let Some(reported) = inside_mount(&bench, options, std::slice::from_ref(&request)) else {
             return;
         };
-        assert!(told.contains(r#""kind":"disk_full""#), "{options}: {told}");
+        assert!(reported.contains(r#""kind":"disk_full""#), "{options}: {reported}");
     }
 }
 
@@ -254,23 +254,23 @@ fn a_full_disk_causes_an_eviction_and_the_build_continues() {
     let Some(bench) = Bench::new() else { return };
     // Each takes 67 MB, so the second fits only after the first is evicted.
     let requests = [bench.request("numpy"), bench.request("numpy<2.4")];
-    let Some(told) = inside_mount(&bench, "size=120m", &requests) else {
+    let Some(reported) = inside_mount(&bench, "size=120m", &requests) else {
         return;
     };
-    assert!(told.contains("environments were evicted"), "{told}");
-    assert_eq!(told.matches(r#""event":"published""#).count(), 2, "{told}");
+    assert!(reported.contains("environments were evicted"), "{reported}");
+    assert_eq!(reported.matches(r#""event":"published""#).count(), 2, "{reported}");
 }
 
 #[test]
 fn a_read_only_volume_is_reported_and_still_serves_lookups() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("idna");
-    let Some(told) = inside_mount(&bench, "ro,size=1m", &[request]) else {
+    let Some(reported) = inside_mount(&bench, "ro,size=1m", &[request]) else {
         return;
     };
     assert!(
-        told.contains(r#""kind":"cache_access""#) && told.contains("read-only"),
-        "{told}"
+        reported.contains(r#""kind":"cache_access""#) && reported.contains("read-only"),
+        "{reported}"
     );
     let missing = PythonVolume::open_read(&bench.dir.path().join("nowhere"), &Tenant::default()).unwrap_err();
     assert_eq!(missing.kind, FailureKind::CacheAccess);

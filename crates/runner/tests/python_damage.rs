@@ -114,8 +114,8 @@ fn a_flipped_bit_is_named_and_repaired_in_every_environment_and_in_uvs_cache() {
     assert!(matches!(bench.lookup("hcone"), Lookup::Miss));
     assert_eq!(problems(&bench), Vec::<String>::new());
     for dependencies in ["hcone", "hcone,hctwo"] {
-        let told = bench.prepare(dependencies);
-        assert!(matches!(told.status(), CacheStatus::Built { .. }) && told.warnings().is_empty());
+        let reported = bench.prepare(dependencies);
+        assert!(matches!(reported.status(), CacheStatus::Built { .. }) && reported.warnings().is_empty());
         let healed = environment(&bench, dependencies).join(&inside);
         assert_eq!(std::fs::read_to_string(&healed).unwrap(), "0123456789");
         assert_ne!(healed.metadata().unwrap().ino(), inode);
@@ -209,16 +209,23 @@ fn a_damaged_environment_in_use_is_marked_missed_and_replaced_once_free() {
         "{report:?}"
     );
     assert!(matches!(bench.lookup("hcone"), Lookup::Damaged { .. }) && used.python().exists());
-    let told = bench.prepare("hcone");
-    assert!(matches!(told.status(), CacheStatus::Built { .. }));
+    let reported = bench.prepare("hcone");
+    assert!(matches!(reported.status(), CacheStatus::Built { .. }));
     assert!(
-        told.warnings().iter().any(|warning| warning.contains("a task uses it")),
+        reported
+            .warnings()
+            .iter()
+            .any(|warning| warning.contains("a task uses it")),
         "{:?}",
-        told.warnings()
+        reported.warnings()
     );
     drop(used);
-    let told = bench.prepare("hcone");
-    assert!(told.warnings()[0].contains("was removed"), "{:?}", told.warnings());
+    let reported = bench.prepare("hcone");
+    assert!(
+        reported.warnings()[0].contains("was removed"),
+        "{:?}",
+        reported.warnings()
+    );
     assert!(matches!(bench.lookup("hcone"), Lookup::Hit(_)));
     assert_eq!(problems(&bench), Vec::<String>::new());
 }
@@ -238,10 +245,14 @@ fn damage_seen_by_a_lookup_is_a_miss_that_is_repaired_and_counted() {
             std::fs::remove_file(gone).unwrap();
         }
         assert!(!matches!(bench.lookup("hcone"), Lookup::Hit(_)), "{name}");
-        let told = bench.prepare("hcone");
-        assert!(matches!(told.status(), CacheStatus::Built { .. }), "{name}");
+        let reported = bench.prepare("hcone");
+        assert!(matches!(reported.status(), CacheStatus::Built { .. }), "{name}");
         if *name != ".lease" {
-            assert!(told.warnings()[0].contains("damaged"), "{name}: {:?}", told.warnings());
+            assert!(
+                reported.warnings()[0].contains("damaged"),
+                "{name}: {:?}",
+                reported.warnings()
+            );
             assert_eq!(usage(&bench.volume()).unwrap().healed, healed as u64 + 1);
         }
         assert!(matches!(bench.lookup("hcone"), Lookup::Hit(_)), "{name}");

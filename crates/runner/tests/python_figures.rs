@@ -43,13 +43,13 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
     let Some(bench) = Bench::new() else { return };
     for (at, other) in OTHERS.iter().enumerate() {
         let dependencies = format!("numpy,{other}");
-        let told = bench.prepare(&dependencies);
-        assert_eq!(told.warnings(), Vec::<String>::new());
+        let reported = bench.prepare(&dependencies);
+        assert_eq!(reported.warnings(), Vec::<String>::new());
         if at > 0 {
             let CacheStatus::Built {
                 downloaded_bytes,
                 reused_bytes,
-            } = told.status()
+            } = reported.status()
             else {
                 panic!("not built")
             };
@@ -64,7 +64,7 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
         let own = Counter::own(leased.path()).unwrap();
         let all = Counter::new().measure(leased.path()).unwrap();
         if at == 0 || at == 9 {
-            let timeline = told.timeline();
+            let timeline = reported.timeline();
             for phase in Phase::ALL {
                 if timeline.phase_us(phase) > 0 {
                     println!("{at} {:24} {:>8} us", phase.label(), timeline.phase_us(phase));

@@ -16,12 +16,12 @@ const RUNNERS: usize = 32;
 const LIMIT: Duration = Duration::from_secs(110);
 
 fn start(bench: &Bench, number: usize) -> Child {
-    let told = File::create(bench.dir.path().join(format!("told-{number}"))).unwrap();
+    let reported = File::create(bench.dir.path().join(format!("told-{number}"))).unwrap();
     let request = bench.dir.path().join("request.json");
     Command::new(env!("CARGO_BIN_EXE_runner"))
         .arg("prepare")
         .stdin(File::open(request).unwrap())
-        .stdout(told)
+        .stdout(reported)
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
@@ -33,10 +33,10 @@ fn prepare_at_once(bench: &Bench, count: usize) -> (Duration, Vec<String>) {
     std::fs::write(bench.dir.path().join("request.json"), request).unwrap();
     let began = Instant::now();
     let mut running: Vec<Child> = (0..count).map(|number| start(bench, number)).collect();
-    let told = |number| std::fs::read_to_string(bench.dir.path().join(format!("told-{number}"))).unwrap();
+    let reported = |number| std::fs::read_to_string(bench.dir.path().join(format!("told-{number}"))).unwrap();
     let mut all_ready = None;
     while running.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
-        if all_ready.is_none() && (0..count).all(|number| told(number).contains(r#""event":"ready""#)) {
+        if all_ready.is_none() && (0..count).all(|number| reported(number).contains(r#""event":"ready""#)) {
             all_ready = Some(began.elapsed());
         }
         if began.elapsed() > LIMIT {
@@ -45,8 +45,8 @@ fn prepare_at_once(bench: &Bench, count: usize) -> (Duration, Vec<String>) {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    let told = (0..count).map(told).collect();
-    (all_ready.unwrap_or_else(|| began.elapsed()), told)
+    let reported = (0..count).map(reported).collect();
+    (all_ready.unwrap_or_else(|| began.elapsed()), reported)
 }
 
 #[test]
@@ -57,10 +57,14 @@ fn thirty_two_runners_on_one_cold_environment_build_it_once() {
     // Warm up tools and index first, so that neither measurement includes it.
     prepare_at_once(&before, 1);
     let (one, _) = prepare_at_once(&alone, 1);
-    let (all, told) = prepare_at_once(&together, RUNNERS);
-    let said = |what: &str| told.iter().filter(|told| told.contains(what)).count();
-    assert_eq!((said(r#""built""#), said(r#""event":"failed""#)), (1, 0), "{told:?}");
-    assert_eq!(said(r#""event":"published""#), RUNNERS, "{told:?}");
+    let (all, reported) = prepare_at_once(&together, RUNNERS);
+    let said = |what: &str| reported.iter().filter(|reported| reported.contains(what)).count();
+    assert_eq!(
+        (said(r#""built""#), said(r#""event":"failed""#)),
+        (1, 0),
+        "{reported:?}"
+    );
+    assert_eq!(said(r#""event":"published""#), RUNNERS, "{reported:?}");
     // The target on an idle machine is 1.2; allow more on a busy one.
     println!(
         "one alone {one:?}, until {RUNNERS} are ready {all:?}: {:.2}",

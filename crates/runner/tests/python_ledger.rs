@@ -47,7 +47,7 @@ fn walked(bench: &Bench) -> DiskUsage {
 }
 
 /// The same from `usage`.
-fn told(bench: &Bench) -> DiskUsage {
+fn reported(bench: &Bench) -> DiskUsage {
     let mut all = DiskUsage::default();
     for layer in measured(&bench.volume()).unwrap().layers {
         if layer.layer != "python/locks" {
@@ -63,8 +63,8 @@ fn told(bench: &Bench) -> DiskUsage {
 
 fn assert_agrees(bench: &Bench, when: &str) {
     // The first call may write the ledger file, which is counted too.
-    told(bench);
-    assert_eq!(told(bench), walked(bench), "{when}");
+    reported(bench);
+    assert_eq!(reported(bench), walked(bench), "{when}");
 }
 
 /// What counts against a budget.
@@ -126,12 +126,12 @@ fn the_ledger_says_what_a_walk_finds() {
 fn a_measured_part_is_not_measured_again() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
-    let before = told(&bench);
+    let before = reported(&bench);
     let environment = used(&bench, "six", 0);
     std::fs::write(environment.join("venv/big"), vec![1; 1 << 20]).unwrap();
-    assert_eq!(told(&bench).bytes, before.bytes, "it was walked");
+    assert_eq!(reported(&bench).bytes, before.bytes, "it was walked");
     forget_ledger(&bench);
-    assert!(told(&bench).bytes >= before.bytes + (1 << 20));
+    assert!(reported(&bench).bytes >= before.bytes + (1 << 20));
 }
 
 /// Kinds of parts, by prefix of their names.
@@ -319,8 +319,8 @@ fn a_preparation_sweeps_what_killed_ones_left() {
         std::fs::write(folder.join("f"), "x").unwrap();
     }
     std::fs::write(left[2].join(".maker"), "").unwrap();
-    let told = prepare(&bench.request("idna"));
-    assert_eq!(told.warnings(), Vec::<String>::new());
+    let reported = prepare(&bench.request("idna"));
+    assert_eq!(reported.warnings(), Vec::<String>::new());
     let there: Vec<&Path> = left
         .iter()
         .map(AsRef::as_ref)

@@ -10,7 +10,7 @@ use hybrid_cache_runner::python::{Lookup, PythonVolume};
 
 mod python_support;
 use python_support::wheel::{Wheel, hash_of};
-use python_support::{Bench, prepare_telling};
+use python_support::{Bench, prepare_observed};
 
 fn request(bench: &Bench, dependencies: &str, file: &str) -> PrepareRequest {
     let plain = bench.request(dependencies);
@@ -26,12 +26,12 @@ fn request(bench: &Bench, dependencies: &str, file: &str) -> PrepareRequest {
 /// Prepares, and gives what the cache did and what was resolved.
 fn prepared(request: &PrepareRequest) -> (CacheStatus, Resolved) {
     let ready = std::sync::Mutex::new(None);
-    let told = prepare_telling(request, |event| {
+    let reported = prepare_observed(request, |event| {
         if let PrepareEvent::Ready { cache, resolved, .. } = event {
             *ready.lock().unwrap() = Some((cache.python, resolved.clone()));
         }
     });
-    told.warnings();
+    reported.warnings();
     ready.into_inner().unwrap().unwrap()
 }
 
@@ -91,7 +91,10 @@ fn only_the_hash_of_the_file_that_was_installed_is_in_a_lock() {
         .file("bbb.py", "changed = 1")
         .write(&bench.wheels());
     let locked = request(&bench, "", &lock);
-    let told = python_support::prepare(&locked);
-    let told = told.failure().to_string();
-    assert!(told.contains("Hash mismatch") || told.contains("hash"), "{told}");
+    let reported = python_support::prepare(&locked);
+    let reported = reported.failure().to_string();
+    assert!(
+        reported.contains("Hash mismatch") || reported.contains("hash"),
+        "{reported}"
+    );
 }

@@ -77,8 +77,8 @@ fn a_hash_is_verified_before_anything_is_published_and_belongs_to_the_request() 
         CacheStatus::Built { .. }
     ));
     for file in [with(&bad), format!("{}bbb\n", with(&bad))] {
-        let told = prepare(&request(&bench, &file));
-        let failure = told.failure();
+        let reported = prepare(&request(&bench, &file));
+        let failure = reported.failure();
         assert!(failure.message.contains("Hash mismatch"), "{file:?}: {failure}");
         assert!(matches!(lookup(&bench, &file), Lookup::Miss), "{file:?}");
     }
@@ -96,8 +96,12 @@ fn a_hash_is_verified_before_anything_is_published_and_belongs_to_the_request() 
         "--require-hashes\naaa==1.0\n".to_owned(),
         format!("--require-hashes\n{}bbb==1.0", with(&good)),
     ] {
-        let told = prepare(&request(&bench, &file));
-        assert!(told.failure().message.contains("hash"), "{file:?}: {}", told.failure());
+        let reported = prepare(&request(&bench, &file));
+        assert!(
+            reported.failure().message.contains("hash"),
+            "{file:?}: {}",
+            reported.failure()
+        );
     }
 }
 
@@ -132,7 +136,7 @@ fn constraints_choose_versions_install_nothing_and_belong_to_the_request() {
         prepare(&request).warnings();
         assert_eq!(pins(&bench, &request), [expected], "{constraints:?}");
     }
-    for (file, constraints, told) in [
+    for (file, constraints, reported) in [
         ("aaa", "aaa==9", "aaa==9"),
         ("aaa>=2", "aaa<2", "aaa<2"),
         ("aaa", &format!("aaa==1.0 --hash={bad}"), "Hash mismatch"),
@@ -140,7 +144,7 @@ fn constraints_choose_versions_install_nothing_and_belong_to_the_request() {
     ] {
         let request = constrained(&bench, file, constraints);
         let failed = prepare(&request);
-        assert!(failed.failure().message.contains(told), "{}", failed.failure());
+        assert!(failed.failure().message.contains(reported), "{}", failed.failure());
         assert!(matches!(lookup_request(&bench, &request), Lookup::Miss));
     }
     // An environment of its own would have a request.
@@ -152,8 +156,8 @@ fn constraints_choose_versions_install_nothing_and_belong_to_the_request() {
 fn another_index_is_refused_and_the_one_in_use_is_not() {
     let Some(mut bench) = bench() else { return };
     let file = "-i https://index.invalid/simple/\naaa==1.0\n";
-    let told = prepare(&request(&bench, file));
-    let failure = told.failure();
+    let reported = prepare(&request(&bench, file));
+    let failure = reported.failure();
     assert_eq!(failure.kind, FailureKind::InvalidTask);
     assert!(
         failure

@@ -10,7 +10,7 @@ use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::stage::{LEASE, abandoned};
 
 mod python_support;
-use python_support::{Bench, prepare, prepare_telling, run};
+use python_support::{Bench, prepare, prepare_observed, run};
 
 fn count(path: &std::path::Path) -> usize {
     std::fs::read_dir(path).map_or(0, Iterator::count)
@@ -21,11 +21,11 @@ fn a_cold_build_becomes_a_hit() {
     let Some(bench) = Bench::new() else { return };
     std::fs::create_dir_all(bench.root()).unwrap();
     assert!(matches!(bench.lookup("idna"), Lookup::Miss));
-    let told = bench.prepare("idna");
+    let reported = bench.prepare("idna");
     let CacheStatus::Built {
         downloaded_bytes,
         reused_bytes,
-    } = told.status()
+    } = reported.status()
     else {
         panic!("not built")
     };
@@ -33,8 +33,8 @@ fn a_cold_build_becomes_a_hit() {
         downloaded_bytes > 100_000 && reused_bytes == 0,
         "{downloaded_bytes} {reused_bytes}"
     );
-    assert_eq!(told.warnings(), Vec::<String>::new());
-    assert!(told.path().starts_with("tenants/default/staging/"));
+    assert_eq!(reported.warnings(), Vec::<String>::new());
+    assert!(reported.path().starts_with("tenants/default/staging/"));
     let Lookup::Hit(leased) = bench.lookup("idna") else {
         panic!("no hit")
     };
@@ -75,12 +75,12 @@ fn a_preparation_says_why_nothing_was_evicted_to_keep_the_budget() {
 fn two_requests_for_the_same_content_share_one_environment() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("idna");
-    let told = bench.prepare("idna>=2");
-    assert_eq!(told.warnings(), Vec::<String>::new());
+    let reported = bench.prepare("idna>=2");
+    assert_eq!(reported.warnings(), Vec::<String>::new());
     let CacheStatus::Built {
         downloaded_bytes,
         reused_bytes,
-    } = told.status()
+    } = reported.status()
     else {
         panic!("not built")
     };
@@ -105,7 +105,7 @@ fn the_order_of_requirements_does_not_change_the_content() {
 fn a_task_runs_from_staging_while_it_is_published() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.root();
-    let told = prepare_telling(&bench.request("idna"), |event| {
+    let reported = prepare_observed(&bench.request("idna"), |event| {
         if let PrepareEvent::Ready { python: Some(path), .. } = event {
             let volume = PythonVolume::open_read(&root, &Tenant::default()).unwrap();
             let leased = volume.lease(path).unwrap();
@@ -118,10 +118,10 @@ fn a_task_runs_from_staging_while_it_is_published() {
         }
     });
     // The path in staging still works through the link that publishing created.
-    assert_eq!(told.warnings(), Vec::<String>::new());
-    let staged = bench.root().join(told.path());
+    assert_eq!(reported.warnings(), Vec::<String>::new());
+    let staged = bench.root().join(reported.path());
     assert_eq!(run(&staged.join("venv/bin/python"), "import idna.codec; print(1)"), "1");
-    assert!(staged.is_symlink() && bench.volume().lease(&told.path()).is_ok());
+    assert!(staged.is_symlink() && bench.volume().lease(&reported.path()).is_ok());
     assert_eq!(
         staged
             .join(LEASE)
@@ -140,9 +140,9 @@ fn discarding_stops_at_ready_and_publishes_nothing() {
     let Some(bench) = Bench::new() else { return };
     let mut request = bench.request("idna");
     request.keep = Keep::Discard;
-    let told = prepare(&request);
-    assert_eq!(told.status(), CacheStatus::Bypassed);
-    assert!(bench.root().join(told.path()).join("venv/bin/python").exists());
+    let reported = prepare(&request);
+    assert_eq!(reported.status(), CacheStatus::Bypassed);
+    assert!(bench.root().join(reported.path()).join("venv/bin/python").exists());
     assert_eq!(count(&bench.volume().environments()), 0);
     assert!(matches!(bench.lookup("idna"), Lookup::Miss));
 }
@@ -220,8 +220,8 @@ fn contradictions_unknown_names_and_missing_wheels_are_reported_in_uvs_words() {
         ),
         ("pycairo==1.20.0", FailureKind::NoWheel, "no usable wheels"),
     ] {
-        let told = bench.prepare(dependencies);
-        let failure = told.failure();
+        let reported = bench.prepare(dependencies);
+        let failure = reported.failure();
         assert_eq!(failure.kind, kind, "{failure}");
         assert!(failure.message.contains(words), "{failure}");
     }
@@ -246,8 +246,8 @@ fn an_unreachable_index_is_reported_quickly() {
     tools.variables.push(("HTTPS_PROXY".into(), format!("http://{dead}")));
     tools.variables.push(("HTTP_PROXY".into(), format!("http://{dead}")));
     let started = Instant::now();
-    let told = prepare(&request);
-    assert_eq!(told.failure().kind, FailureKind::Offline, "{}", told.failure());
+    let reported = prepare(&request);
+    assert_eq!(reported.failure().kind, FailureKind::Offline, "{}", reported.failure());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
@@ -256,8 +256,8 @@ fn a_deadline_kills_uv_and_leaves_no_files() {
     let Some(bench) = Bench::new() else { return };
     let mut request = bench.request("numpy");
     request.deadline_ms = 150;
-    let told = prepare(&request);
-    assert_eq!(told.failure().kind, FailureKind::Deadline, "{}", told.failure());
+    let reported = prepare(&request);
+    assert_eq!(reported.failure().kind, FailureKind::Deadline, "{}", reported.failure());
     assert_eq!(count(&bench.volume().staging()), 0);
     assert!(abandoned(&bench.volume().staging()).unwrap().is_empty());
 }
@@ -267,8 +267,12 @@ fn a_failing_system_side_ends_the_python_side() {
     let Some(bench) = Bench::new() else { return };
     let mut request = bench.request("numpy,pandas,scipy");
     request.task.system_dependencies = "gcc".into();
-    let told = prepare(&request);
-    assert!(told.failure().message.contains("no system side"), "{}", told.failure());
+    let reported = prepare(&request);
+    assert!(
+        reported.failure().message.contains("no system side"),
+        "{}",
+        reported.failure()
+    );
     let unpacked = count(&bench.volume().uv_cache().join("archive-v0"));
     assert!(unpacked < 3, "uv went on to {unpacked} wheels");
     assert_eq!(count(&bench.volume().staging()), 0);
@@ -279,7 +283,7 @@ fn another_layout_is_refused_and_left_alone() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("idna");
     std::fs::write(bench.root().join("FORMAT"), "hybrid-cache python 1\n").unwrap();
-    let told = prepare(&request);
-    assert_eq!(told.failure().kind, FailureKind::CacheFormat);
+    let reported = prepare(&request);
+    assert_eq!(reported.failure().kind, FailureKind::CacheFormat);
     assert_eq!(count(&bench.root()), 1);
 }

@@ -83,11 +83,11 @@ fn programs(bench: &Bench, dependencies: &str) -> PathBuf {
 fn scripts_need_neither_realpath_nor_the_current_folder() {
     let Some(bench) = Bench::offline() else { return };
     tool().write(&bench.wheels());
-    let told = bench.prepare("hctool");
+    let reported = bench.prepare("hctool");
     // Every file matches its RECORD, because the lines of scripts are corrected.
-    assert_eq!(told.warnings(), Vec::<String>::new());
+    assert_eq!(reported.warnings(), Vec::<String>::new());
     let folder = Folder::new();
-    let staged = bench.root().join(told.path()).join("venv/bin");
+    let staged = bench.root().join(reported.path()).join("venv/bin");
     for bin in [staged, programs(&bench, "hctool")] {
         assert_eq!(folder.says(&bin.join("hctool")), "entry ['an argument']\n");
         assert_eq!(folder.says(&bin.join("hcscript")), "script ['an argument'] True\n");

@@ -36,8 +36,8 @@ fn the_interpreter_finds_itself_in_the_same_place() {
         .env("UV_NO_CONFIG", "1")
         .env("UV_CACHE_DIR", bench.dir.path().join("cache"));
     assert!(uv.output().unwrap().status.success());
-    let told = |environment: &Path| run(&environment.join("bin/python"), TELL);
-    assert_eq!(told(&ours), told(&theirs));
+    let reported = |environment: &Path| run(&environment.join("bin/python"), TELL);
+    assert_eq!(reported(&ours), reported(&theirs));
     let fields = |environment: &Path| -> Vec<String> {
         let text = std::fs::read_to_string(environment.join("pyvenv.cfg")).unwrap();
         let lines = text.lines().filter(|line| !line.starts_with("uv ="));

@@ -92,7 +92,7 @@ fn the_time_limit_ends_everything_and_keeps_what_was_printed() {
     assert!(ran.elapsed < Duration::from_secs(10), "{:?}", ran.elapsed);
 }
 
-/// Says when its handlers are set up, and what it does when it is told to end.
+/// Says when its handlers are set up, and what it does at SIGTERM.
 const CLEANS_UP: &str = "\
 import atexit, sys, time
 atexit.register(print, 'at exit')

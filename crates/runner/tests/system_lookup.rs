@@ -105,7 +105,7 @@ fn a_prepared_environment_is_used_as_reported() {
     let case = case.change(|request| request.environments = prepared(&path));
     let ran = case.run();
     assert_eq!(ran.text(), "hello from the store", "{}", ran.stderr);
-    assert!(matches!(ran.report, Some(RunReport::Finished { cache: told, .. }) if told == cache));
+    assert!(matches!(ran.report, Some(RunReport::Finished { cache: reported, .. }) if reported == cache));
     let case = case.change(|request| request.environments = prepared(Path::new("/no/such/path")));
     assert_eq!(
         case.run().code,

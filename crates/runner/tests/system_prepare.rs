@@ -127,9 +127,9 @@ fn a_power_cut_leaves_no_entry_of_packages_that_were_not_on_the_disk() {
         println!("skipped: this user may not mount a file system of its own");
         return;
     }
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("\"event\":\"ready\""), "{told}");
-    let left = told.lines().filter(|line| !line.starts_with('{'));
+    let reported = String::from_utf8_lossy(&output.stdout);
+    assert!(reported.contains("\"event\":\"ready\""), "{reported}");
+    let left = reported.lines().filter(|line| !line.starts_with('{'));
     let left: Vec<&str> = left.collect();
     assert!(
         matches!(left[..], [entry, "program"] if entry.ends_with(".json")),
@@ -160,7 +160,7 @@ fn a_full_volume_is_collected_once_and_tried_again() {
 fn the_ledger_says_what_a_walk_finds() {
     let bench = bench();
     bench.prepare().unwrap();
-    let told = || {
+    let reported = || {
         let mut all = DiskUsage::default();
         for layer in maintenance::usage(&bench.volume()).unwrap().layers {
             all += DiskUsage {
@@ -180,12 +180,12 @@ fn the_ledger_says_what_a_walk_finds() {
         all
     };
     // The first call writes the ledger file, which is counted too.
-    told();
-    assert_eq!(told(), walked());
+    reported();
+    assert_eq!(reported(), walked());
     std::fs::create_dir(bench.dir.path().join("store/0e-new")).unwrap();
     std::fs::write(bench.volume().state().join("ledger"), "rubbish").unwrap();
-    told();
-    assert_eq!(told(), walked());
+    reported();
+    assert_eq!(reported(), walked());
     let open = ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap();
     assert_eq!(open.ledger.members().len(), 1);
     assert!(
@@ -195,8 +195,8 @@ fn the_ledger_says_what_a_walk_finds() {
     drop(open);
     // A build continues to write it, so its size so far was not saved.
     std::fs::write(bench.dir.path().join("store/0e-new/f"), vec![7; 1 << 20]).unwrap();
-    told();
-    assert_eq!(told(), walked());
+    reported();
+    assert_eq!(reported(), walked());
 }
 
 #[test]
@@ -209,8 +209,8 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
         (report.evicted_system_sets, report.over_budget, bench.entries()),
         (1, true, 0)
     );
-    let told = serde_json::to_string(&MaintainReport::Gc(report)).unwrap();
-    assert!(told.contains("\"evicted_system_sets\":1"), "{told}");
+    let reported = serde_json::to_string(&MaintainReport::Gc(report)).unwrap();
+    assert!(reported.contains("\"evicted_system_sets\":1"), "{reported}");
 }
 
 fn no_mode(path: &Path, mode: u32) {

@@ -147,7 +147,7 @@ impl Seen {
         self.submit.push(submit);
     }
 
-    fn tell(&self, when: &str) {
+    fn print(&self, when: &str) {
         let rates = |spells: &[Spell]| spread(spells.iter().map(|spell| spell.per_second).collect(), 0);
         let ratios = |reads: &[Spell]| {
             let pairs = reads.iter().zip(&self.hello);
@@ -274,8 +274,8 @@ async fn measure() {
         many.round(&full).await;
         empty.engine.shutdown(Duration::ZERO).await;
     }
-    few.tell("with no task stored before");
-    many.tell(&format!("with {STORED} tasks stored before, and more with each round"));
+    few.print("with no task stored before");
+    many.print(&format!("with {STORED} tasks stored before, and more with each round"));
     let change = |pick: fn(&Seen) -> &Vec<Spell>| rate(pick(&few)) / rate(pick(&many));
     println!("{STORED} tasks make slower by a factor of (at most 1.2)");
     println!("  hello world  {:.2}", change(|seen| &seen.hello));

@@ -198,7 +198,7 @@ fn quantile(values: &mut [f64], at: f64) -> f64 {
     values[place]
 }
 
-fn told(values: &mut [f64]) -> String {
+fn spread(values: &mut [f64]) -> String {
     let [least, median, most] = [0.0, 0.5, 1.0].map(|at| quantile(values, at));
     format!("median {median:>9.2}  ({least:.2} to {most:.2})")
 }
@@ -247,16 +247,16 @@ impl Figures {
         }
     }
 
-    fn tell(&mut self, title: &str) {
+    fn print(&mut self, title: &str) {
         let share = |of: &[f64], raw: &[f64]| of.iter().zip(raw).map(|(of, raw)| of / raw).collect::<Vec<_>>();
         let (mut many, mut one) = (share(&self.many, &self.raw), share(&self.one, &self.raw));
         println!("{title}");
-        println!("    raw inserts a second              {}", told(&mut self.raw));
-        println!("    submits a second, {CLIENTS} clients     {}", told(&mut self.many));
-        println!("    submits a second, one client      {}", told(&mut self.one));
-        println!("    reads a second, {CLIENTS} clients       {}", told(&mut self.gets));
-        println!("    ratio, {CLIENTS} clients                {}", told(&mut many));
-        println!("    ratio, one client                 {}", told(&mut one));
+        println!("    raw inserts a second              {}", spread(&mut self.raw));
+        println!("    submits a second, {CLIENTS} clients     {}", spread(&mut self.many));
+        println!("    submits a second, one client      {}", spread(&mut self.one));
+        println!("    reads a second, {CLIENTS} clients       {}", spread(&mut self.gets));
+        println!("    ratio, {CLIENTS} clients                {}", spread(&mut many));
+        println!("    ratio, one client                 {}", spread(&mut one));
         for (what, each_us) in [
             ("submit, 16 clients", &mut self.latencies_us),
             ("raw insert", &mut self.raw_us),
@@ -287,10 +287,10 @@ fn main() {
         ("reads a second", &at_first.gets, &later.gets),
     ] {
         let mut change: Vec<f64> = few.iter().zip(many).map(|(few, many)| few / many).collect();
-        println!("    {what:<30}    {}", told(&mut change));
+        println!("    {what:<30}    {}", spread(&mut change));
     }
-    at_first.tell("beginning with an empty store");
-    later.tell(&format!("beginning with {KEPT} kept tasks"));
+    at_first.print("beginning with an empty store");
+    later.print(&format!("beginning with {KEPT} kept tasks"));
     for side in [empty, full] {
         side.runtime.block_on(side.engine.shutdown(Duration::ZERO));
         drop(side.folder);

@@ -58,7 +58,7 @@ fn the_recommended_size_meets_the_target_in_a_simulation_and_less_does_not() {
         let less = simulated(&recorded, advice.volume, budget(advice.at.budget_bytes - 4096));
         assert!(advice.decided_by != Decided::Hit || less < 0.7, "{less}: {advice:?}");
         assert!(advice.claim.gib * GIB > advice.at.budget_bytes + advice.claim.building_bytes);
-        // What is told of the claim is what its default budget gives, which is more than the target needs.
+        // What is reported of the claim is what its default budget gives, which is more than the target needs.
         assert!(advice.on_claim.budget_bytes >= advice.at.budget_bytes, "{advice:?}");
         let there = simulated(&recorded, advice.volume, budget(advice.on_claim.budget_bytes));
         assert!((there - advice.on_claim.hit_rate).abs() < 1e-9, "{advice:?}");

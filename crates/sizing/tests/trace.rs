@@ -1,4 +1,4 @@
-//! Traces that were written are read; what is wrong with a trace is told by line, and the rest counts.
+//! Traces that were written are read; what is wrong with a trace is reported by line, and the rest counts.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -106,7 +106,7 @@ fn a_written_trace_is_read_back_and_repeated_things_are_only_named() {
         request(1002, "b", Met::Miss),
         request(1003, "a", Met::Hit),
     ]);
-    // The header has told what `shared` takes.
+    // The header says what `shared` takes.
     assert!(lines[1].contains(r#""parts":["shared",["a",7,1]]"#), "{}", lines[1]);
     assert!(!lines[3].contains("made_of"), "{}", lines[3]);
     let (events, catalog, faults) = read(&lines).unwrap();
@@ -169,18 +169,18 @@ fn faulty_lines_are_reported_by_number_and_the_others_count() {
     lines.push(lines[1][..30].to_owned());
     let (events, _, faults) = read(&lines).unwrap();
     assert_eq!(times(&events), [1001, 1010, 1010, 1011, 1013]);
-    let told = kinds(&faults);
-    let lines: Vec<u64> = told.iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [3, 4, 5, 7, 8, 9], "{told:?}");
-    let FaultKind::UnknownFields(names) = told[0].1 else {
-        panic!("{told:?}")
+    let reported = kinds(&faults);
+    let lines: Vec<u64> = reported.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 4, 5, 7, 8, 9], "{reported:?}");
+    let FaultKind::UnknownFields(names) = reported[0].1 else {
+        panic!("{reported:?}")
     };
     assert!(names.contains("colour") && names.contains("mood"), "{names}");
-    assert!(matches!(told[1].1, FaultKind::Malformed(_)));
-    assert_eq!(told[2].1, &FaultKind::OutOfOrder(5 * SECOND));
-    assert_eq!(told[3].1, &FaultKind::UnknownEnvironment("nowhere".to_owned()));
+    assert!(matches!(reported[1].1, FaultKind::Malformed(_)));
+    assert_eq!(reported[2].1, &FaultKind::OutOfOrder(5 * SECOND));
+    assert_eq!(reported[3].1, &FaultKind::UnknownEnvironment("nowhere".to_owned()));
     assert_eq!(
-        (told[4].1, told[5].1),
+        (reported[4].1, reported[5].1),
         (&FaultKind::UnknownParts(1), &FaultKind::Truncated)
     );
 }
@@ -196,9 +196,12 @@ fn time_goes_on_when_the_clock_is_set_back() {
     ];
     let (events, _, faults) = read(&written(asked)).unwrap();
     assert_eq!(times(&events), [2_000_000, 2_000_000, 2_000_060, 9_000_000 + day]);
-    let told = kinds(&faults);
-    assert_eq!(told[0], (3, &FaultKind::ClockStep(day * SECOND)));
-    assert!(matches!(told[1], (5, FaultKind::Gap(_))) && told.len() == 2, "{told:?}");
+    let reported = kinds(&faults);
+    assert_eq!(reported[0], (3, &FaultKind::ClockStep(day * SECOND)));
+    assert!(
+        matches!(reported[1], (5, FaultKind::Gap(_))) && reported.len() == 2,
+        "{reported:?}"
+    );
 }
 
 #[test]

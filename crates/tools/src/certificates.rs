@@ -22,7 +22,7 @@ pub fn usual() -> Option<PathBuf> {
     USUAL.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// The file that `SSL_CERT_FILE` names, else the distribution's own, with those that requests and curl are told of.
+/// The file that `SSL_CERT_FILE` names, else the distribution's own, with those that requests and curl use.
 ///
 /// # Errors
 /// There is none, or it holds no certificate.

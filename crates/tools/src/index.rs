@@ -19,7 +19,7 @@ pub struct IndexSettings {
     pub files: Vec<PathBuf>,
     /// The same index gives the same text on every machine; it names no host and holds no secret.
     pub identity: String,
-    /// The folder of wheels that pip is told to look into; no variable names one without wheels.
+    /// The folder of wheels that pip looks into; no variable names one without wheels.
     #[serde(skip)]
     pub wheel_folders: Vec<PathBuf>,
     /// True if an address carries credentials: not everybody can download the same then.

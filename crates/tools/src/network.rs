@@ -45,7 +45,7 @@ fn read(checkout: &Checkout) -> Result<NetworkSettings> {
     // A mirror that cannot be reached now may be reached the next time.
     if is_whole {
         let mut witnesses = index.witnesses();
-        // pip has told the index, and its interpreter may have settings of its own.
+        // pip has named the index, and its interpreter may have settings of its own.
         if let Ok(interpreter) = python::find() {
             witnesses.extend(machine_facts::interpreter_witnesses(&interpreter));
         }

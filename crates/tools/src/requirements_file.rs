@@ -193,7 +193,7 @@ mod tests {
         texts(file).map(|texts| texts.requirements)
     }
 
-    fn told(file: &Path) -> String {
+    fn reported(file: &Path) -> String {
         read(file).unwrap_err().to_string()
     }
 
@@ -204,7 +204,11 @@ mod tests {
         std::fs::write(&file, b"\xff\xfea\0\n\0").unwrap();
         assert_eq!(read(&file).unwrap().trim(), "a");
         std::fs::write(&file, b"\xe9").unwrap();
-        assert!(told(&file).contains("r.txt: not UTF-8 at byte 0"), "{}", told(&file));
+        assert!(
+            reported(&file).contains("r.txt: not UTF-8 at byte 0"),
+            "{}",
+            reported(&file)
+        );
         read(&folder.path().join("absent.txt")).unwrap_err();
     }
 
@@ -227,21 +231,21 @@ mod tests {
         std::os::unix::fs::symlink(&outside, own.join("link.txt")).unwrap();
         for name in ["../outside.txt", "link.txt", outside.to_str().unwrap()] {
             write("bad.txt", &format!("six\n-r {name}\n"));
-            let told = told(&own.join("bad.txt"));
-            assert!(told.contains("bad.txt line 2: "), "{told}");
-            assert!(told.contains("lies outside the folder"), "{told}");
+            let reported = reported(&own.join("bad.txt"));
+            assert!(reported.contains("bad.txt line 2: "), "{reported}");
+            assert!(reported.contains("lies outside the folder"), "{reported}");
         }
         write("bad.txt", "-r https://host.invalid/r.txt\n");
-        assert!(told(&own.join("bad.txt")).contains("is an address"));
+        assert!(reported(&own.join("bad.txt")).contains("is an address"));
         write("bad.txt", "-r more\n");
-        assert!(told(&own.join("bad.txt")).contains("is not a file"));
+        assert!(reported(&own.join("bad.txt")).contains("is not a file"));
         write("bad.txt", "-r absent.txt\n");
-        assert!(told(&own.join("bad.txt")).contains("cannot be read"));
+        assert!(reported(&own.join("bad.txt")).contains("cannot be read"));
         write("more/deep.txt", "idna\n\n-e .\n");
-        let told = told(&own.join("dev.txt"));
+        let reported = reported(&own.join("dev.txt"));
         assert!(
-            told.contains("more/deep.txt: /requirementsFile line 3: `-e` is an option"),
-            "{told}"
+            reported.contains("more/deep.txt: /requirementsFile line 3: `-e` is an option"),
+            "{reported}"
         );
     }
 
@@ -262,11 +266,14 @@ mod tests {
         assert_eq!(names(&texts.requirements), ["six", "idna"]);
         assert_eq!(names(&texts.constraints), ["six<2", "idna", "idna<4"]);
         write("c.txt", "six<2\n\n-e .\n");
-        let told = told(&folder.path().join("r.txt"));
-        assert!(told.contains("c.txt: /constraints line 3: `-e` is an option"), "{told}");
+        let reported = reported(&folder.path().join("r.txt"));
+        assert!(
+            reported.contains("c.txt: /constraints line 3: `-e` is an option"),
+            "{reported}"
+        );
         write("own.txt", "-c ../other.txt\n");
-        let told = read_all(None, &own, SourcePolicy::unknown()).unwrap_err().to_string();
-        assert!(told.contains("own.txt line 1: `../other.txt` "), "{told}");
+        let reported = read_all(None, &own, SourcePolicy::unknown()).unwrap_err().to_string();
+        assert!(reported.contains("own.txt line 1: `../other.txt` "), "{reported}");
     }
 
     #[test]
@@ -278,6 +285,6 @@ mod tests {
             std::fs::write(folder.path().join(format!("{number}.txt")), "a\n").unwrap();
         }
         std::fs::write(folder.path().join("r.txt"), first).unwrap();
-        assert!(told(&folder.path().join("r.txt")).contains("more than 64"));
+        assert!(reported(&folder.path().join("r.txt")).contains("more than 64"));
     }
 }

@@ -224,7 +224,7 @@ mod tests {
     fn every_credential_that_is_not_there_is_named_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.yaml");
-        let told = OperatorSettings::from_text(&file, TEXT, &|_| None)
+        let reported = OperatorSettings::from_text(&file, TEXT, &|_| None)
             .unwrap_err()
             .to_string();
         for part in [
@@ -232,23 +232,23 @@ mod tests {
             "line 5: the file ",
             "token",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(reported.contains(part), "{part}: {reported}");
         }
         std::fs::write(folder.path().join("token"), "hush\nhush\n").unwrap();
-        let told = OperatorSettings::from_text(&file, TEXT, &|_| Some("x".to_owned()))
+        let reported = OperatorSettings::from_text(&file, TEXT, &|_| Some("x".to_owned()))
             .unwrap_err()
             .to_string();
         assert!(
-            told.contains("line 5: the password") && !told.contains("hush"),
-            "{told}"
+            reported.contains("line 5: the password") && !reported.contains("hush"),
+            "{reported}"
         );
-        let told = OperatorSettings::from_text(&file, "a: 1\nb: 2\n", &|_| None)
+        let reported = OperatorSettings::from_text(&file, "a: 1\nb: 2\n", &|_| None)
             .unwrap_err()
             .to_string();
-        assert_eq!(told.matches("settings.yaml: line ").count(), 2, "{told}");
-        let told = OperatorSettings::read(Some(&folder.path().join("none.yaml")))
+        assert_eq!(reported.matches("settings.yaml: line ").count(), 2, "{reported}");
+        let reported = OperatorSettings::read(Some(&folder.path().join("none.yaml")))
             .unwrap_err()
             .to_string();
-        assert!(told.contains("--settings"), "{told}");
+        assert!(reported.contains("--settings"), "{reported}");
     }
 }

@@ -1,4 +1,4 @@
-//! What user code is told of this machine's place in the network: its certificates and its proxies.
+//! What user code learns of this machine's network: its certificates and its proxies.
 
 use std::path::PathBuf;
 
@@ -151,9 +151,15 @@ mod tests {
             let settings = uv(&[("HTTPS_PROXY", address), ("NO_PROXY", ".corp")]);
             let network = proxies(&settings, false, false);
             assert_eq!(network.variables, [], "{address}");
-            let told = network.warnings.concat();
-            assert!(told.contains("HTTPS_PROXY") && told.contains(SHARE_PASSWORD), "{told}");
-            assert!(!told.contains("pass") || !told.contains("proxy.example"), "{told}");
+            let reported = network.warnings.concat();
+            assert!(
+                reported.contains("HTTPS_PROXY") && reported.contains(SHARE_PASSWORD),
+                "{reported}"
+            );
+            assert!(
+                !reported.contains("pass") || !reported.contains("proxy.example"),
+                "{reported}"
+            );
             let shared = proxies(&settings, false, true);
             assert_eq!(value(&shared.variables, "https_proxy"), Some(address));
             assert_eq!(shared.warnings, Vec::<String>::new());

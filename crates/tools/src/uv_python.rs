@@ -137,9 +137,9 @@ mod tests {
             ),
             ("", "uv cannot install 3.12: ", "HTTPS_PROXY"),
         ];
-        for (said, told, remedy) in cases {
+        for (said, reported, remedy) in cases {
             let error = refused("3.12", said);
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(reported), "{error}");
             assert!(error.hint().contains(remedy), "{}", error.hint());
         }
     }

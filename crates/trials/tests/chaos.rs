@@ -19,7 +19,7 @@ use hybrid_cache_trials::chaos::{Fault, FaultContext, FaultTrial, Serve, Setting
 
 use machine::Machine;
 
-/// What the part of the service is told: its configuration, its address, its folder and its token's file.
+/// The settings of the part of the service: its configuration, its address, its folder and its token's file.
 const CONFIG_VARIABLE: &str = "HYBRID_CACHE_CHAOS_CONFIG";
 const LISTEN_VARIABLE: &str = "HYBRID_CACHE_CHAOS_LISTEN";
 const DATA_VARIABLE: &str = "HYBRID_CACHE_CHAOS_DATA";

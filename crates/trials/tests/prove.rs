@@ -72,7 +72,7 @@ fn plan(around: &[f64]) -> Plan {
             ..Targets::default()
         },
         around: around.to_vec(),
-        told: 1.0,
+        claim_share: 1.0,
         limit: Duration::from_secs(300),
     }
 }
@@ -154,9 +154,9 @@ async fn a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_reported() {
     let Some(machine) = machine("a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_reported") else {
         return;
     };
-    // The runner is told of half of the claim, so it keeps to less than is predicted.
+    // The runner gets half of the claim, so it keeps less than is predicted.
     let wrong = Plan {
-        told: 0.5,
+        claim_share: 0.5,
         ..plan(&[1.0])
     };
     let proof = run(&machine, &wrong, None).await;

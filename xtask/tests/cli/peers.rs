@@ -114,8 +114,8 @@ fn a_peer_that_fails_is_recorded_as_failed_and_named_while_the_others_are_measur
         assert_eq!(count(&record["failed_peers"], named), 2, "{}", record["failed_peers"]);
     }
     assert_eq!(count(&record["peers"], |one| one["peer"] == "uv_venv"), 2);
-    let told = "uv run --with (choosy): 2 of 2 runs failed and do not count";
-    assert!(measured.stdout.contains(told), "{}", measured.stdout);
+    let reported = "uv run --with (choosy): 2 of 2 runs failed and do not count";
+    assert!(measured.stdout.contains(reported), "{}", measured.stdout);
     let lines = std::fs::read_to_string(folder.path().join("out/samples.jsonl")).unwrap();
     assert_eq!(
         lines

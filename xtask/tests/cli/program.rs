@@ -33,10 +33,10 @@ impl From<Output> for Ended {
 }
 
 impl Ended {
-    /// Ended with this code and told all of this to the person.
-    pub fn with(&self, code: i32, told: &[&str]) -> &Ended {
+    /// Ended with this code and printed all of this.
+    pub fn with(&self, code: i32, reported: &[&str]) -> &Ended {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
-        for words in told {
+        for words in reported {
             assert!(self.stderr.contains(words), "{words:?} is not in: {}", self.stderr);
         }
         self

@@ -2,8 +2,8 @@
 
 use crate::program::{Ended, ended, ended_with_input};
 
-fn refused(ended: &Ended, told: &[&str]) {
-    ended.with(2, told);
+fn refused(ended: &Ended, reported: &[&str]) {
+    ended.with(2, reported);
     assert_eq!(ended.stdout, "");
     assert!(!ended.stderr.contains("building the runner"), "{}", ended.stderr);
 }
@@ -76,6 +76,21 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn a_file_that_bench_writes_at_its_end_is_tried_before_anything_is_measured() {
+    for option in ["--summary", "--trace-out"] {
+        let there = tempfile::tempdir().unwrap();
+        refused(
+            &ended(&["bench", option, there.path().to_str().unwrap()]),
+            &["directory"],
+        );
+        refused(
+            &ended(&["bench", option, "/no/such/folder/file"]),
+            &["/no/such/folder/file", "No such file"],
+        );
+    }
+}
+
+#[test]
 fn options_that_make_no_sense_are_named() {
     refused(&ended(&["run"]), &["--python"]);
     refused(&ended(&["run", "-", "--python", "1"]), &["--python"]);
@@ -121,8 +136,8 @@ fn options_that_make_no_sense_are_named() {
 
 #[test]
 fn an_unknown_scenario_comes_with_the_known_ones() {
-    let told = ["no scenario \"pyton-only\"", "python-only", "system-only", "hybrid"];
-    refused(&ended(&["bench", "--scenario", "pyton-only"]), &told);
+    let reported = ["no scenario \"pyton-only\"", "python-only", "system-only", "hybrid"];
+    refused(&ended(&["bench", "--scenario", "pyton-only"]), &reported);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mine.yaml");
     std::fs::write(

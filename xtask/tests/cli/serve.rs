@@ -57,15 +57,15 @@ pub fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildS
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut reported = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     loop {
         let mut line = String::new();
-        if told.read_line(&mut line).unwrap() == 0 {
+        if reported.read_line(&mut line).unwrap() == 0 {
             panic!("it ended with {}: {said}", child.wait().unwrap());
         }
         if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
-            return (child, address.to_owned(), told);
+            return (child, address.to_owned(), reported);
         }
         said.push_str(&line);
     }
@@ -99,7 +99,7 @@ fn one_signal_waits_for_the_running_task_and_a_second_one_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
     for (sleeps, signals, code) in [("2", &[Signal::TERM][..], 0), ("600", &[Signal::INT, Signal::INT], 130)] {
-        let (child, address, told) = listening(folder);
+        let (child, address, reported) = listening(folder);
         let code_text = format!("{{\"pythonCode\": \"import time; time.sleep({sleeps}); print('done')\"}}");
         let saved = ask(&address, "POST", "/api/v1/tasks/submit", &code_text);
         let id = saved
@@ -117,7 +117,7 @@ fn one_signal_waits_for_the_running_task_and_a_second_one_does_not() {
             assert!(began.elapsed() < Duration::from_secs(60), "it never ran");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let talk = std::thread::spawn(move || told.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+        let talk = std::thread::spawn(move || reported.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
         for (at, one) in signals.iter().enumerate() {
             // The second one comes once the first was heard: two at once are one.
             std::thread::sleep(Duration::from_millis(if at == 0 { 0 } else { 300 }));
@@ -128,7 +128,7 @@ fn one_signal_waits_for_the_running_task_and_a_second_one_does_not() {
         assert_eq!(ended.code, Some(code), "{talk}");
         assert!(code == 130 || talk.contains("active tasks: 1 ended, 0 go on"), "{talk}");
     }
-    // What was cut off is known to have been, and what ended before is still told.
+    // What was cut off is known to have been, and what ended before is still reported.
     let (child, address, _told) = listening(folder);
     let list = ask(&address, "GET", "/api/v1/tasks", "");
     assert!(

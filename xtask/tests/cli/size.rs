@@ -101,11 +101,11 @@ fn without_a_trace_it_says_that_it_uses_a_synthetic_one() {
 #[test]
 fn what_is_no_trace_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |text: &str, told: &[&str]| {
+    let refused = |text: &str, reported: &[&str]| {
         let file = folder.path().join("trace.jsonl");
         std::fs::write(&file, text).unwrap();
         let found = size(&["--trace", file.to_str().unwrap()], &folder.path().join("out"));
-        found.with(2, told);
+        found.with(2, reported);
         assert!(
             found.stdout.is_empty() && !folder.path().join("out").exists(),
             "{}",
@@ -162,10 +162,10 @@ fn a_proof_in_the_node_of_a_cluster_holds_and_leaves_nothing_there() {
     let sizes = json["proof"]["volumes"][0]["sizes"].as_array().unwrap();
     assert!(!sizes.is_empty(), "{}", found.stderr);
     for size in sizes {
-        let (told, seen) = (&size["predicted"], &size["observed"]);
+        let (reported, seen) = (&size["predicted"], &size["observed"]);
         // How long requests wait depends on what else the machine does.
         assert_eq!(
-            (&told["hit_rate"], &told["held"]),
+            (&reported["hit_rate"], &reported["held"]),
             (&seen["hit_rate"], &seen["held"]),
             "{size}"
         );

@@ -42,12 +42,12 @@ impl Stand {
     /// Starts the service.
     pub fn new() -> Stand {
         let folder = tempfile::tempdir().unwrap();
-        let (service, address, told) = listening(&file_in(&folder, "served"));
+        let (service, address, reported) = listening(&file_in(&folder, "served"));
         Stand {
             folder,
             service,
             address,
-            _told: told,
+            _told: reported,
         }
     }
 

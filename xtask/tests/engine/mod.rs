@@ -43,13 +43,13 @@ pub fn build_with(settings: Option<&Path>, more: &[&str]) -> Option<Value> {
         None => command.env_remove("HYBRID_CACHE_SETTINGS"),
     };
     let output = command.stdin(Stdio::null()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
+    let reported = String::from_utf8_lossy(&output.stderr);
     // 4: something is missing on this machine.
     if output.status.code() == Some(4) {
-        println!("skipped: {TEST}: {told}");
+        println!("skipped: {TEST}: {reported}");
         return None;
     }
-    assert!(output.status.success(), "{told}");
+    assert!(output.status.success(), "{reported}");
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 

@@ -85,9 +85,9 @@ fn exit_codes_of_the_page_are_those_of_the_program() {
     let page = text("docs/troubleshooting.md");
     let (_, section) = page.split_once("\n## Exit codes of the command line\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let told = |line: &str| line.strip_prefix("| ")?.split(' ').next()?.parse::<u32>().ok();
-    let told: Vec<u32> = section.lines().filter_map(told).collect();
-    assert_eq!(told, coded);
+    let reported = |line: &str| line.strip_prefix("| ")?.split(' ').next()?.parse::<u32>().ok();
+    let reported: Vec<u32> = section.lines().filter_map(reported).collect();
+    assert_eq!(reported, coded);
 }
 
 /// The headings of a page, and what a link to each is called.

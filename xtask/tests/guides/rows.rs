@@ -8,7 +8,6 @@ const OWN_CHECKOUT: &str = "changes this checkout";
 const DELETES: &str = "deletes the cluster of the tests; `cargo xtask test` does so at its end";
 const REBUILDS: &str = "builds an image; tests/image.rs and image_anew.rs do so if there is Docker";
 const OWN_PORT: &str = "takes the port and the container's name of a service that a person may run with docker compose";
-const SERVICE_DATA: &str = "needs the data of a service that runs in a cluster, and stops that service";
 
 /// Held, not held, and a machine too slow to tell in so short a time.
 const PROVED: &[i32] = &[0, 1, 3];
@@ -358,55 +357,55 @@ pub const ROWS: &[Row] = &[
         r#"nix build -f default.nix gcc --argstr mirror "$MIRROR" --argstr busybox /path/to/busybox --no-link --json"#,
         "needs a Nix on the search path and the address of a mirror; the runner does the same",
     ),
-    // The service in a cluster: what keeps its data.
-    elsewhere("cargo xtask up --with-service", SERVICE_DATA),
-    elsewhere("cargo xtask up --with-service=argo", SERVICE_DATA),
-    elsewhere(
-        "kubectl -n argo port-forward service/hybrid-cache-service 8000",
-        SERVICE_DATA,
-    ),
-    elsewhere(
+    // The service in a cluster: it starts, its data is copied out and back, its token is replaced, and it goes.
+    cluster("cargo xtask up --with-service", "service").with("--no-smoke-test"),
+    cluster(
         "kubectl -n argo get secret hybrid-cache-service-token -o go-template='{{.data.token | base64decode}}'",
-        SERVICE_DATA,
+        "",
     ),
+    cluster("kubectl -n argo port-forward service/hybrid-cache-service 8000", "")
+        .given(&[(" 8000", " 18000:8000")])
+        .until("Forwarding from 127.0.0.1:18000"),
     setting(
         r#"IMAGE=$(cargo xtask status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["image"]["reference"])')"#,
-    ),
-    elsewhere(
-        "kubectl -n argo scale deployment/hybrid-cache-service --replicas=0",
-        SERVICE_DATA,
-    ),
-    elsewhere(
+    )
+    .given(&[("status --json", "status --json {cluster}")]),
+    cluster("kubectl -n argo scale deployment/hybrid-cache-service --replicas=0", "scaled"),
+    cluster(
         r#"sed "s|nix-portable-base:latest|$IMAGE|" docs/examples/service-data.yaml | kubectl apply --filename -"#,
-        SERVICE_DATA,
+        "created",
     ),
-    elsewhere(
+    cluster(
         "kubectl -n argo wait --for=condition=Ready pod/hybrid-cache-service-data",
-        SERVICE_DATA,
-    ),
-    elsewhere(
+        "condition met",
+    )
+    .with("--timeout=120s"),
+    cluster(
         "kubectl -n argo exec hybrid-cache-service-data -- sh -c 'cd /data && tar -c --exclude=lost+found *' > service-data.tar",
-        SERVICE_DATA,
-    ),
-    elsewhere("kubectl -n argo delete pod/hybrid-cache-service-data", SERVICE_DATA),
-    elsewhere(
-        "kubectl -n argo scale deployment/hybrid-cache-service --replicas=1",
-        SERVICE_DATA,
-    ),
-    elsewhere(
+        "",
+    )
+    .with("&& tar -t -f service-data.tar tasks.sqlite3"),
+    cluster(
         "kubectl -n argo exec hybrid-cache-service-data -- find /data -mindepth 1 -not -name lost+found -delete",
-        SERVICE_DATA,
+        "",
     ),
-    elsewhere(
+    cluster(
         "kubectl -n argo exec --stdin hybrid-cache-service-data -- tar -x -C /data < service-data.tar",
-        SERVICE_DATA,
-    ),
-    elsewhere(
-        "kubectl -n argo delete secret hybrid-cache-service-token",
-        SERVICE_DATA,
-    ),
-    elsewhere(
+        "",
+    )
+    .with("&& kubectl -n argo exec hybrid-cache-service-data -- find /data -name tasks.sqlite3 | grep tasks"),
+    cluster("kubectl -n argo delete pod/hybrid-cache-service-data", "deleted"),
+    cluster("kubectl -n argo scale deployment/hybrid-cache-service --replicas=1", "scaled")
+        .with("&& kubectl -n argo rollout status deployment/hybrid-cache-service --timeout=120s"),
+    // The page makes the new token with `up --with-service`, which has its row above.
+    cluster("kubectl -n argo delete secret hybrid-cache-service-token", "deleted")
+        .with("&& cargo xtask up --with-service --no-smoke-test {cluster}"),
+    cluster(
         "kubectl -n argo rollout restart deployment/hybrid-cache-service",
-        SERVICE_DATA,
-    ),
+        "restarted",
+    )
+    .with("&& kubectl -n argo rollout status deployment/hybrid-cache-service --timeout=120s"),
+    cluster("cargo xtask up --with-service=argo", "service")
+        .with("--no-smoke-test && kubectl -n argo delete deployment/hybrid-cache-service --timeout=60s")
+        .needs(&[Need::Argo]),
 ];

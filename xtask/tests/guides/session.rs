@@ -19,8 +19,8 @@ pub const CONFIG_VARIABLE: &str = "HYBRID_CACHE_LOCAL_CONFIG";
 pub const CONTEXT_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONTEXT";
 /// Names the driver's configuration for Argo, if that cluster has it.
 const ARGO_VARIABLE: &str = "HYBRID_CACHE_ARGO_CONFIG";
-/// No command of a guide takes longer; the first one downloads numpy and a compiler.
-const DEADLINE: Duration = Duration::from_secs(240);
+/// No command of a guide takes longer; one builds the service for its image.
+const DEADLINE: Duration = Duration::from_secs(600);
 /// How often a running command is looked at.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -189,7 +189,9 @@ impl Session {
             command = format!("{command} {}", row.with);
         }
         if row.way == Way::Cluster && command.starts_with("cargo xtask") && !command.contains("--context") {
-            command += " {cluster}";
+            // Behind the options of this command, before those of a further one.
+            let at = command.find(" && ").unwrap_or(command.len());
+            command.insert_str(at, " {cluster}");
         }
         for (word, means) in &self.words {
             command = command.replace(word, means);

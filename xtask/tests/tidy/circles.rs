@@ -16,7 +16,7 @@ fn no_files_of_a_crate_use_each_other_in_a_circle() {
         problems.extend(
             one.circles
                 .iter()
-                .map(|circle| format!("{}: {}", one.folder.display(), circle.told)),
+                .map(|circle| format!("{}: {}", one.folder.display(), circle.reported)),
         );
     }
     report(&problems);
@@ -59,7 +59,11 @@ fn a_direct_circle_is_found_and_told_with_its_uses() {
     let found = circles(&Crate::read(folder.path()));
     assert_eq!(found.len(), 1);
     for part in ["src/a.rs src/b.rs", "src/a.rs:2: `crate::b::B`", "src/b.rs:3: `a::A`"] {
-        assert!(found[0].told.contains(part), "{part} is missing in\n{}", found[0].told);
+        assert!(
+            found[0].reported.contains(part),
+            "{part} is missing in\n{}",
+            found[0].reported
+        );
     }
 }
 

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_difference_is_named() {
-        let told = check(&printed("3.12.1", "1.16.0", "/nix/store/x-gcc/bin"), &resolved())
+        let reported = check(&printed("3.12.1", "1.16.0", "/nix/store/x-gcc/bin"), &resolved())
             .unwrap_err()
             .to_string();
         for difference in [
@@ -133,13 +133,16 @@ mod tests {
             "six 1.16.0 instead of 1.17.0",
             "/nix/store/x-gcc is not what our run uses",
         ] {
-            assert!(told.contains(difference), "{told}");
+            assert!(reported.contains(difference), "{reported}");
         }
-        let told = check(&printed("3.11.7", "1.17.0", "/usr/bin"), &resolved())
+        let reported = check(&printed("3.11.7", "1.17.0", "/usr/bin"), &resolved())
             .unwrap_err()
             .to_string();
-        assert!(told.contains("no system package is on its search path"), "{told}");
-        let told = check(b"nonsense\n", &resolved()).unwrap_err().to_string();
-        assert!(told.contains("the versions in use are not known"), "{told}");
+        assert!(
+            reported.contains("no system package is on its search path"),
+            "{reported}"
+        );
+        let reported = check(b"nonsense\n", &resolved()).unwrap_err().to_string();
+        assert!(reported.contains("the versions in use are not known"), "{reported}");
     }
 }

@@ -103,8 +103,8 @@ async fn runs_that_do_not_count_fill_the_cache_of_those_that_do() {
     assert_eq!(stand.log(), ["cold", "warm", "warm", "warm"]);
     // Other versions are other work.
     stand.resolved.python = vec!["idna==3.11".to_owned()];
-    let told = stand.run().await.unwrap_err().to_string();
-    assert!(told.contains("idna 3.10 instead of 3.11"), "{told}");
+    let reported = stand.run().await.unwrap_err().to_string();
+    assert!(reported.contains("idna 3.10 instead of 3.11"), "{reported}");
     assert_eq!(stand.kept(), 0);
 }
 
@@ -113,10 +113,10 @@ async fn a_run_that_fails_leaves_nothing_that_makes_a_later_one_warm() {
     let mut stand = Stand::new();
     stand.run().await.unwrap();
     stand.break_uv(true);
-    let told = stand.run().await.unwrap_err().to_string();
+    let reported = stand.run().await.unwrap_err().to_string();
     assert!(
-        told.contains("no such index") && told.contains("exit status: 7"),
-        "{told}"
+        reported.contains("no such index") && reported.contains("exit status: 7"),
+        "{reported}"
     );
     assert_eq!(stand.kept(), 0, "its cache is gone");
     stand.break_uv(false);
@@ -131,10 +131,10 @@ async fn a_peer_that_always_fails_does_not_hold_a_run_up() {
     for _ in 0..5 {
         stand.run().await.unwrap_err();
     }
-    let told = stand.run().await.unwrap_err().to_string();
+    let reported = stand.run().await.unwrap_err().to_string();
     assert!(
-        told.starts_with("not tried again after 3 failures; the last one: "),
-        "{told}"
+        reported.starts_with("not tried again after 3 failures; the last one: "),
+        "{reported}"
     );
     assert_eq!(stand.log(), ["cold", "cold", "cold"]);
 }
@@ -148,8 +148,8 @@ fn a_peer_is_measured_if_it_can_do_the_scenarios_work_and_otherwise_says_why_not
         measured,
         [Peer::UvRunScript, Peer::UvRunWith, Peer::UvVenv, Peer::PipVenv]
     );
-    let told: Vec<(Peer, &str)> = absent.iter().map(|one| (one.peer, one.reason.as_str())).collect();
-    assert_eq!(told, [(Peer::PexVenv, "no index has it")]);
+    let reported: Vec<(Peer, &str)> = absent.iter().map(|one| (one.peer, one.reason.as_str())).collect();
+    assert_eq!(reported, [(Peer::PexVenv, "no index has it")]);
     absent.clear();
     assert_eq!(peers(&tools, &scenario("", "gcc"), &mut absent), [Peer::NixShell]);
     assert!(absent.is_empty());

@@ -109,7 +109,7 @@ pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress)
     if matches!(board.stopped(), Some(Stop::Interrupted)) && plan.process.is_none() {
         cancel(&board, &client, progress);
     }
-    let service = watcher.told(plan.process.is_some());
+    let service = watcher.service_report(plan.process.is_some());
     let stopped = board.stopped();
     let watched = board.began.elapsed();
     let due = match stopped {
@@ -128,12 +128,12 @@ pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress)
         arriving_us: micros(arriving),
         watched_us: micros(watched),
         service,
-        ..told(tally, due)
+        ..load_record(tally, due)
     };
     Ok((record, stopped))
 }
 
-fn told(tally: Tally, due: u64) -> LoadRecord {
+fn load_record(tally: Tally, due: u64) -> LoadRecord {
     let mut counts = tally.counts;
     counts.due = due;
     let open = tally.open.len() as u64;

@@ -56,7 +56,7 @@ impl OwnService {
         let mut child = command.spawn().context("starting the service")?;
         interruption.process.store(child.id(), Ordering::Relaxed);
         let said = Arc::default();
-        let told = listen(&mut child, Arc::clone(&said));
+        let lines = listen(&mut child, Arc::clone(&said));
         let mut own = OwnService {
             child,
             folder,
@@ -64,7 +64,7 @@ impl OwnService {
             url: String::new(),
             token_file,
         };
-        own.url = own.wait_for_address(&told, program.class, &interruption.is)?;
+        own.url = own.wait_for_address(&lines, program.class, &interruption.is)?;
         Ok(own)
     }
 
@@ -75,7 +75,7 @@ impl OwnService {
 
     fn wait_for_address(
         &mut self,
-        told: &mpsc::Receiver<String>,
+        lines: &mpsc::Receiver<String>,
         class: fn(Option<i32>) -> ErrorClass,
         interrupted: &AtomicBool,
     ) -> Result<String> {
@@ -84,7 +84,7 @@ impl OwnService {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Error::interrupted("interrupted before the first task arrived"));
             }
-            match told.recv_timeout(Duration::from_millis(200)) {
+            match lines.recv_timeout(Duration::from_millis(200)) {
                 Ok(url) => return Ok(url),
                 Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -95,11 +95,11 @@ impl OwnService {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let ended = self.child.wait().context("waiting for the service")?;
-                    let told = format!("the service ended before it listened ({ended})\n{}", self.last_lines());
+                    let message = format!("the service ended before it listened ({ended})\n{}", self.last_lines());
                     return Err(match class(ended.code()) {
-                        ErrorClass::Input => Error::input(told),
-                        ErrorClass::Prerequisite => Error::prerequisite(told),
-                        _ => Error::failed(told),
+                        ErrorClass::Input => Error::input(message),
+                        ErrorClass::Prerequisite => Error::prerequisite(message),
+                        _ => Error::failed(message),
                     });
                 }
             }
@@ -133,8 +133,10 @@ impl Drop for OwnService {
 
 /// Reads all output of the service, so that the service never blocks on its pipe, and sends its address separately.
 fn listen(child: &mut Child, said: Arc<Mutex<VecDeque<String>>>) -> mpsc::Receiver<String> {
-    let (address, told) = mpsc::channel();
-    let Some(stderr) = child.stderr.take() else { return told };
+    let (address, lines) = mpsc::channel();
+    let Some(stderr) = child.stderr.take() else {
+        return lines;
+    };
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if let Some(url) = line.strip_prefix(ADDRESS_PREFIX) {
@@ -148,7 +150,7 @@ fn listen(child: &mut Child, said: Arc<Mutex<VecDeque<String>>>) -> mpsc::Receiv
             }
         }
     });
-    told
+    lines
 }
 
 /// Creates a folder named after this process in a parent folder that holds only such folders; deletes those of processes that have

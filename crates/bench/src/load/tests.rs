@@ -59,7 +59,7 @@ impl Double {
         }
         if request.starts_with("GET /api/v1/tasks?") {
             let all = !request.contains("state=");
-            let listed = tasks.iter().rev().filter_map(|task| self.told(*task, all));
+            let listed = tasks.iter().rev().filter_map(|task| self.view(*task, all));
             let items = listed.collect::<Vec<_>>().join(",");
             return Some(fine(&format!(r#"{{"items": [{items}]}}"#)));
         }
@@ -72,12 +72,12 @@ impl Double {
         } else if request.starts_with("GET ") {
             let task = tasks.iter().find(|(known, _)| *known == number)?;
             let gone = || refusal(ProblemType::NotFound, "");
-            return Some(self.told(*task, true).map_or_else(gone, |task| fine(&task)));
+            return Some(self.view(*task, true).map_or_else(gone, |task| fine(&task)));
         }
         None
     }
 
-    fn told(&self, (number, queued): (u64, bool), all: bool) -> Option<String> {
+    fn view(&self, (number, queued): (u64, bool), all: bool) -> Option<String> {
         let ended = |code: i32| {
             let fields = format!(r#""state": "ended", "end": "exited", "exitCode": {code}, {TIMES}"#);
             task_json(&format!("task-{number}"), &fields)

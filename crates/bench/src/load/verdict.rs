@@ -24,7 +24,7 @@ pub enum LoadVerdict {
 
 impl LoadVerdict {
     /// What to tell a person; `None` if all is well.
-    pub fn told(self) -> Option<String> {
+    pub fn message(self) -> Option<String> {
         match self {
             LoadVerdict::Kept => None,
             LoadVerdict::Broken => {

@@ -175,7 +175,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// What the service reported about itself, after the tasks were counted.
-    pub fn told(&self, own: bool) -> LoadService {
+    pub fn service_report(&self, own: bool) -> LoadService {
         let deleted = self.board.tally().deleted;
         let since = |last: Option<u64>, first: Option<u64>| last?.checked_sub(first?).filter(|_| !self.restarted);
         LoadService {

@@ -107,11 +107,11 @@ async fn measured(walls_us: Vec<u64>, minutes: u32) -> (RunRecord, Vec<String>) 
         cached: 36,
         uncached: 0,
     };
-    let told = Told::default();
+    let reported = Told::default();
     let draw = |done, rounds| stretch(counts, &[vec![]], 7, (done, rounds));
-    session.measure_until(until, 7, draw, &told).await.unwrap();
-    let record = session.finish(&told).await;
-    (record, told.0.into_inner().unwrap())
+    session.measure_until(until, 7, draw, &reported).await.unwrap();
+    let record = session.finish(&reported).await;
+    (record, reported.0.into_inner().unwrap())
 }
 
 fn until_of(record: &RunRecord) -> (Option<UntilEnd>, Vec<u32>, u32) {
@@ -122,21 +122,21 @@ fn until_of(record: &RunRecord) -> (Option<UntilEnd>, Vec<u32>, u32) {
 
 #[tokio::test]
 async fn a_steady_target_ends_at_the_first_look() {
-    let (record, told) = measured(vec![1000, 1001, 1002], 60).await;
+    let (record, reported) = measured(vec![1000, 1001, 1002], 60).await;
     assert_eq!(until_of(&record), (Some(UntilEnd::Reached), vec![12], 12));
     assert_eq!(
         (record.completion, record.samples.len()),
         (Completion::Complete, 3 + 36)
     );
-    let last = told.iter().find(|line| line.starts_with("after 12 rounds: "));
+    let last = reported.iter().find(|line| line.starts_with("after 12 rounds: "));
     assert!(
         last.is_some_and(|line| line.contains("small cached: ±") && line.ends_with(", wants ±2.0 %")),
-        "{told:#?}"
+        "{reported:#?}"
     );
-    let shown = told
+    let shown = reported
         .iter()
         .find(|line| line.contains("no interval yet, wants ±2.0 %; at most 60 min more"));
-    assert!(shown.is_some(), "{told:#?}");
+    assert!(shown.is_some(), "{reported:#?}");
 }
 
 #[tokio::test]

@@ -37,8 +37,8 @@ mod tests {
     fn a_metric_is_summed_over_its_labels_and_told_from_its_like() {
         let text = "# HELP hybrid_cache_tasks Tasks 7\nhybrid_cache_tasks{state=\"saved\"} 2\nhybrid_cache_tasks{state=\"ended\"} 3\n\
                     hybrid_cache_tasks_settling 9\nhybrid_cache_ratio 0.5\n";
-        let told = ["tasks", "tasks_settling", "ratio", "task"].map(|name| sum(text, name));
-        assert_eq!(told, [Some(5), Some(9), None, None]);
+        let reported = ["tasks", "tasks_settling", "ratio", "task"].map(|name| sum(text, name));
+        assert_eq!(reported, [Some(5), Some(9), None, None]);
     }
 
     #[test]
@@ -51,8 +51,8 @@ mod tests {
         };
         let asked = [(0, 0), (1, 0), (0, 1)].map(|(under_way, settling)| is_at_work(&text(under_way, settling)));
         assert_eq!(asked, [false, true, true]);
-        let told = ["version", "driver", "colour"].map(|label| build(&text(0, 0), label));
-        assert_eq!(told, [Some("0.1.0".to_owned()), Some("local".to_owned()), None]);
+        let reported = ["version", "driver", "colour"].map(|label| build(&text(0, 0), label));
+        assert_eq!(reported, [Some("0.1.0".to_owned()), Some("local".to_owned()), None]);
         assert_eq!(build("<html>", "version"), None);
     }
 }

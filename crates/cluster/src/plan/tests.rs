@@ -102,10 +102,10 @@ fn a_lost_record_is_no_loss_while_the_node_mounts_our_folder() {
 fn the_tasks_of_a_service_go_only_when_asked_for() {
     assert_eq!(service_data("c", false, false), None);
     assert_eq!(service_data("c", true, true), None);
-    let told = service_data("c", true, false).unwrap();
+    let reported = service_data("c", true, false).unwrap();
     assert!(
-        told.contains("cluster c") && told.contains("with `cargo xtask down --service-data`"),
-        "{told}"
+        reported.contains("cluster c") && reported.contains("with `cargo xtask down --service-data`"),
+        "{reported}"
     );
 }
 

@@ -19,7 +19,7 @@ fn node(address: &str, pods: &[&str]) -> NodeFacts {
     }))
 }
 
-fn told() -> AddressSources {
+fn address_sources() -> AddressSources {
     AddressSources {
         kubeadm: Some(kubeadm("10.0.0.0/8,fd00:1::/56", "10.200.0.0/16")),
         service_ranges: Vec::new(),
@@ -81,7 +81,7 @@ fn a_range_is_read_strictly_and_covers_what_is_in_it() {
 
 #[test]
 fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
-    let ranges = Ranges::from_sources(&told(), BTreeSet::new());
+    let ranges = Ranges::from_sources(&address_sources(), BTreeSet::new());
     assert_eq!(ranges.unknown(), None);
     let outside = policy(&ranges, OUTSIDE);
     let fourth = excepts(&outside, 0);
@@ -104,7 +104,7 @@ fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
     }
     assert_eq!(ranges.left_open(&outside), []);
     // The policy is older than a node and than another range of Services.
-    let mut before = told();
+    let mut before = address_sources();
     before.nodes.pop();
     before.kubeadm = Some(kubeadm("10.0.0.0/8,fd00:1::/56", "10.1.0.0/16"));
     before.service_ranges = vec![json!({"spec": {"cidrs": ["10.1.0.0/16"]}})];
@@ -118,7 +118,7 @@ fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
 
 #[test]
 fn the_api_server_alone_is_opened_to_argo_s_container_at_its_own_port() {
-    let argo = policy(&Ranges::from_sources(&told(), BTreeSet::new()), ARGO);
+    let argo = policy(&Ranges::from_sources(&address_sources(), BTreeSet::new()), ARGO);
     let to = |addresses: &[&str], port: u16| {
         let blocks: Vec<_> = addresses
             .iter()
@@ -174,7 +174,7 @@ fn the_addresses_of_very_many_nodes_are_not_listed_one_by_one() {
         (0..=MAX_NODES).map(|number| node(&format!("172.16.{}.{}", number / 200, number % 200), &["10.3.0.0/24"]));
     let many = AddressSources {
         nodes: nodes.collect(),
-        ..told()
+        ..address_sources()
     };
     let ranges = Ranges::from_sources(&many, BTreeSet::new());
     assert!(ranges.unknown().unwrap().contains("range of its many nodes"));

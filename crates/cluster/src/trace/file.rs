@@ -58,8 +58,8 @@ impl TraceFile {
 
 /// The faults of a trace in words.
 pub fn describe_faults(faults: &Faults) -> Vec<String> {
-    let told = faults.first.iter();
-    let mut warnings: Vec<String> = told
+    let reported = faults.first.iter();
+    let mut warnings: Vec<String> = reported
         .map(|fault| format!("line {}: {}", fault.line, fault.kind))
         .collect();
     let more = faults.count - warnings.len() as u64;

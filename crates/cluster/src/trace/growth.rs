@@ -149,10 +149,10 @@ fn span(days: f64) -> String {
 }
 
 fn range(estimate: &Estimate, shown: impl Fn(f64) -> String) -> String {
-    let told = |interval: hybrid_cache_sizing::pace::Interval| {
+    let reported = |interval: hybrid_cache_sizing::pace::Interval| {
         format!(" ({} to {})", shown(interval.low), shown(interval.high))
     };
-    estimate.interval.map_or(String::new(), told)
+    estimate.interval.map_or(String::new(), reported)
 }
 
 #[expect(
@@ -204,20 +204,20 @@ mod tests {
             at_most_days: Some(40.0),
             by_inodes: false,
         };
-        let told = growth(Some(full)).to_string();
+        let reported = growth(Some(full)).to_string();
         let expected = "python: 12 new environments in 4.0 days, each added 64.0 MiB (32.0 MiB to 128 MiB) and 1000 inodes \
                         (500 to 2000); 128 MiB a day (64.0 MiB to 256 MiB); its budget of 8.00 GiB is reached in 20.0 days \
                         (10.0 to 40.0), and environments are evicted from then on";
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         let inodes = Full {
             by_inodes: true,
             at_most_days: None,
             ..full
         };
-        let told = growth(Some(inodes)).to_string();
+        let reported = growth(Some(inodes)).to_string();
         assert!(
-            told.contains("100000 inodes is reached in 20.0 days (10.0 or more, perhaps never)"),
-            "{told}"
+            reported.contains("100000 inodes is reached in 20.0 days (10.0 or more, perhaps never)"),
+            "{reported}"
         );
         let never = Full { days: None, ..full };
         assert!(growth(Some(never)).to_string().contains("never reached"));

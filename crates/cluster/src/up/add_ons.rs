@@ -39,8 +39,8 @@ impl AddOns {
                     Some(ServiceDriver::Argo) => connection::with_argo(up.config.clone()),
                     Some(ServiceDriver::Kube) | None => up.config.clone(),
                 };
-                let told = (image.as_str(), &config);
-                Some(Service::observe(&up.api, checkout, node, setup.source.clone(), told).await?)
+                let reported = (image.as_str(), &config);
+                Some(Service::observe(&up.api, checkout, node, setup.source.clone(), reported).await?)
             }
             None => None,
         };

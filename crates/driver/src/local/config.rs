@@ -73,7 +73,7 @@ pub struct LocalConfig {
     /// Variables of user code, such as the address of a proxy.
     pub task_variables: Vec<(String, String)>,
     /// Files and folders of certificates that user code trusts, which gets one copy and the variables that name it. Empty if it
-    /// is told of none.
+    /// gets none.
     #[serde(default)]
     pub certificates: Vec<PathBuf>,
     /// Network of user code.
@@ -222,8 +222,8 @@ mod tests {
         assert_eq!(chosen.interpreter_prefix, PathBuf::from("/opt/3.99.2"));
         assert_eq!(chosen.other_interpreters.len(), 2);
         assert!(chosen.for_task(&task("3.98")).unwrap().is_some());
-        let told = config.for_task(&task("3.97")).unwrap_err().to_string();
-        assert!(told.contains("3.98.1, 3.99.2"), "{told}");
+        let reported = config.for_task(&task("3.97")).unwrap_err().to_string();
+        assert!(reported.contains("3.98.1, 3.99.2"), "{reported}");
         let mut old = serde_json::to_value(&config).unwrap();
         old.as_object_mut().unwrap().remove("other_interpreters");
         let old: LocalConfig = serde_json::from_value(old).unwrap();

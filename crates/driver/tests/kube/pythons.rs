@@ -26,10 +26,10 @@ async fn run(driver: &KubeDriver, epoch: &Epoch, task: &TaskSpec) -> Ran {
 }
 
 /// The versions of the image, the default first, as the refusal of another one names them.
-fn offered(told: &str) -> Vec<String> {
+fn offered(reported: &str) -> Vec<String> {
     let named = ["on offer are ", "only Python "]
         .iter()
-        .find_map(|start| told.split_once(start))
+        .find_map(|start| reported.split_once(start))
         .map(|(_, rest)| rest.split(';').next().unwrap_or_default())
         .expect("the versions on offer");
     let is_version = |word: &&str| word.starts_with("3.");

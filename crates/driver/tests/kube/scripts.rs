@@ -25,7 +25,7 @@ async fn console_scripts_of_popular_packages_run_in_pods_first_and_cached() {
         async move {
             fault(driver, epoch, &spec, part)
                 .await
-                .map(|told| format!("{package}: {told}"))
+                .map(|reported| format!("{package}: {reported}"))
         }
     });
     let faults: Vec<Option<String>> = stream::iter(runs).buffer_unordered(TASKS).collect().await;

@@ -146,16 +146,16 @@ async fn the_password_of_an_index_reaches_no_task_of_a_pod() {
         let ticket = driver.submit(&task, &on(&epoch)).await.unwrap();
         let mut log = driver.logs(&ticket).unwrap();
         within(log.next()).await.expect("output");
-        let mut told = readable(&bench, &ticket).await;
+        let mut reported = readable(&bench, &ticket).await;
         let ran = wait(&driver, &ticket).await;
         ran.printed("up\n[] True ours\n");
         let hit = ran.outcome.cache.python == CacheStatus::Hit;
         assert_eq!(hit, run_of == "cached", "{:?}", ran.outcome);
-        told.push(format!("{ran:?}"));
-        told.push(serde_json::to_string(&ran.outcome).unwrap());
+        reported.push(format!("{ran:?}"));
+        reported.push(serde_json::to_string(&ran.outcome).unwrap());
         within(driver.settle(&ticket)).await.unwrap();
         let encoded = "cm9ib3Q6Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5";
-        for text in told {
+        for text in reported {
             assert!(!text.contains(PASSWORD) && !text.contains(encoded), "{run_of}: {text}");
         }
     }
@@ -182,8 +182,8 @@ async fn a_pod_takes_a_wheel_from_an_allowed_host_only_and_a_commit_needs_git() 
     let commit = task("named @ git+https://git.invalid/named@0123456789abcdef0123456789abcdef01234567");
     let driver = bench.driver().await;
     for (spec, setting) in [(&wheel, "`wheelHosts`"), (&commit, "`gitRepositories`")] {
-        let told = driver.submit(spec, &options()).await.unwrap_err().to_string();
-        assert!(told.contains("line 1") && told.contains(setting), "{told}");
+        let reported = driver.submit(spec, &options()).await.unwrap_err().to_string();
+        assert!(reported.contains("line 1") && reported.contains(setting), "{reported}");
         assert!(driver.check(spec).is_err());
     }
     let bench = bench.with(|config| {

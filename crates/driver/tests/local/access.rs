@@ -60,7 +60,7 @@ async fn an_unknown_layout_is_refused_and_left_untouched() {
 }
 
 /// What the part reported: each task's outcome with its output, and the end.
-fn told(text: &str) -> Vec<serde_json::Value> {
+fn reported(text: &str) -> Vec<serde_json::Value> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
@@ -92,12 +92,12 @@ async fn a_read_only_cache_folder_serves_what_it_holds() {
     let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit 99; exec \"$@\"";
     let root = bench.config.root.to_str().unwrap();
     let text = Play::new(&bench.config, &tasks).run(&["unshare", "-m", "sh", "-c", script, root]);
-    let told = told(&text);
-    if told.is_empty() && text.contains("mount") {
+    let reported = reported(&text);
+    if reported.is_empty() && text.contains("mount") {
         println!("skipped: {test}: this user may not mount: {text}");
         return;
     }
-    let [ran, python, system, bypassed, _] = &told[..] else {
+    let [ran, python, system, bypassed, _] = &reported[..] else {
         panic!("{text}")
     };
     assert_eq!(
@@ -219,8 +219,8 @@ async fn an_ordinary_user_runs_everything_too() {
     give_to_somebody(play.folder());
     let prefix = as_somebody();
     let text = play.run(&prefix.iter().map(String::as_str).collect::<Vec<_>>());
-    let told = told(&text);
-    let [first, cached, forger, bypassed, end] = &told[..] else {
+    let reported = reported(&text);
+    let [first, cached, forger, bypassed, end] = &reported[..] else {
         panic!("{text}")
     };
     for (ran, status) in [(first, "built"), (cached, "hit"), (bypassed, "bypassed")] {
@@ -277,6 +277,6 @@ async fn a_folder_of_another_user_is_named() {
         root: root.clone(),
         ..config
     });
-    let told = error.err().expect("it cannot be opened").to_string();
-    assert!(told.contains(root.to_str().unwrap()), "{told}");
+    let reported = error.err().expect("it cannot be opened").to_string();
+    assert!(reported.contains(root.to_str().unwrap()), "{reported}");
 }

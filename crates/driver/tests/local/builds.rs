@@ -99,12 +99,12 @@ async fn without_builds_the_interpreter_that_no_wheel_fits_is_named() {
     };
     let version = &bench.config.interpreter.version;
     let ran = bench.run(&python("alpha", "print(1)")).await;
-    let told = ran.failed(FailureKind::NoWheel).to_string();
+    let reported = ran.failed(FailureKind::NoWheel).to_string();
     assert!(
-        told.contains(&format!("no wheel for cpython {version} on linux")),
-        "{told}"
+        reported.contains(&format!("no wheel for cpython {version} on linux")),
+        "{reported}"
     );
-    assert!(told.contains("--no-builds"), "{told}");
+    assert!(reported.contains("--no-builds"), "{reported}");
     assert_eq!(ran.outcome.timeline.phase_us(Phase::PythonBuild), 0);
 }
 
@@ -127,8 +127,8 @@ async fn a_file_may_say_that_a_package_is_not_built() {
         ),
     ] {
         let ran = bench.run(&asking(option)).await;
-        let told = ran.failed(kind).to_string();
-        assert!(told.contains(part), "{told}");
+        let reported = ran.failed(kind).to_string();
+        assert!(reported.contains(part), "{reported}");
     }
     assert_eq!(bench.run(&asking("--only-binary beta")).await.good(), "1");
 }
@@ -224,8 +224,8 @@ async fn a_hostile_build_fails_alone() {
     let before = bench.listing();
     for name in ["othername", "otherversion", "inside", "late", "links", "broken"] {
         let ran = bench.run(&python(name, "print(1)")).await;
-        let told = ran.failed(FailureKind::NoWheel).to_string();
-        assert!(told.contains("package"), "{name}: {told}");
+        let reported = ran.failed(FailureKind::NoWheel).to_string();
+        assert!(reported.contains("package"), "{name}: {reported}");
         assert_eq!(ran.stdout, "");
     }
     // uv refuses the names that lead out of the environment, or unpacks them inside.
@@ -335,8 +335,11 @@ async fn a_package_that_needs_a_compiler_gets_it_from_the_system_packages() {
         return;
     };
     let mut spec = python("native", "import compiled; print(compiled.__name__)");
-    let told = bench.run(&spec).await.failed(FailureKind::NoWheel).to_string();
-    assert!(told.contains("gcc") && told.contains("system packages"), "{told}");
+    let reported = bench.run(&spec).await.failed(FailureKind::NoWheel).to_string();
+    assert!(
+        reported.contains("gcc") && reported.contains("system packages"),
+        "{reported}"
+    );
     spec.system_dependencies = "gcc".to_owned();
     assert_eq!(bench.run(&spec).await.good(), "compiled");
     let again = bench.run(&spec).await;

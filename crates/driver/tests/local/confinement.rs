@@ -341,16 +341,16 @@ async fn if_memory_runs_out_the_kernel_ends_user_code_and_not_the_driver() {
     let tasks = [GREEDY, full, after].map(TaskSpec::new);
     let enter = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", group.0.display());
     let text = Play::new(&bench.config, &tasks).run(&["sh", "-c", &enter]);
-    let told: Vec<serde_json::Value> = text
+    let reported: Vec<serde_json::Value> = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
-    assert!(told.len() >= 3, "the driver was ended: {text}");
-    let warnings = told[0]["outcome"]["warnings"].to_string();
-    assert_eq!(told[0]["outcome"]["signal"], 9, "{text}");
+    assert!(reported.len() >= 3, "the driver was ended: {text}");
+    let warnings = reported[0]["outcome"]["warnings"].to_string();
+    assert_eq!(reported[0]["outcome"]["signal"], 9, "{text}");
     assert!(warnings.contains("because memory ran out"), "{warnings}");
-    assert_ne!(told[1]["outcome"]["code"], 0, "{text}");
-    assert_eq!(told[2]["stdout"], "after\n", "{text}");
+    assert_ne!(reported[1]["outcome"]["code"], 0, "{text}");
+    assert_eq!(reported[2]["stdout"], "after\n", "{text}");
 }
 
 /// A control group of version 1 below this process's own, with a limit on memory.

@@ -26,12 +26,12 @@ fn small_then_large(
         return None;
     };
     Some([before, after].map(|part| {
-        let told: Vec<serde_json::Value> = part
+        let reported: Vec<serde_json::Value> = part
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
-        assert_eq!(told.len(), 2, "{text}");
-        told
+        assert_eq!(reported.len(), 2, "{text}");
+        reported
     }))
 }
 
@@ -43,8 +43,8 @@ fn check(test: &str, bench: &Bench, folder: &str, small: &str, spec: &TaskSpec) 
     assert_eq!(failure["kind"], "disk_full", "{small}: {}", before[0]);
     let message = failure["message"].as_str().unwrap();
     // The second is SQLite's: which write meets the end of the room is chance.
-    let told = ["No space left", "database or disk is full"];
-    let is_told = message.contains("volume") && told.iter().any(|words| message.contains(words));
+    let reported = ["No space left", "database or disk is full"];
+    let is_told = message.contains("volume") && reported.iter().any(|words| message.contains(words));
     assert!(is_told, "{small}: {failure}");
     assert!(failure["hint"].is_string(), "{small}: {failure}");
     assert_eq!(before[0]["stdout"], "");

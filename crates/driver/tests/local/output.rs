@@ -12,12 +12,12 @@ const MAX_DRIVER_KIB: u64 = 96 << 10;
 
 /// Runs a task in a driver of its own; the outcome, and the most memory that driver used in KiB.
 fn run_alone(bench: &Bench, code: &str) -> (serde_json::Value, u64) {
-    let told = Play::new(&bench.config, &[TaskSpec::new(code)]).run(&[]);
-    let lines: Vec<serde_json::Value> = told
+    let reported = Play::new(&bench.config, &[TaskSpec::new(code)]).run(&[]);
+    let lines: Vec<serde_json::Value> = reported
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
-    let [ran, end] = &lines[..] else { panic!("{told}") };
+    let [ran, end] = &lines[..] else { panic!("{reported}") };
     (ran["outcome"].clone(), end["most_memory_kib"].as_u64().unwrap())
 }
 

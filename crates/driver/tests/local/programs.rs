@@ -156,12 +156,12 @@ async fn the_operators_certificates_and_proxy_reach_user_code() {
     // The key in the same file must stay behind.
     let file = folder.path().join("both.pem");
     std::fs::write(&file, key + &certificate).unwrap();
-    let told = bench.with(|config| {
+    let reported = bench.with(|config| {
         config.certificates = vec![file];
         let proxy = |name: &str| (name.to_owned(), "http://127.0.0.1:3128".to_owned());
         config.task_variables = vec![proxy("HTTPS_PROXY"), proxy("https_proxy")];
     });
-    assert_eq!(told.run(&spec).await.good(), "trusted\nthrough the proxy: 2");
+    assert_eq!(reported.run(&spec).await.good(), "trusted\nthrough the proxy: 2");
 }
 
 /// What two build tools find of a library, and whether a program that is made with it runs.

@@ -89,18 +89,18 @@ async fn a_sample_of_public_files_runs() {
     let runs = sample.iter().map(|(file, bytes)| {
         let bench = &bench;
         async move {
-            let mut told = file.listed.clone();
-            told["downloadBytes"] = json!(bytes);
-            attempts(bench, file, &mut told).await;
-            println!("{told}");
-            told
+            let mut reported = file.listed.clone();
+            reported["downloadBytes"] = json!(bytes);
+            attempts(bench, file, &mut reported).await;
+            println!("{reported}");
+            reported
         }
     });
-    let told: Vec<Value> = stream::iter(runs).buffered(TASKS).collect().await;
-    let ran = told.iter().filter(|one| one["result"] == "runs").count();
-    println!("{ran} of {} run", told.len());
+    let reported: Vec<Value> = stream::iter(runs).buffered(TASKS).collect().await;
+    let ran = reported.iter().filter(|one| one["result"] == "runs").count();
+    println!("{ran} of {} run", reported.len());
     if std::env::var_os("UPDATE_COMPATIBILITY").is_some() {
-        let data = json!({ "seed": SEED, "interpreters": versions(&bench.config), "files": told });
+        let data = json!({ "seed": SEED, "interpreters": versions(&bench.config), "files": reported });
         let text = serde_json::to_string_pretty(&data).unwrap();
         std::fs::write(docs("compatibility/runs.json"), text + "\n").unwrap();
     }
@@ -212,8 +212,8 @@ fn versions(config: &LocalConfig) -> Vec<&str> {
 type Attempt<'a> = (&'a str, &'a str, &'a str);
 
 /// Runs the file as it is, then, until it runs, on the other interpreters, and with what an answer says to add: a compiler or
-/// setuptools. Writes what came of it into `told`; the result of a file that never runs is that of the first attempt.
-async fn attempts(bench: &Bench, file: &File, told: &mut Value) {
+/// setuptools. Writes what came of it into `reported`; the result of a file that never runs is that of the first attempt.
+async fn attempts(bench: &Bench, file: &File, reported: &mut Value) {
     let versions = versions(&bench.config);
     let mut attempts: Vec<Attempt<'_>> = versions.iter().map(|version| (*version, "", "")).collect();
     let mut tried = 0;
@@ -230,10 +230,10 @@ async fn attempts(bench: &Bench, file: &File, told: &mut Value) {
             file.listed["repository"]
         );
         if tried == 0 || result == "runs" {
-            told["result"] = json!(result);
-            told["detail"] = json!(detail);
-            told["python"] = json!(python);
-            told["added"] = json!([system, dependencies].concat());
+            reported["result"] = json!(result);
+            reported["detail"] = json!(detail);
+            reported["python"] = json!(python);
+            reported["added"] = json!([system, dependencies].concat());
         }
         if result == "runs" {
             return;

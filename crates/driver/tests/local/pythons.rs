@@ -91,10 +91,10 @@ async fn a_task_runs_on_the_python_that_it_asks_for() {
     }
     // The default's environments are those of tasks that name no version.
     assert_eq!(bench.run(&python("idna", code)).await.python(), CacheStatus::Hit);
-    let told = bench.refused(&asking("3.98", "", "1")).await.to_string();
+    let reported = bench.refused(&asking("3.98", "", "1")).await.to_string();
     assert!(
-        told.contains("/pythonVersion: Python 3.98 is not on offer") && told.contains(&default),
-        "{told}"
+        reported.contains("/pythonVersion: Python 3.98 is not on offer") && reported.contains(&default),
+        "{reported}"
     );
 }
 
@@ -106,13 +106,13 @@ async fn a_package_without_a_wheel_names_interpreters_and_its_replacement() {
     config.no_builds = true;
     let version = config.interpreter.version.clone();
     let bench = Bench::shared(config);
-    let told = bench.run(&python("psycopg2", "1")).await;
-    let told = told.failed(FailureKind::NoWheel).to_string();
+    let reported = bench.run(&python("psycopg2", "1")).await;
+    let reported = reported.failed(FailureKind::NoWheel).to_string();
     for part in [
         format!("no wheel for cpython {version} on linux"),
         "write `psycopg2-binary` instead of `psycopg2`".to_owned(),
         format!("no version of psycopg2 has a wheel for Python {version}"),
     ] {
-        assert!(told.contains(&part), "{part}: {told}");
+        assert!(reported.contains(&part), "{part}: {reported}");
     }
 }

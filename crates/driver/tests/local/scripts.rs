@@ -31,7 +31,11 @@ async fn console_scripts_of_popular_packages_run_first_and_cached() {
     }
     let runs = table::SCRIPTS.iter().map(|(package, call, part)| {
         let (bench, spec) = (&bench, python(package, &table::program(call)));
-        async move { fault(bench, &spec, part).await.map(|told| format!("{package}: {told}")) }
+        async move {
+            fault(bench, &spec, part)
+                .await
+                .map(|reported| format!("{package}: {reported}"))
+        }
     });
     let faults: Vec<Option<String>> = stream::iter(runs).buffer_unordered(TASKS).collect().await;
     let faults: Vec<String> = faults.into_iter().flatten().collect();

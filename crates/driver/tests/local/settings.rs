@@ -62,8 +62,8 @@ fn file(requirements: impl Into<String>, code: &str) -> TaskSpec {
 
 /// No part of an outcome and no file of the caches holds the password.
 fn is_silent(ran: &Ran, bench: &Bench) {
-    let told = format!("{:?}{}{}", ran.outcome, ran.stdout, ran.stderr);
-    assert!(!told.contains(PASSWORD), "{told}");
+    let reported = format!("{:?}{}{}", ran.outcome, ran.stdout, ran.stderr);
+    assert!(!reported.contains(PASSWORD), "{reported}");
     for text in [PASSWORD.to_owned(), "cm9ib3Q6Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5".to_owned()] {
         let found = Command::new("grep")
             .args(["-rlaF", &text])
@@ -133,14 +133,17 @@ async fn an_operators_index_comes_first_and_its_password_reaches_no_task() {
             .good()
             .starts_with("ours\n")
     );
-    let told = bench
+    let reported = bench
         .refused(&file("--extra-index-url https://other.test/simple\nours\n", "1"))
         .await;
-    assert!(told.contains("line 1") && told.contains("`indexes`"), "{told}");
+    assert!(
+        reported.contains("line 1") && reported.contains("`indexes`"),
+        "{reported}"
+    );
     // Versions of the second index stay out of reach, and nothing advises to change that.
     let absent = bench.run(&file("torch==2.3.0\n", "1")).await;
-    let told = absent.failed(FailureKind::Unsatisfiable).to_string();
-    assert!(!told.contains("unsafe"), "{told}");
+    let reported = absent.failed(FailureKind::Unsatisfiable).to_string();
+    assert!(!reported.contains("unsafe"), "{reported}");
     // Another operator's settings find another environment.
     let other = bench.with(|config| {
         config.sources.indexes.clear();
@@ -163,14 +166,14 @@ async fn a_wrong_password_is_an_error_that_names_the_index_and_no_other_index_st
     for password in [Some("wrong-horse-battery"), None] {
         let bench = Bench::empty(with_indexes(config.clone(), &open, &[("ours", &ours, password)]));
         let ran = bench.run(&python("ours", "print(1)")).await;
-        let told = ran.failed(FailureKind::Tool).to_string();
+        let reported = ran.failed(FailureKind::Tool).to_string();
         assert!(
-            told.contains("denied access") && told.contains(&ours.address("simple")),
-            "{told}"
+            reported.contains("denied access") && reported.contains(&ours.address("simple")),
+            "{reported}"
         );
         assert!(
-            told.contains("settings file") && !told.contains("wrong-horse"),
-            "{told}"
+            reported.contains("settings file") && !reported.contains("wrong-horse"),
+            "{reported}"
         );
     }
 }
@@ -259,8 +262,11 @@ async fn a_wheel_by_its_address_is_fetched_cached_and_locked() {
     };
     let requirement = places.requirement("named", &format!("files/{WHEEL}"));
     let bench = Bench::empty(places.config.clone());
-    let told = bench.refused(&file(format!("# x\n{requirement}\n"), PRINT)).await;
-    assert!(told.contains("line 2") && told.contains("`wheelHosts`"), "{told}");
+    let reported = bench.refused(&file(format!("# x\n{requirement}\n"), PRINT)).await;
+    assert!(
+        reported.contains("line 2") && reported.contains("`wheelHosts`"),
+        "{reported}"
+    );
     let bench = places.bench();
     let first = bench.run(&file(&requirement, PRINT)).await;
     assert_eq!(first.good(), "address");
@@ -279,12 +285,12 @@ async fn a_wheel_by_its_address_is_fetched_cached_and_locked() {
     );
     assert_eq!(bench.run(&file(&lock, PRINT)).await.good(), "address");
     let other = format!("{requirement} --hash=sha256:{}\n", "0".repeat(64));
-    let told = bench
+    let reported = bench
         .run(&file(other, PRINT))
         .await
         .failed(FailureKind::Unsatisfiable)
         .to_string();
-    assert!(told.contains("none of the demanded hashes"), "{told}");
+    assert!(reported.contains("none of the demanded hashes"), "{reported}");
     // By name alone it is the package of the index.
     assert_eq!(bench.run(&python("named==1.5", PRINT)).await.good(), "index");
     assert!(bench.verify().await.is_clean());
@@ -297,34 +303,34 @@ async fn a_wheels_address_leads_to_no_host_that_is_not_allowed() {
     };
     let bench = places.bench();
     let redirect = places.requirement("named", &format!("leads-on/{WHEEL}"));
-    let told = bench
+    let reported = bench
         .run(&file(&redirect, PRINT))
         .await
         .failed(FailureKind::UnknownPackage)
         .to_string();
     let elsewhere = &places.elsewhere;
     assert!(
-        told.contains(&elsewhere.host()) && told.contains("`wheelHosts`"),
-        "{told}"
+        reported.contains(&elsewhere.host()) && reported.contains("`wheelHosts`"),
+        "{reported}"
     );
     assert_eq!(elsewhere.log(), "", "the other host is not contacted");
     let both = bench.with(|config| config.sources.wheel_hosts.push(elsewhere.host()));
     assert_eq!(both.run(&file(&redirect, PRINT)).await.good(), "address");
     // A wheel cannot name further places itself.
     let hostile = places.requirement("hostile", "files/hostile-1.0-py3-none-any.whl");
-    let told = bench
+    let reported = bench
         .run(&file(hostile, "1"))
         .await
         .failed(FailureKind::Unsatisfiable)
         .to_string();
-    assert!(told.contains("names an address"), "{told}");
+    assert!(reported.contains("names an address"), "{reported}");
     let absent = places.requirement("absent", "files/absent-1.0-py3-none-any.whl");
-    let told = bench
+    let reported = bench
         .run(&file(&absent, "1"))
         .await
         .failed(FailureKind::UnknownPackage)
         .to_string();
-    assert!(told.contains("404"), "{told}");
+    assert!(reported.contains("404"), "{reported}");
     // A marker that does not hold fetches nothing.
     let skipped = format!("{absent} ; sys_platform == 'win32'\nopen\n");
     bench.run(&file(skipped, "print(1)")).await.good();
@@ -350,21 +356,21 @@ async fn code_of_packages_gets_no_password_and_builds_no_name_of_an_index_with_a
     is_silent(&ran, &bench);
     assert!(!open.log().contains("/simple/ours/"), "{}", open.log());
     // Its name is one of the operator's index: the other one's source is not built in its place.
-    let told = bench
+    let reported = bench
         .run(&python("secret", "1"))
         .await
         .failed(FailureKind::NoWheel)
         .to_string();
-    assert!(told.contains("secret"), "{told}");
+    assert!(reported.contains("secret"), "{reported}");
     assert!(!open.log().contains("/simple/secret/"), "{}", open.log());
-    assert!(!told.contains(PASSWORD), "{told}");
+    assert!(!reported.contains(PASSWORD), "{reported}");
     // Nor does another one's package of such a name take part in a build.
-    let told = bench
+    let reported = bench
         .run(&python("needing", "1"))
         .await
         .failed(FailureKind::NoWheel)
         .to_string();
-    assert!(told.contains("requires ours"), "{told}");
+    assert!(reported.contains("requires ours"), "{reported}");
 }
 
 #[tokio::test]
@@ -384,8 +390,8 @@ async fn a_commit_of_an_allowed_repository_is_built_and_its_address_kept() {
         system_dependencies: "git".to_owned(),
         ..file(requirement, "import stored; print(stored.VERSION)")
     };
-    let told = Bench::empty(config.clone()).refused(&task(&requirement)).await;
-    assert!(told.contains("`gitRepositories`"), "{told}");
+    let reported = Bench::empty(config.clone()).refused(&task(&requirement)).await;
+    assert!(reported.contains("`gitRepositories`"), "{reported}");
     config.sources.git_repositories.push(open.address("stored.git"));
     let bench = Bench::empty(config);
     let first = bench.run(&task(&requirement)).await;
@@ -399,15 +405,15 @@ async fn a_commit_of_an_allowed_repository_is_built_and_its_address_kept() {
     let asked = open.log().matches("info/refs").count();
     assert_eq!(bench.run(&task(&format!("{requirement}\nopen\n"))).await.good(), "3.1");
     assert_eq!(open.log().matches("info/refs").count(), asked);
-    let told = bench.refused(&task("stored @ git+https://git.test/x@main")).await;
-    assert!(told.contains("full commit"), "{told}");
+    let reported = bench.refused(&task("stored @ git+https://git.test/x@main")).await;
+    assert!(reported.contains("full commit"), "{reported}");
     let without = bench.with(|config| config.no_builds = true);
-    let told = without
+    let reported = without
         .run(&task(&format!("{requirement} ; os_name == 'posix'")))
         .await
         .failed(FailureKind::NoWheel)
         .to_string();
-    assert!(told.contains("--no-builds"), "{told}");
+    assert!(reported.contains("--no-builds"), "{reported}");
     assert!(bench.verify().await.is_clean());
     assert!(bench.driver.check(&task(&requirement)).is_ok());
 }

@@ -57,14 +57,14 @@ async fn what_is_refused_is_refused_before_any_process_starts() {
             requirements_file: format!("idna\n{line}\n"),
             ..TaskSpec::new("print(1)")
         };
-        let told = bench.refused(&in_file).await;
-        assert!(told.starts_with("/requirementsFile line "), "{line}: {told}");
-        let told = bench.refused(&python(line, "print(1)")).await;
-        assert!(told.contains("/dependencies: "), "{line}: {told}");
+        let reported = bench.refused(&in_file).await;
+        assert!(reported.starts_with("/requirementsFile line "), "{line}: {reported}");
+        let reported = bench.refused(&python(line, "print(1)")).await;
+        assert!(reported.contains("/dependencies: "), "{line}: {reported}");
     }
     for name in ["gcc;id", "-f", "../x", "nixpkgs#$(id)", "github:x/y#z", "gcc make"] {
-        let told = bench.refused(&system(name, "print(1)")).await;
-        assert!(told.starts_with("/systemDependencies"), "{name}: {told}");
+        let reported = bench.refused(&system(name, "print(1)")).await;
+        assert!(reported.starts_with("/systemDependencies"), "{name}: {reported}");
     }
     let elsewhere = TaskSpec {
         requirements_file: "-i https://evil.example/simple\nidna\n".to_owned(),
@@ -201,10 +201,10 @@ async fn a_conflict_of_requirements_is_reported_in_uvs_words() {
     let mut spec = python("idna==3.6", "print(1)");
     spec.requirements_file = "idna==3.7\n".to_owned();
     let ran = bench.run(&spec).await;
-    let told = ran.failed(FailureKind::Unsatisfiable).to_string();
+    let reported = ran.failed(FailureKind::Unsatisfiable).to_string();
     assert!(
-        told.contains("idna==3.6") && told.contains("idna==3.7") && told.contains("unsatisfiable"),
-        "{told}"
+        reported.contains("idna==3.6") && reported.contains("idna==3.7") && reported.contains("unsatisfiable"),
+        "{reported}"
     );
 }
 
@@ -216,10 +216,10 @@ async fn an_unknown_system_name_comes_with_a_similar_one() {
     let bench = Bench::shared(config);
     for (asked, meant) in [("gnumak", "gnumake"), ("pkg-confg", "pkg-config"), ("crul", "curl")] {
         let ran = bench.run(&system(asked, "print(1)")).await;
-        let told = ran.failed(FailureKind::UnknownSystemPackage).to_string();
+        let reported = ran.failed(FailureKind::UnknownSystemPackage).to_string();
         assert!(
-            told.contains(&format!("did you mean {meant}?")) && told.contains(asked),
-            "{told}"
+            reported.contains(&format!("did you mean {meant}?")) && reported.contains(asked),
+            "{reported}"
         );
     }
 }
@@ -347,8 +347,8 @@ async fn arguments_variables_input_and_a_time_limit_reach_the_program() {
             "{:?}",
             ran.outcome
         );
-        let told = format!("{:?} {}", ran.outcome, serde_json::to_string(&ran.outcome).unwrap());
-        assert!(!told.contains("hush"), "{told}");
+        let reported = format!("{:?} {}", ran.outcome, serde_json::to_string(&ran.outcome).unwrap());
+        assert!(!reported.contains("hush"), "{reported}");
     }
     let mut slow = TaskSpec::new("import time; time.sleep(600)");
     slow.timeout_seconds = Some(1);

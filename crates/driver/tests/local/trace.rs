@@ -274,19 +274,19 @@ async fn a_full_disk_costs_the_trace_and_no_task() {
     let script = "mount -t tmpfs -o size=4k tmpfs \"$0\" || exit 99; head -c 4096 /dev/zero >\"$0/full\"; exec \"$@\"";
     let prefix = ["unshare", "-m", "sh", "-c", script, folder.to_str().unwrap()];
     let text = Play::new(&bench.config, &[task("idna"), task("idna")]).run(&prefix);
-    let told: Vec<serde_json::Value> = text
+    let reported: Vec<serde_json::Value> = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
-    if told.is_empty() {
+    if reported.is_empty() {
         println!("skipped: {test}: this user may not mount: {text}");
         return;
     }
-    for ran in &told[..2] {
+    for ran in &reported[..2] {
         assert_eq!(ran["stdout"], format!("{SECRET}\n"), "{text}");
         assert_eq!(ran["outcome"]["warnings"], serde_json::Value::Null, "{text}");
     }
-    let warnings = told[2]["trace_warnings"].as_array().unwrap();
+    let warnings = reported[2]["trace_warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let warning = warnings[0].as_str().unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! Programs that people have already, in the real sandbox: their output, their encoding, and what they are told.
+//! Programs that people have already, in the real sandbox: their output, their encoding, and the messages that they get.
 
 use hybrid_cache_model::{End, FailureKind, TaskSpec};
 
@@ -68,8 +68,11 @@ async fn a_program_that_declares_another_encoding_prints_its_characters() {
         let code = format!("# -*- coding: {coding} -*-\nprint('é', len('é'))");
         assert_eq!(bench.run(&TaskSpec::new(code)).await.good(), "é 1", "{coding}");
     }
-    let told = bench.refused(&TaskSpec::new("# coding: rot13\nprint('é')")).await;
-    assert!(told.contains("line 1") && told.contains("`rot13`"), "{told}");
+    let reported = bench.refused(&TaskSpec::new("# coding: rot13\nprint('é')")).await;
+    assert!(
+        reported.contains("line 1") && reported.contains("`rot13`"),
+        "{reported}"
+    );
 }
 
 #[tokio::test]
@@ -110,10 +113,10 @@ async fn a_program_that_no_set_has_is_answered_with_what_is_on_offer() {
     let bench = Bench::shared(config);
     for name in ["java", "dot", "ffmpeg", "R"] {
         let ran = bench.run(&system(name, "print(1)")).await;
-        let told = ran.failed(FailureKind::UnknownSystemPackage).to_string();
+        let reported = ran.failed(FailureKind::UnknownSystemPackage).to_string();
         for part in ["has no system package", "cmake", "gcc", "nixpkgs has many more"] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(reported.contains(part), "{part}: {reported}");
         }
-        assert!(!told.contains("did you mean"), "{told}");
+        assert!(!reported.contains("did you mean"), "{reported}");
     }
 }

@@ -125,7 +125,7 @@ impl Engine {
         let credentials = credentials::find(reference)?.map(into_bollard);
         let stream = self.docker.create_image(Some(options), None, credentials);
         let pulled = follow(&what, stream, |info| {
-            stream::tell(listen, info.status.as_deref(), info.id.as_deref())
+            stream::pass_on(listen, info.status.as_deref(), info.id.as_deref())
         });
         timeout(deadline, pulled).await.map_err(|_| overdue(&what, deadline))?
     }
@@ -175,7 +175,7 @@ impl Engine {
         let patient = self.docker.clone().with_timeout(SILENCE_TIMEOUT);
         let stream = patient.import_image(options, body, None);
         follow(&what, stream, |info| {
-            stream::tell(listen, info.stream.as_deref().or(info.status.as_deref()), None)
+            stream::pass_on(listen, info.stream.as_deref().or(info.status.as_deref()), None)
         })
         .await
     }
@@ -195,7 +195,10 @@ impl Engine {
         let body = bollard::body_try_stream(Upload::open(archive)?.pieces().map_ok(Into::into));
         let patient = self.docker.clone().with_timeout(SILENCE_TIMEOUT);
         let stream = patient.create_image(Some(options), Some(body), None);
-        follow(&what, stream, |info| stream::tell(listen, info.status.as_deref(), None)).await
+        follow(&what, stream, |info| {
+            stream::pass_on(listen, info.status.as_deref(), None)
+        })
+        .await
     }
 
     /// Writes an image into a file, as `docker save` does.
@@ -239,7 +242,10 @@ impl Engine {
         let options = query::PushImageOptionsBuilder::default().tag(tag).build();
         let credentials = credentials::find(reference)?.map(into_bollard);
         let stream = self.docker.push_image(repository, Some(options), credentials);
-        follow(&what, stream, |info| stream::tell(listen, info.status.as_deref(), None)).await
+        follow(&what, stream, |info| {
+            stream::pass_on(listen, info.status.as_deref(), None)
+        })
+        .await
     }
 
     /// Removes a reference, and the image with the last of them. What is not there is removed already.

@@ -137,7 +137,7 @@ impl Upload {
 }
 
 /// Passes on a progress message, with the layer that it belongs to.
-pub fn tell(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
+pub fn pass_on(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
     let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else {
         return;
     };

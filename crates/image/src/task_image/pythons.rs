@@ -358,8 +358,8 @@ mod tests {
         ];
         assert_eq!(pythons.files.paths(), expected);
         assert_eq!(pythons.files.bytes("list"), Some(&b"3.12.1 python3.12\n"[..]));
-        let told = pythons.files.bytes(&expected[3]).unwrap();
-        assert_eq!(told, b"INCLUDEPY = '/usr/local/python/3.12.1/include/python3.12'");
+        let reported = pythons.files.bytes(&expected[3]).unwrap();
+        assert_eq!(reported, b"INCLUDEPY = '/usr/local/python/3.12.1/include/python3.12'");
         let program = pythons.files.bytes(&expected[0]).unwrap();
         let length = fs::metadata(&python.path).unwrap().len();
         assert_eq!(program.len() as u64, length, "a program's parts stay at their places");
@@ -388,13 +388,13 @@ mod tests {
         };
         assert_eq!(chosen(&["3.13", "3.12", "3.12.10"]).unwrap(), ["3.12.10", "3.13.0"]);
         assert_eq!(chosen(&["3.12.1"]).unwrap(), ["3.12.1"]);
-        let told = chosen(&["3.10", "3.12", "3.14.2"]).unwrap_err();
+        let reported = chosen(&["3.10", "3.12", "3.14.2"]).unwrap_err();
         for part in [
             "Python 3.10 and 3.14.2",
             "3.9.18, 3.11.7, 3.12.1, 3.12.10, 3.13.0",
             "`cargo xtask tools --python-version 3.10`, `cargo xtask tools --python-version 3.14.2`",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(reported.contains(part), "{part}: {reported}");
         }
     }
 
@@ -404,7 +404,10 @@ mod tests {
         assert_eq!((pythons.files.paths(), pythons.added.len()), (vec!["list"], 0));
         let mut odd = interpreter("3.12.1", Path::new("/opt/python"));
         odd.path = PathBuf::from("/opt/elsewhere/python3.12");
-        let told = bring(&wants(&["3.12"]), || vec![odd]).unwrap_err().to_string();
-        assert!(told.contains("cannot be moved") && told.contains("hint: "), "{told}");
+        let reported = bring(&wants(&["3.12"]), || vec![odd]).unwrap_err().to_string();
+        assert!(
+            reported.contains("cannot be moved") && reported.contains("hint: "),
+            "{reported}"
+        );
     }
 }

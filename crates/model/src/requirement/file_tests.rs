@@ -367,12 +367,12 @@ fn a_place_that_no_operator_can_allow_is_refused_without_repeating_a_secret() {
         ("a @ file:///srv/a-1-py3-none-any.whl".to_owned(), "local file"),
     ] {
         let errors = super::parse_file("/f", &text, &SourcePolicy::unknown()).expect_err(&text);
-        let told = super::parse_file("/f", &text, &SourcePolicy::new(&allowed, &[])).expect_err(&text);
-        assert_eq!(errors, told);
-        let told = told.to_string();
+        let reported = super::parse_file("/f", &text, &SourcePolicy::new(&allowed, &[])).expect_err(&text);
+        assert_eq!(errors, reported);
+        let reported = reported.to_string();
         assert!(
-            told.contains(part) && told.contains("hint: ") && !told.contains("hush"),
-            "{text}: {told}"
+            reported.contains(part) && reported.contains("hint: ") && !reported.contains("hush"),
+            "{text}: {reported}"
         );
     }
 }
@@ -387,7 +387,7 @@ fn what_an_operator_could_allow_is_refused_with_its_line_and_the_name_of_the_set
     let file = super::parse_file("/f", &text, &SourcePolicy::new(&allowed, &[])).unwrap();
     assert_eq!((file.requirements.len(), file.options.indexes.len()), (3, 2));
     let off = AllowedSources::default();
-    let told = super::parse_file("/f", &text, &SourcePolicy::new(&off, &[]))
+    let reported = super::parse_file("/f", &text, &SourcePolicy::new(&off, &[]))
         .unwrap_err()
         .to_string();
     for part in [
@@ -400,15 +400,15 @@ fn what_an_operator_could_allow_is_refused_with_its_line_and_the_name_of_the_set
         "`indexes`",
         "`gitRepositories`",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(reported.contains(part), "{part}: {reported}");
     }
     let other =
         "a @ https://files.test.evil.test/a-1-py3-none-any.whl\na @ https://files.test:444/a-1-py3-none-any.whl";
-    let told = super::parse_file("/f", other, &SourcePolicy::new(&allowed, &[])).unwrap_err();
-    assert_eq!(told.total(), 2);
+    let reported = super::parse_file("/f", other, &SourcePolicy::new(&allowed, &[])).unwrap_err();
+    assert_eq!(reported.total(), 2);
     assert!(
-        told.to_string().contains("`files.test.evil.test` is not allowed"),
-        "{told}"
+        reported.to_string().contains("`files.test.evil.test` is not allowed"),
+        "{reported}"
     );
     assert!(super::parse_file("/f", &text, &SourcePolicy::unknown()).is_ok());
 }

@@ -154,7 +154,7 @@ fn files_hold_comments_blank_lines_and_any_line_end() {
 
 #[test]
 fn everything_tried_against_installers_is_refused() {
-    let told = refusals(&[
+    let reported = refusals(&[
         "-e ./p",
         "x @ file:///tmp/p",
         "x@file:p",
@@ -195,12 +195,12 @@ fn everything_tried_against_installers_is_refused() {
         "numpy; os_name == \"a\\\"b\"",
         "numpy; os_name == \"${HOME}\"",
     ]);
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
 }
 
 #[test]
 fn a_mistake_in_a_requirement_gets_a_hint_that_shows_what_to_write() {
-    let told = refusals(&[
+    let reported = refusals(&[
         "numpy, pandas",
         "numpy pandas",
         "numpy 1.26",
@@ -241,7 +241,7 @@ fn a_mistake_in_a_requirement_gets_a_hint_that_shows_what_to_write() {
         "numpy; os_name == \"posix\"; x",
         "numpy; os_name == \"posix\", pandas",
     ]);
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_scenario_is_read_with_all_its_fields() {
 #[test]
 fn a_mistake_in_a_scenario_is_reported_with_file_line_and_column() {
     let requirement = "    pandas>=2";
-    let told: Vec<String> = [
+    let reported: Vec<String> = [
         ("a tab", "  dependencies: numpy", "\tdependencies: numpy"),
         ("an unknown key", "why: |", "whatever: 1\nwhy: |"),
         ("an unknown key of the request", "  useCache: true", "  usecache: true"),
@@ -83,7 +83,7 @@ fn a_mistake_in_a_scenario_is_reported_with_file_line_and_column() {
         )
     })
     .collect();
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(reported.join("\n"));
 }
 
 #[test]

@@ -254,7 +254,7 @@ impl Reader {
     /// An address without secrets, as it is compared.
     fn address(&mut self, place: &str, node: &Node) -> Option<String> {
         let text = self.text(place, node)?;
-        let told = match Address::read(text) {
+        let reported = match Address::read(text) {
             Err(why) => (format!("{} {why}", quote(text)), "write `https://host/path`"),
             Ok(read) if read.has_login => (
                 "a user name or a password in an address".to_owned(),
@@ -275,7 +275,7 @@ impl Reader {
             ),
             Ok(read) => return Some(read.plain()),
         };
-        self.fault(line(node), place, told.0, told.1);
+        self.fault(line(node), place, reported.0, reported.1);
         None
     }
 
@@ -305,7 +305,7 @@ impl Reader {
 
     fn python_version(&mut self, place: &str, node: &Node) {
         // YAML reads 3.10 as the number 3.1.
-        let (told, hint) = match &node.value {
+        let (reported, hint) = match &node.value {
             Tree::Text(text) if python_version::is_version(text) => {
                 return self.settings.python_versions.push(text.clone());
             }
@@ -318,7 +318,7 @@ impl Reader {
                 "write the version in quotes, `\"3.10\"`: without them it is a number, 3.1",
             ),
         };
-        self.fault(line(node), place, told, hint);
+        self.fault(line(node), place, reported, hint);
     }
 
     fn secret(&mut self, place: &str, node: &Node) -> Option<SecretSource> {
@@ -424,7 +424,7 @@ pythonVersions:
   - \"3\"
 ";
         let faults = Settings::from_yaml(text).unwrap_err();
-        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let reported: Vec<String> = faults.iter().map(ToString::to_string).collect();
         for (line, field) in [
             (2, "indexes[0].name"),
             (3, "indexes[0].url"),
@@ -447,14 +447,16 @@ pythonVersions:
         ] {
             let start = format!("line {line}, {field}: ");
             assert!(
-                told.iter().any(|one| one.starts_with(&start) && one.contains("hint: ")),
-                "{start}{told:#?}"
+                reported
+                    .iter()
+                    .any(|one| one.starts_with(&start) && one.contains("hint: ")),
+                "{start}{reported:#?}"
             );
         }
-        assert_eq!(told.len(), 18, "{told:#?}");
-        assert!(!told.concat().contains("hush"), "{told:#?}");
-        let told = Settings::from_yaml("indexes: [\n").unwrap_err();
-        assert_eq!(told.len(), 1);
+        assert_eq!(reported.len(), 18, "{reported:#?}");
+        assert!(!reported.concat().contains("hush"), "{reported:#?}");
+        let reported = Settings::from_yaml("indexes: [\n").unwrap_err();
+        assert_eq!(reported.len(), 1);
         assert!(Settings::from_yaml(&"#".repeat(MAX_BYTES + 1)).is_err());
         assert!(Settings::from_yaml("wheelHosts: [a]\nwheelHosts: [b]\n").is_err());
     }

@@ -99,7 +99,7 @@ fn lists_tolerate_white_space_and_extra_commas() {
 #[test]
 fn text_that_is_not_a_package_name_is_refused_with_a_hint() {
     let long = "x".repeat(65);
-    let told: Vec<String> = [
+    let reported: Vec<String> = [
         "--impure",
         "-f",
         "gcc make",
@@ -135,7 +135,7 @@ fn text_that_is_not_a_package_name_is_refused_with_a_hint() {
     .iter()
     .map(|name| format!("{}\n  {}\n", name.escape_debug(), refused(name).replace('\n', "\n  ")))
     .collect();
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(reported.join("\n"));
 }
 
 fn refused(name: &str) -> String {

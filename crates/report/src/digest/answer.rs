@@ -18,7 +18,7 @@ pub(super) fn write_answer(out: &mut String, gate: Option<&Gate>, unjudged: &str
         let (about, found) = (inert(&failure.about), inert(&failure.found));
         format!("- ✗ **{about}**: {found}")
     });
-    // A regression is one, whatever else cannot be told.
+    // A proven regression counts, whatever else is undecided.
     let doubts = gate.doubts.iter().filter(|_| gate.failures.is_empty());
     let doubts = doubts.map(|doubt| format!("- ? {}", inert(doubt)));
     let reasons: Vec<String> = broken.chain(doubts).collect();

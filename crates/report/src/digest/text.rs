@@ -21,7 +21,7 @@ pub(super) fn inert(text: &str) -> String {
             '&' => written.extend(["&amp;", APART]),
             '%' if rest.peek().is_some_and(char::is_ascii_digit) => written.extend(["%", APART]),
             '-' if written.to_ascii_uppercase().ends_with("GH") => written.extend(["-", APART]),
-            // A name behind @ is told of the comment, and a number behind # or ! becomes a link.
+            // The person behind an @name is notified of the comment, and a number behind # or ! becomes a link.
             '@' | '#' | '!' => written.extend(["\\", c.encode_utf8(&mut [0; 4]), APART]),
             ':' if rest.peek() == Some(&'/') => written.extend([":", APART]),
             '.' if written.to_ascii_lowercase().ends_with("www") => written.extend([APART, "."]),

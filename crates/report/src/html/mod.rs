@@ -57,7 +57,7 @@ fn latency(record: &RunRecord) -> Markup {
                 h2 id="glance-heading" { "At a glance" }
                 (overview::overview(&summary))
             }
-            (claims(&summary))
+            (claims(&summary, crate::claim::place(&record.provenance)))
             (figures::section(&summary))
             (alternatives::section(&summary))
             @for (index, scenario) in summary.scenarios.iter().enumerate() {
@@ -125,12 +125,13 @@ fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
     }
 }
 
-fn claims(summary: &Summary) -> Markup {
+fn claims(summary: &Summary, place: &str) -> Markup {
     html! {
         @if summary.claims().next().is_some() {
             section id="claims" aria-labelledby="claims-heading" {
                 h2 id="claims-heading" { "Claims" }
                 p { "The documented ranges and the measured medians. A verdict is proven together with all others of this report; “could show” is the smallest distance from the range that this run could have shown." }
+                p { (place) }
                 (scrolling("Claims and verdicts", &html! {
                     table {
                         thead { tr {

@@ -8,7 +8,7 @@ use super::alternatives;
 use super::escape::escape;
 use super::provenance::write_provenance;
 use crate::cells::{attainment, claim, counted, distribution, ratio};
-use crate::claim::ClaimResult;
+use crate::claim::{ClaimResult, place};
 use crate::figure::FigureKind;
 use crate::headline::headline;
 use crate::host_noise;
@@ -52,7 +52,7 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
     if let Some(until) = &record.until {
         writeln!(out, "\nUntil {}.", escape(&until::line(until)))?;
     }
-    write_latency(out, summary)?;
+    write_latency(out, record, summary)?;
     write_figures(out, summary)?;
     write_kubelet(out, summary)?;
     alternatives::write_alternatives(out, summary)?;
@@ -63,13 +63,16 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
     write_provenance(out, record)
 }
 
-fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
+fn write_latency(out: &mut String, record: &RunRecord, summary: &Summary) -> std::fmt::Result {
     writeln!(
         out,
         "\n## Latency\n\n*End-to-end* is the time from submit to the end, by the client's clock. *Runner* is the time from start to \
          exit of the runner that ran the task, in its sandbox or pod, by the runner's clock. \
          A round counts once in an interval. *Could show* is the smallest distance from a limit that this run shows in 8 of 10 cases.\n"
     )?;
+    if summary.claims().next().is_some() {
+        writeln!(out, "{}\n", place(&record.provenance))?;
+    }
     writeln!(
         out,
         "| scenario | temperature | n | rounds | end-to-end: median | interval | p90 | min–max | runner: median | interval | claim | could show | first/cached |"

@@ -38,6 +38,9 @@ pub(super) fn latency(record: &RunRecord, width: u16) -> String {
     let summary = Summary::from_record(record);
     let mut text = table(&summary, width);
     text.push_str(&format!("\n{CLOCKS}\n"));
+    if summary.claims().next().is_some() {
+        text.push_str(&format!("{}\n", crate::claim::place(&record.provenance)));
+    }
     if let Some(noise) = crate::host_noise::line(record) {
         text.push_str(&format!("host noise: {noise}\n"));
     }

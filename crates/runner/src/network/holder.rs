@@ -39,9 +39,9 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     // A new session is independent of the starter's terminal, because this process outlives its starter.
     rustix::process::setsid().map_err(|error| format!("no session of its own: {error}"))?;
     let slot = Slot::open(Path::new(&request.folder))?;
-    let told = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let mut machine = Netlink::open(true).map_err(told("this machine's routes cannot be watched"))?;
-    let host_network = HostNetwork::read(&mut machine).map_err(told("this machine's routes cannot be read"))?;
+    let context = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let mut machine = Netlink::open(true).map_err(context("this machine's routes cannot be watched"))?;
+    let host_network = HostNetwork::read(&mut machine).map_err(context("this machine's routes cannot be read"))?;
     let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
     let local_name_servers = local_name_servers(&resolver, &host_network);
     let program = open_pasta(&request.pasta)?;
@@ -50,24 +50,24 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     }
     let mut pasta = Pasta::prepare(&request.pasta, program.as_ref(), !local_name_servers.is_empty())?;
     namespaces::enter_user_and_network()?;
-    let mut router = Router::open().map_err(told("the router's routes cannot be set"))?;
+    let mut router = Router::open().map_err(context("the router's routes cannot be set"))?;
     pasta.start(&mut router)?;
     router.forward()?;
     if request.block_routes {
         router
             .block(&host_network)
-            .map_err(told("addresses cannot be made unreachable"))?;
+            .map_err(context("addresses cannot be made unreachable"))?;
     }
     let routers = namespaces::enter_another_network()?;
     router
         .connect(&routers)
-        .map_err(told("the task's namespace cannot be connected"))?;
+        .map_err(context("the task's namespace cannot be connected"))?;
     let inode = |kind: &str| fs::metadata(format!("/proc/self/ns/{kind}")).map(|metadata| metadata.ino());
     let mut keeper = Keeper {
         held: Held {
             pid: std::process::id(),
-            user_namespace: inode("user").map_err(told("/proc/self/ns/user"))?,
-            network_namespace: inode("net").map_err(told("/proc/self/ns/net"))?,
+            user_namespace: inode("user").map_err(context("/proc/self/ns/user"))?,
+            network_namespace: inode("net").map_err(context("/proc/self/ns/net"))?,
             resolver: resolver_hash(&resolver),
             local_name_servers,
             routes_blocked: request.block_routes,
@@ -82,9 +82,9 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     keeper
         .slot
         .describe(&keeper.held)
-        .map_err(told("the slot's description"))?;
+        .map_err(context("the slot's description"))?;
     if ready() {
-        leave_streams().map_err(told("/dev/null"))?;
+        leave_streams().map_err(context("/dev/null"))?;
     }
     keeper.keep(&mut pasta);
     Ok(())

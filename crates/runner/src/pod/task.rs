@@ -23,7 +23,7 @@ pub fn run(recorder: &Recorder) -> RunReport {
             run::run(&request, FromDriver::default(), recorder)
         }
         PodEnvironments::HandedOver => {
-            // Without the signals, the first process of a PID namespace cannot be told to end.
+            // Without the signals, the first process of a PID namespace ignores SIGTERM.
             let signals = Signals::watch().ok();
             let handed = match handover::wait(Path::new(HANDOVER_FOLDER), request.prepare_ms, signals.as_ref()) {
                 Ok(Some(handed)) => handed,

@@ -72,7 +72,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         match reason {
             BuildReason::Absent => {}
             BuildReason::Expired => expired = true,
-            BuildReason::Damaged(told) => warnings.push(told),
+            BuildReason::Damaged(reported) => warnings.push(reported),
         }
         lock
     });
@@ -266,8 +266,8 @@ fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Resu
             Ok(LockResult::Found(leased))
         }
         Lookup::Damaged { path, what } => {
-            let told = heal::remove_damaged(volume, &path, &what)?;
-            Ok(LockResult::Build(lock, BuildReason::Damaged(told)))
+            let reported = heal::remove_damaged(volume, &path, &what)?;
+            Ok(LockResult::Build(lock, BuildReason::Damaged(reported)))
         }
         Lookup::Stale(_) | Lookup::Miss => match build_failure::noted_since(&path, began) {
             Some(failure) => Err(failure),

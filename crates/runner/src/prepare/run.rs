@@ -116,8 +116,8 @@ fn prepare(
         PythonPrepared::Made(made) => (true, made.expired),
         _ => (false, false),
     };
-    let told = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
-    let leases = match told {
+    let reported = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
+    let leases = match reported {
         Ok((leases, event)) => {
             emit(&event);
             leases

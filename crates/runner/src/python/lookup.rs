@@ -255,7 +255,7 @@ mod tests {
             crate::store::files::delete(&volume.environments().join("e").join(name)).unwrap();
             let found = volume.lookup(&key(), WEEK).unwrap();
             assert!(
-                matches!(&found, Lookup::Damaged { what: told, .. } if told == what),
+                matches!(&found, Lookup::Damaged { what: reported, .. } if reported == what),
                 "{found:?}"
             );
         }

@@ -165,13 +165,13 @@ mod tests {
 
     #[test]
     fn an_unknown_package_has_its_usual_name() {
-        let told = |message: &str| unknown(Failure::new(FailureKind::UnknownPackage, message)).hint;
+        let reported = |message: &str| unknown(Failure::new(FailureKind::UnknownPackage, message)).hint;
         let message = "x: Because cv2 was not found in the package registry and you";
         assert!(
-            told(message)
+            reported(message)
                 .unwrap()
                 .contains("`opencv-python-headless` instead of `cv2`")
         );
-        assert_eq!(told("Because nosuch was not found in the package registry"), None);
+        assert_eq!(reported("Because nosuch was not found in the package registry"), None);
     }
 }

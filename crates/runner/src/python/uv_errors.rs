@@ -359,8 +359,11 @@ mod tests {
                          By default, uv will only consider versions that are published on the first index that contains a given \
                          package, to avoid dependency confusion attacks. If all indexes are equally trusted, use `--index-strategy \
                          unsafe-best-match` to consider all versions.\n";
-        let told = explained(elsewhere).message;
-        assert!(told.contains("subsequent index") && !told.contains("unsafe"), "{told}");
+        let reported = explained(elsewhere).message;
+        assert!(
+            reported.contains("subsequent index") && !reported.contains("unsafe"),
+            "{reported}"
+        );
     }
 
     #[test]

@@ -59,8 +59,8 @@ enum Cause {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Running,
-    /// It was told to end, and has its grace.
-    Told(Cause),
+    /// It got SIGTERM, and has its grace.
+    Ending(Cause),
     /// Its grace is over.
     Killed(Cause),
 }
@@ -70,7 +70,7 @@ impl State {
     fn cause(self) -> Option<Cause> {
         match self {
             State::Running => None,
-            State::Told(cause) | State::Killed(cause) => Some(cause),
+            State::Ending(cause) | State::Killed(cause) => Some(cause),
         }
     }
 }
@@ -142,7 +142,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Waits until the main process has ended, by itself, told or killed.
+    /// Waits until the main process has ended, by itself, after SIGTERM or SIGKILL.
     fn until_the_end(&mut self, limits: &Limits) -> (Option<WaitStatus>, Option<Cause>) {
         let mut deadline = Instant::now()
             .checked_add(Duration::from_millis(limits.time_ms))
@@ -154,18 +154,25 @@ impl<'a> Supervisor<'a> {
                 && let Some(status) = descendants::reap(self.main).main
             {
                 let is_running = matches!(state, State::Running);
-                let told = is_running && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
-                return (Some(status), if told { Some(Cause::Cancelled) } else { state.cause() });
+                let reported = is_running && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
+                return (
+                    Some(status),
+                    if reported {
+                        Some(Cause::Cancelled)
+                    } else {
+                        state.cause()
+                    },
+                );
             }
             let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             state = match state {
-                State::Running if received.stop => State::Told(Cause::Cancelled),
-                State::Running if expired => State::Told(Cause::TimedOut),
-                State::Told(cause) if expired => State::Killed(cause),
+                State::Running if received.stop => State::Ending(Cause::Cancelled),
+                State::Running if expired => State::Ending(Cause::TimedOut),
+                State::Ending(cause) if expired => State::Killed(cause),
                 State::Killed(cause) if expired => return (None, Some(cause)),
                 _ => continue,
             };
-            let wait = if matches!(state, State::Told(_)) && limits.grace_ms > 0 {
+            let wait = if matches!(state, State::Ending(_)) && limits.grace_ms > 0 {
                 descendants::tell_all();
                 Duration::from_millis(limits.grace_ms)
             } else {

@@ -228,15 +228,15 @@ mod tests {
             "exit code 1",
             "error: attribute 'mak' in selection path 'mak' not found",
         );
-        let told = with_suggestion(unknown, &source, &["mak".to_owned()]);
-        assert_eq!(told.hint.as_deref(), Some("did you mean gnumake?"));
+        let reported = with_suggestion(unknown, &source, &["mak".to_owned()]);
+        assert_eq!(reported.hint.as_deref(), Some("did you mean gnumake?"));
         let stderr = "error: attribute 'jdk' in selection path 'jdk' not found\n Did you mean jq?";
-        let told = with_suggestion(
+        let reported = with_suggestion(
             failure("nix build", "exit code 1", stderr),
             &source,
             &["jdk".to_owned()],
         );
-        let hint = told.hint.unwrap();
+        let hint = reported.hint.unwrap();
         assert!(
             hint.starts_with("this source has cmake, git and gnumake; nixpkgs "),
             "{hint}"

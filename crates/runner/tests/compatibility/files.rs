@@ -105,11 +105,11 @@ fn measure(bench: &Bench, folder: &Path, line: &str) -> File {
     let [repository, path, commit, half] = <[String; 4]>::try_from(fields).unwrap();
     let bytes = std::fs::read(folder.join(repository.replacen('/', "+", 1) + ".txt")).unwrap();
     let read = decode(&bytes).map_err(|refusal| vec![refusal.message]);
-    let told = read.as_ref().map_or_else(Clone::clone, |text| told(text));
+    let reported = read.as_ref().map_or_else(Clone::clone, |text| reported(text));
     let file = File {
         uv: taken_by_uv(bench, &bytes),
         elsewhere: read.as_ref().map(|text| elsewhere(text)).unwrap_or_default(),
-        refused: told.iter().map(|message| reason(message).to_owned()).collect(),
+        refused: reported.iter().map(|message| reason(message).to_owned()).collect(),
         repository,
         path,
         commit,
@@ -117,13 +117,13 @@ fn measure(bench: &Bench, folder: &Path, line: &str) -> File {
     };
     // Only of the files that may be looked at.
     if file.half == "known" && !file.refused.is_empty() {
-        println!("{}: uv {}: {}", file.repository, file.uv, told.join(" | "));
+        println!("{}: uv {}: {}", file.repository, file.uv, reported.join(" | "));
     }
     file
 }
 
 /// Why a task with this file is refused.
-fn told(text: &str) -> Vec<String> {
+fn reported(text: &str) -> Vec<String> {
     let spec = TaskSpec {
         requirements_file: text.to_owned(),
         ..TaskSpec::new("print(1)")
@@ -173,7 +173,7 @@ fn of_line(line: &str) -> Option<&'static str> {
         "-i" | "--index-url" | "--extra-index-url" => {
             let (_, address) = line.split_at(option.len());
             let option = format!("--index-url {}", address.trim_start_matches(['=', ' ', '\t']));
-            told(&option).first().map(|_| "another index")
+            reported(&option).first().map(|_| "another index")
         }
         _ if line.contains("git+") => Some("a git repository"),
         _ if line.contains("file:") => Some("a local file"),

@@ -38,7 +38,7 @@ pub struct Bench {
 }
 
 /// The result of a preparation.
-pub struct Told {
+pub struct Prepared {
     pub events: Vec<PrepareEvent>,
 }
 
@@ -120,7 +120,7 @@ impl Bench {
         }
     }
 
-    pub fn prepare(&self, dependencies: &str) -> Told {
+    pub fn prepare(&self, dependencies: &str) -> Prepared {
         prepare(&self.request(dependencies))
     }
 
@@ -165,19 +165,19 @@ pub fn own_mounts() -> rustix::io::Result<()> {
 }
 
 /// Prepares in this process, without a system side.
-pub fn prepare(request: &PrepareRequest) -> Told {
-    prepare_telling(request, |_| {})
+pub fn prepare(request: &PrepareRequest) -> Prepared {
+    prepare_observed(request, |_| {})
 }
 
 /// The same, with a callback for each event.
-pub fn prepare_telling(request: &PrepareRequest, tell: impl Fn(&PrepareEvent) + Sync) -> Told {
+pub fn prepare_observed(request: &PrepareRequest, observe: impl Fn(&PrepareEvent) + Sync) -> Prepared {
     let events = Mutex::new(Vec::new());
     let emit = |event: &PrepareEvent| {
         events.lock().unwrap().push(event.clone());
-        tell(event);
+        observe(event);
     };
     prepare::run_with(request, &Recorder::start(), &emit, &no_system);
-    Told {
+    Prepared {
         events: events.into_inner().unwrap(),
     }
 }
@@ -185,16 +185,16 @@ pub fn prepare_telling(request: &PrepareRequest, tell: impl Fn(&PrepareEvent) + 
 /// The same, with somebody who runs orders for builds.
 pub fn prepare_building(
     request: &PrepareRequest,
-    tell: impl Fn(&PrepareEvent) + Sync,
+    observe: impl Fn(&PrepareEvent) + Sync,
     build: &(dyn Fn(&BuildOrder) -> Result<BuildReport, Failure> + Sync),
-) -> Told {
+) -> Prepared {
     let events = Mutex::new(Vec::new());
     let emit = |event: &PrepareEvent| {
         events.lock().unwrap().push(event.clone());
-        tell(event);
+        observe(event);
     };
     prepare::run_building(request, &Recorder::start(), &emit, &no_system, build);
-    Told {
+    Prepared {
         events: events.into_inner().unwrap(),
     }
 }
@@ -203,7 +203,7 @@ fn no_system(_: &PrepareRequest, _: &Recorder) -> Result<SystemPrepared, Failure
     Err(Failure::new(FailureKind::Tool, "these tests have no system side"))
 }
 
-impl Told {
+impl Prepared {
     pub fn failure(&self) -> &Failure {
         match self.events.last() {
             Some(PrepareEvent::Failed { failure, .. }) => failure,

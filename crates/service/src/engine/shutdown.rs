@@ -11,7 +11,7 @@ use super::handle::Engine;
 use super::inner::Closing;
 use super::intent::Intent;
 
-/// How long the active tasks may take to let go once they are told to.
+/// How long the active tasks may take to let go once they are asked to.
 const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// What became of the active tasks.

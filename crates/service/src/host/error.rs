@@ -28,7 +28,7 @@ pub enum HostError {
         mode: u32,
     },
     /// The token file holds something that is not a token.
-    #[error("{}", faults.told(path))]
+    #[error("{}", faults.describe(path))]
     Tokens {
         /// The file.
         path: PathBuf,

@@ -50,10 +50,10 @@ mod tests {
             assert!(head[..count].starts_with(b"GET /readyz "));
             stream.write_all(answer.as_bytes()).unwrap();
             drop(stream);
-            let told = asked.join().unwrap();
+            let reported = asked.join().unwrap();
             match expected {
-                Ok(()) => assert_eq!(told, Ok(())),
-                Err(what) => assert!(told.unwrap_err().ends_with(what)),
+                Ok(()) => assert_eq!(reported, Ok(())),
+                Err(what) => assert!(reported.unwrap_err().ends_with(what)),
             }
         }
         drop(listener);

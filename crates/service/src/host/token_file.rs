@@ -65,10 +65,13 @@ mod tests {
         std::fs::write(&file, "s3cret42".repeat(4)).unwrap();
         for mode in [0o644, 0o604, 0o660, 0o602, 0o666, 0o444] {
             std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            let told = read(&file).unwrap_err().to_string();
-            assert!(told.contains(&format!("{mode:04o}")), "{told}");
-            let hint = told.split("hint: ").nth(1).unwrap();
-            assert!(hint.starts_with(&format!("`chmod 600 {}`", file.display())), "{told}");
+            let reported = read(&file).unwrap_err().to_string();
+            assert!(reported.contains(&format!("{mode:04o}")), "{reported}");
+            let hint = reported.split("hint: ").nth(1).unwrap();
+            assert!(
+                hint.starts_with(&format!("`chmod 600 {}`", file.display())),
+                "{reported}"
+            );
         }
         for mode in [0o600, 0o400] {
             std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();

@@ -119,17 +119,17 @@ fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value
     let responses = &mut operation["responses"];
     for kind in kinds {
         let status = kind.status().to_string();
-        let told = format!("`{}`: {}.", kind.code(), kind.title());
+        let reported = format!("`{}`: {}.", kind.code(), kind.title());
         match responses
             .get_mut(&status)
             .and_then(|response| response.get_mut("description"))
         {
             Some(Value::String(description)) => {
                 description.push(' ');
-                description.push_str(&told);
+                description.push_str(&reported);
             }
             _ => {
-                let mut response = json!({"description": told, "content": content});
+                let mut response = json!({"description": reported, "content": content});
                 if ["429", "503"].contains(&status.as_str()) {
                     response["headers"] = json!({"Retry-After": {
                         "description": "Seconds to wait before trying again.",

@@ -28,7 +28,7 @@ struct State {
     changes: Changes,
     /// Grows with each change.
     age: Age,
-    told: HashMap<Key, Bytes>,
+    responses: HashMap<Key, Bytes>,
     bytes: usize,
 }
 
@@ -46,7 +46,7 @@ impl ResponseCache {
             state: Mutex::new(State {
                 changes,
                 age: Age(0),
-                told: HashMap::new(),
+                responses: HashMap::new(),
                 bytes: 0,
             }),
         }
@@ -57,21 +57,21 @@ impl ResponseCache {
     pub fn recall(&self, key: &Key) -> Result<Bytes, Age> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
-        state.told.get(key).cloned().ok_or(state.age)
+        state.responses.get(key).cloned().ok_or(state.age)
     }
 
     /// Keeps a response that was produced after `age` was read.
-    pub fn keep(&self, age: Age, key: Key, told: &Bytes) {
+    pub fn keep(&self, age: Age, key: Key, response: &Bytes) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
-        if state.age != age || told.len() > MAX_TASK_BYTES {
+        if state.age != age || response.len() > MAX_TASK_BYTES {
             return;
         }
-        if state.bytes + told.len() > MAX_BYTES {
+        if state.bytes + response.len() > MAX_BYTES {
             state.forget();
         }
-        state.bytes += told.len();
-        if let Some(before) = state.told.insert(key, told.clone()) {
+        state.bytes += response.len();
+        if let Some(before) = state.responses.insert(key, response.clone()) {
             state.bytes -= before.len();
         }
     }
@@ -89,7 +89,7 @@ impl State {
     }
 
     fn forget(&mut self) {
-        self.told.clear();
+        self.responses.clear();
         self.bytes = 0;
     }
 }

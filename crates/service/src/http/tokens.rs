@@ -47,12 +47,12 @@ pub struct TokenFaults(Vec<Fault>);
 
 impl TokenFaults {
     /// One line for each mistake, after the file's name, and a hint.
-    pub fn told(&self, file: &Path) -> String {
-        let mut told = String::new();
+    pub fn describe(&self, file: &Path) -> String {
+        let mut reported = String::new();
         for fault in &self.0 {
-            told += &format!("{}:{}: {}\n", file.display(), fault.line, fault.what);
+            reported += &format!("{}:{}: {}\n", file.display(), fault.line, fault.what);
         }
-        told + "hint: a file holds one token, or lines of the form `TENANT TOKEN`; " + MAKE
+        reported + "hint: a file holds one token, or lines of the form `TENANT TOKEN`; " + MAKE
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
         let umlauts = "ä".repeat(40);
         let text =
             format!("{token}\nteam-a short\nTeam {token}x\n{token}y team-a\nteam-b {token}\na b c\nteam-c {umlauts}\n");
-        let told = Tokens::read(&text).unwrap_err().told(Path::new("tokens"));
+        let reported = Tokens::read(&text).unwrap_err().describe(Path::new("tokens"));
         for line in [
             "tokens:1: there is a token without a tenant",
             "tokens:2: the token has 5 characters",
@@ -184,18 +184,21 @@ mod tests {
             "hint: ",
         ] {
             assert_eq!(
-                told.lines().filter(|told| told.starts_with(line)).count(),
+                reported.lines().filter(|reported| reported.starts_with(line)).count(),
                 1,
-                "{line}\n{told}"
+                "{line}\n{reported}"
             );
         }
-        assert_eq!(told.lines().count(), 9, "{told}");
-        assert!(!told.contains("s3cret") && !told.contains("short"), "{told}");
+        assert_eq!(reported.lines().count(), 9, "{reported}");
+        assert!(
+            !reported.contains("s3cret") && !reported.contains("short"),
+            "{reported}"
+        );
         for empty in ["", "\n# only a comment\n"] {
             assert!(
                 Tokens::read(empty)
                     .unwrap_err()
-                    .told(Path::new("t"))
+                    .describe(Path::new("t"))
                     .starts_with("t:1: there is no token")
             );
         }

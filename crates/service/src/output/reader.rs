@@ -63,13 +63,13 @@ enum Source {
 struct Subscription {
     id: TaskId,
     live: Live,
-    told: Arc<watch::Sender<OutputProgress>>,
+    reported: Arc<watch::Sender<OutputProgress>>,
     progress: watch::Receiver<OutputProgress>,
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.live.leave(&self.id, &self.told);
+        self.live.leave(&self.id, &self.reported);
     }
 }
 
@@ -88,12 +88,12 @@ impl OutputReader {
 
     /// Reads what is stored and what is still to come.
     pub(super) fn followed(path: PathBuf, from: u64, id: &TaskId, live: &Live) -> OutputReader {
-        let told = live.enter(id);
+        let reported = live.enter(id);
         let place = Subscription {
             id: id.clone(),
             live: live.clone(),
-            progress: told.subscribe(),
-            told,
+            progress: reported.subscribe(),
+            reported,
         };
         OutputReader {
             source: Source::Followed(place),

@@ -9,7 +9,7 @@ use crate::store::history::HitRate;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 140.0;
-/// Most points of a line; more of them could not be told apart.
+/// Most points of a line; more of them would overlap.
 const MAX_POINTS: usize = 480;
 
 /// Both charts.

@@ -1,4 +1,4 @@
-//! Signs browsers in with a token, because they cannot be told to send a header.
+//! Signs browsers in with a token, because they send no header of ours.
 
 use axum::body::Body;
 use axum::extract::State;

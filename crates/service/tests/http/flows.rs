@@ -324,10 +324,10 @@ async fn an_ended_tasks_lock_is_text_that_can_be_submitted() {
     assert!(page.contains(&format!("/api/v1/tasks/{id}/lock")), "{page}");
     let (saved, without) = (place.saved("print x").await, place.started("print x").await);
     place.until(&without, "ended").await;
-    for (id, told) in [(saved, "has not ended"), (without, "no Python packages are known")] {
+    for (id, reported) in [(saved, "has not ended"), (without, "no Python packages are known")] {
         let lock = place.get(&format!("/api/v1/tasks/{id}/lock")).await;
         assert_eq!((lock.status, lock.problem().0.as_str()), (409, "conflict"));
-        assert!(lock.text().contains(told), "{}", lock.text());
+        assert!(lock.text().contains(reported), "{}", lock.text());
     }
     assert_eq!(place.get("/api/v1/tasks/task-none/lock").await.status, 404);
     place.end().await;

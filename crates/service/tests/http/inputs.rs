@@ -8,7 +8,7 @@ async fn refused(place: &Place, body: impl Into<Vec<u8>>) -> (u16, String, Optio
     (answer.status, code, pointer)
 }
 
-fn told(status: u16, code: &str, pointer: Option<&str>) -> (u16, String, Option<String>) {
+fn reported(status: u16, code: &str, pointer: Option<&str>) -> (u16, String, Option<String>) {
     (status, code.to_owned(), pointer.map(str::to_owned))
 }
 
@@ -22,23 +22,26 @@ async fn a_body_that_is_not_a_task_is_refused() {
         (Some(2), Some(17))
     );
     let cases: [(&[u8], _); 8] = [
-        (b"", told(400, "invalid_json", None)),
-        (b"{\"pythonCode\": \"\xff\"}", told(400, "invalid_utf8", None)),
-        (b"{\"pythonCode\": \"\\ud800\"}", told(400, "invalid_json", None)),
-        (b"{\"pythonCode\": 1}", told(422, "invalid_task", Some("/pythonCode"))),
+        (b"", reported(400, "invalid_json", None)),
+        (b"{\"pythonCode\": \"\xff\"}", reported(400, "invalid_utf8", None)),
+        (b"{\"pythonCode\": \"\\ud800\"}", reported(400, "invalid_json", None)),
+        (
+            b"{\"pythonCode\": 1}",
+            reported(422, "invalid_task", Some("/pythonCode")),
+        ),
         (
             b"{\"pythonCode\": \" \"}",
-            told(422, "invalid_task", Some("/pythonCode")),
+            reported(422, "invalid_task", Some("/pythonCode")),
         ),
         (
             b"{\"pythonCode\": \"1\", \"usecache\": 1}",
-            told(422, "invalid_task", Some("/usecache")),
+            reported(422, "invalid_task", Some("/usecache")),
         ),
         (
             b"{\"dependencies\": \"numpy\"}",
-            told(422, "invalid_task", Some("/pythonCode")),
+            reported(422, "invalid_task", Some("/pythonCode")),
         ),
-        (b"[1]", told(422, "invalid_task", Some(""))),
+        (b"[1]", reported(422, "invalid_task", Some(""))),
     ];
     for (body, expected) in cases {
         assert_eq!(
@@ -91,7 +94,7 @@ async fn hostile_requirements_are_refused_by_line() {
     }
     for line in ["gcc;id", "--option", "../evil", "/bin/sh", "gcc$(id)", "a b"] {
         let body = serde_json::json!({"pythonCode": "1", "systemDependencies": line});
-        let expected = told(422, "invalid_task", Some("/systemDependencies"));
+        let expected = reported(422, "invalid_task", Some("/systemDependencies"));
         assert_eq!(refused(&place, body.to_string()).await, expected, "{line}");
     }
     place.end().await;
@@ -101,11 +104,11 @@ async fn hostile_requirements_are_refused_by_line() {
 async fn a_body_that_is_too_large_or_of_another_type_is_refused() {
     let place = place::start().await;
     let huge = format!("{{\"pythonCode\": \"{}\"}}", "#".repeat(10 << 20));
-    assert_eq!(refused(&place, huge).await, told(413, "too_large", None));
+    assert_eq!(refused(&place, huge).await, reported(413, "too_large", None));
     let long = format!("{{\"pythonCode\": \"{}\"}}", "#".repeat((1 << 20) + 1));
     assert_eq!(
         refused(&place, long).await,
-        told(422, "invalid_task", Some("/pythonCode"))
+        reported(422, "invalid_task", Some("/pythonCode"))
     );
     let just = format!("{{\"pythonCode\": \"{}\"}}", "#".repeat(1 << 20));
     assert_eq!(place.submit(just).await.status, 200);

@@ -96,13 +96,14 @@ async fn another_tenants_task_looks_like_a_missing_one() {
         assert_eq!(expected.status, 404, "{method} {path}");
         for id in [&saved, &running, &ended] {
             let answer = shared.ask(OTHER, &method, &path.replace("{id}", id), "").await;
-            let told = answer.text().replace(id.as_str(), unknown);
-            assert_eq!((answer.status, told), (404, expected.text()), "{method} {path}");
+            let reported = answer.text().replace(id.as_str(), unknown);
+            assert_eq!((answer.status, reported), (404, expected.text()), "{method} {path}");
             let names = |answer: &Answer| {
                 let headers = answer.headers.iter();
-                let told =
+                let reported =
                     headers.filter(|(name, _)| !["x-request-id", "date", "content-length"].contains(&name.as_str()));
-                told.map(|(name, value)| format!("{name}: {value:?}"))
+                reported
+                    .map(|(name, value)| format!("{name}: {value:?}"))
                     .collect::<BTreeSet<_>>()
             };
             assert_eq!(names(&answer), names(&expected), "{method} {path}");

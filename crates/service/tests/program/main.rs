@@ -124,13 +124,15 @@ fn a_task_on_a_cluster_outlives_a_killed_service_and_runs_once() {
     wait_for("its end", || {
         ask(&second, "GET", &task, &Value::Null)["state"] == "ended"
     });
-    let told = ask(&second, "GET", &task, &Value::Null);
+    let reported = ask(&second, "GET", &task, &Value::Null);
     assert_eq!(
-        (&told["end"], &told["exitCode"]),
+        (&reported["end"], &reported["exitCode"]),
         (&json!("exited"), &json!(0)),
-        "{told}"
+        "{reported}"
     );
-    let printed = told["output"]["stdout"].as_str().unwrap_or_else(|| panic!("{told}"));
+    let printed = reported["output"]["stdout"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{reported}"));
     let lines: Vec<_> = printed.lines().collect();
     assert!(
         lines.len() == 2 && lines[0].len() == 36 && lines[1] == "end",

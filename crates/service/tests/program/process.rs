@@ -35,17 +35,17 @@ impl Program {
     )]
     pub fn start(arguments: &[&str]) -> Program {
         let mut child = command(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut reported = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         loop {
             let mut line = String::new();
-            if told.read_line(&mut line).unwrap() == 0 {
+            if reported.read_line(&mut line).unwrap() == 0 {
                 panic!("it ended with {}: {said}", child.wait().unwrap());
             }
             if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
                 let address = address.to_owned();
                 // Keep reading, so that a full pipe does not block it.
-                let talk = Some(std::thread::spawn(move || told.lines().for_each(drop)));
+                let talk = Some(std::thread::spawn(move || reported.lines().for_each(drop)));
                 return Program { child, address, talk };
             }
             said.push_str(&line);

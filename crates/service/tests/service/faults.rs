@@ -226,7 +226,7 @@ async fn the_database_itself_refuses_invalid_transitions() {
         Duration::from_secs(5),
     )
     .unwrap();
-    for (statement, told) in [
+    for (statement, reported) in [
         ("UPDATE task SET state = 'queued'", "no such step"),
         ("UPDATE task SET state = 'running'", "no such step"),
         ("UPDATE task SET state = 'done'", "no such step"),
@@ -237,7 +237,7 @@ async fn the_database_itself_refuses_invalid_transitions() {
         ),
     ] {
         let refused = sql.batch(statement).unwrap_err();
-        assert!(refused.message.contains(told), "{statement}: {refused}");
+        assert!(refused.message.contains(reported), "{statement}: {refused}");
     }
     let steps = sql
         .query("SELECT before || ' ' || after FROM step ORDER BY 1", &[], |row| {

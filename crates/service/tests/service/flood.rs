@@ -42,7 +42,8 @@ impl Flood {
         let job = jobs.entry(ticket.id.clone()).or_insert_with(|| {
             let log = Arc::new(LogWriter::new());
             let ended = watch::Sender::new(false);
-            let (writer, mut open, told, bytes) = (Arc::clone(&log), self.open.subscribe(), ended.clone(), self.bytes);
+            let (writer, mut open, reported, bytes) =
+                (Arc::clone(&log), self.open.subscribe(), ended.clone(), self.bytes);
             tokio::spawn(async move {
                 for (number, at) in (0..bytes).step_by(PIECE_BYTES).enumerate() {
                     if open.wait_for(|open| at < *open).await.is_err() {
@@ -57,7 +58,7 @@ impl Flood {
                     writer.append(stream, &[letter(number); PIECE_BYTES]);
                 }
                 writer.close();
-                told.send_replace(true);
+                reported.send_replace(true);
             });
             Job { log, ended }
         });

@@ -332,17 +332,20 @@ async fn lists_are_paged_and_filtered_by_state() {
 async fn a_task_without_room_shows_what_it_waits_for() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;
-    let told = bench.reaches(&id, StateName::Running).await.summary;
-    assert_eq!(told.waiting_for, None);
+    let reported = bench.reaches(&id, StateName::Running).await.summary;
+    assert_eq!(reported.waiting_for, None);
     let full = Some("no room in the cluster: 0/1 nodes are available: 1 Insufficient cpu".to_owned());
     bench.driver.fill(full.as_deref());
-    let told = bench.engine.get(&id).await.unwrap().summary;
-    assert_eq!((told.state, told.waiting_for), (StateName::Running, full.clone()));
+    let reported = bench.engine.get(&id).await.unwrap().summary;
+    assert_eq!(
+        (reported.state, reported.waiting_for),
+        (StateName::Running, full.clone())
+    );
     let listed = bench.engine.list(&ListQuery::default()).await.unwrap().items;
     assert_eq!(listed[0].waiting_for, full);
     bench.engine.cancel(&id).await.unwrap();
-    let told = bench.reaches(&id, StateName::Cancelled).await.summary;
-    assert_eq!(told.waiting_for, None);
+    let reported = bench.reaches(&id, StateName::Cancelled).await.summary;
+    assert_eq!(reported.waiting_for, None);
 }
 
 #[tokio::test]
@@ -357,9 +360,9 @@ async fn waiting_for_room_longer_than_every_limit_fails_no_task_and_running_long
     bench.driver.fill(Some("no room in the cluster"));
     let id = bench.start("sleep 4500").await;
     tokio::time::sleep(LIMIT * 2).await;
-    let told = bench.engine.get(&id).await.unwrap().summary;
-    assert_eq!(told.state, StateName::Running);
-    assert_eq!(told.waiting_for.as_deref(), Some("no room in the cluster"));
+    let reported = bench.engine.get(&id).await.unwrap().summary;
+    assert_eq!(reported.state, StateName::Running);
+    assert_eq!(reported.waiting_for.as_deref(), Some("no room in the cluster"));
     bench.driver.fill(None);
     let ended = bench.reaches(&id, StateName::Ended).await;
     assert_eq!(ended.summary.exit_code, Some(0), "{ended:?}");

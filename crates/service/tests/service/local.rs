@@ -85,9 +85,9 @@ async fn a_source_that_the_operator_does_not_allow_is_refused_before_a_task_exis
                 .to_owned(),
         ..TaskSpec::new("1")
     };
-    let told = engine.submit(&spec, None).await.unwrap_err().to_string();
+    let reported = engine.submit(&spec, None).await.unwrap_err().to_string();
     for part in ["3 errors", "line 3", "`wheelHosts`", "line 4", "`indexes`", "line 5"] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(reported.contains(part), "{part}: {reported}");
     }
     engine.shutdown(Duration::from_secs(5)).await;
 }

@@ -98,10 +98,10 @@ fn many_large_outputs() {
 fn figures(role: &str) -> [u64; 3] {
     let root = tempfile::tempdir().unwrap();
     let mut child = play(role, root.path());
-    let told: Vec<String> = lines(child.stdout.take().unwrap()).collect();
-    assert!(child.wait().unwrap().success(), "{told:?}");
-    let figures: Vec<u64> = told[0].split(' ').map(|text| text.parse().unwrap()).collect();
-    figures.try_into().unwrap_or_else(|_| panic!("{told:?}"))
+    let reported: Vec<String> = lines(child.stdout.take().unwrap()).collect();
+    assert!(child.wait().unwrap().success(), "{reported:?}");
+    let figures: Vec<u64> = reported[0].split(' ').map(|text| text.parse().unwrap()).collect();
+    figures.try_into().unwrap_or_else(|_| panic!("{reported:?}"))
 }
 
 #[test]
@@ -207,14 +207,14 @@ fn many_large_requests() {
 
 #[test]
 fn fifty_large_bodies_and_as_many_unread_answers_hold_no_more_than_their_bound() {
-    let [idle, submitted, told] = figures("memory::many_large_requests");
-    println!("idle {idle} KiB, at most {submitted} with large bodies, {told} with large answers");
+    let [idle, submitted, reported] = figures("memory::many_large_requests");
+    println!("idle {idle} KiB, at most {submitted} with large bodies, {reported} with large answers");
     assert!(
         submitted - idle < MOST_FOR_REQUESTS_KIB,
         "idle {idle} KiB, then {submitted}"
     );
     assert!(
-        told - idle < MOST_FOR_REQUESTS_KIB,
-        "idle {idle} KiB, then {submitted}, then {told}"
+        reported - idle < MOST_FOR_REQUESTS_KIB,
+        "idle {idle} KiB, then {submitted}, then {reported}"
     );
 }

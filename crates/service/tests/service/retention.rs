@@ -215,8 +215,8 @@ async fn large_saved_tasks_are_refused_within_the_budget_until_retry_after() {
     assert!(refused.to_string().contains("saved tasks take"), "{refused}");
     assert!(database_bytes(root.path()) < BUDGET);
     // The first of them is a minute old.
-    let told = refused.retry_after().unwrap();
-    assert!((3400..3600).contains(&told.as_secs()), "{told:?}");
+    let reported = refused.retry_after().unwrap();
+    assert!((3400..3600).contains(&reported.as_secs()), "{reported:?}");
 
     // Whoever runs or deletes a task may submit again at once.
     let first = listed(&engine).await[0].parse_id();
@@ -227,8 +227,8 @@ async fn large_saved_tasks_are_refused_within_the_budget_until_retry_after() {
     modest.submit(&large, None).await.unwrap();
     assert!(modest.get(&result).await.is_ok());
 
-    let told = i64::try_from(told.as_micros()).unwrap();
-    clock.0.fetch_add(told, Ordering::SeqCst);
+    let reported = i64::try_from(reported.as_micros()).unwrap();
+    clock.0.fetch_add(reported, Ordering::SeqCst);
     until("the first ones are forgotten", || async {
         clock.0.fetch_add(1_000_000, Ordering::SeqCst);
         engine.submit(&large, None).await.ok()
@@ -277,11 +277,11 @@ async fn a_hundred_thousand_saved_tasks_leave_room_after_an_hour() {
         }
     }
     let refused = engine.submit(&spec, None).await.unwrap_err();
-    let told = refused.retry_after().unwrap();
+    let reported = refused.retry_after().unwrap();
     println!("{} bytes of database; {refused}", database_bytes(root.path()));
     clock
         .0
-        .fetch_add(i64::try_from(told.as_micros()).unwrap(), Ordering::SeqCst);
+        .fetch_add(i64::try_from(reported.as_micros()).unwrap(), Ordering::SeqCst);
     let began = std::time::Instant::now();
     until("there is room", || async { engine.submit(&spec, None).await.ok() }).await;
     println!("room after {:?}", began.elapsed());

@@ -116,7 +116,7 @@ impl Scripted {
     fn start_once(&self, id: &str, spec: &TaskSpec) {
         let mut jobs = self.jobs.lock().unwrap();
         if !jobs.contains_key(id) {
-            let (told, ended) = watch::channel(None);
+            let (reported, ended) = watch::channel(None);
             let (cancel, cancelled) = watch::channel(false);
             let log = Arc::new(LogWriter::new());
             let mut job = Job {
@@ -137,7 +137,7 @@ impl Scripted {
                 let outcome = perform(&code, &log, cancelled).await;
                 running.fetch_sub(1, Ordering::SeqCst);
                 log.close();
-                told.send_replace(Some(outcome));
+                reported.send_replace(Some(outcome));
             });
             job.work = Some(work.abort_handle());
             jobs.insert(id.to_owned(), job);

@@ -43,7 +43,7 @@ pub enum Pledge {
     /// After a kill: each acknowledged task ends once and runs at most once.
     ExactlyOnce,
     /// Full disks: tasks fail with that reason only, and work again once there is space.
-    FullIsTold,
+    FullIsReported,
     /// Read-only disks: the cache still serves what it holds.
     ReadOnlyServes,
     /// Wrong clocks: hits and the order of eviction do not change for long.
@@ -61,7 +61,7 @@ impl Pledge {
         Pledge::LeftOversGo,
         Pledge::SyncedFirst,
         Pledge::ExactlyOnce,
-        Pledge::FullIsTold,
+        Pledge::FullIsReported,
         Pledge::ReadOnlyServes,
         Pledge::AnyClock,
         Pledge::OneBuild,
@@ -75,7 +75,7 @@ impl Pledge {
             Pledge::LeftOversGo => "left-overs-go",
             Pledge::SyncedFirst => "synced-first",
             Pledge::ExactlyOnce => "exactly-once",
-            Pledge::FullIsTold => "full-is-told",
+            Pledge::FullIsReported => "full-is-told",
             Pledge::ReadOnlyServes => "read-only-serves",
             Pledge::AnyClock => "any-clock",
             Pledge::OneBuild => "one-build",
@@ -94,7 +94,7 @@ impl Pledge {
             }
             Pledge::SyncedFirst => "After a power cut an environment is whole or missed.",
             Pledge::ExactlyOnce => "An acknowledged task is not lost, ends once, and runs at most once.",
-            Pledge::FullIsTold => {
+            Pledge::FullIsReported => {
                 "A full disk fails tasks with that reason alone, and they work again once there is room."
             }
             Pledge::ReadOnlyServes => {
@@ -143,7 +143,7 @@ impl Finding {
     }
 
     /// All observations in one line.
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let end = match self.problems.len() {
             0 => self.held.to_owned(),
             1 => "1 problem".to_owned(),
@@ -176,9 +176,9 @@ mod tests {
             held: "all worked",
             ..Finding::default()
         };
-        assert_eq!(finding.told(), "3 whole; all worked");
+        assert_eq!(finding.summary(), "3 whole; all worked");
         finding.problems.push("one did not".to_owned());
-        assert_eq!(finding.told(), "3 whole; 1 problem");
+        assert_eq!(finding.summary(), "3 whole; 1 problem");
         assert!(matches!(finding.verdict(), Verdict::NotHeld { .. }));
     }
 }

@@ -80,7 +80,7 @@ pub fn has_lost_output(ran: &Ran) -> bool {
 
 /// Facts about one task that a service has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct TaskFacts {
     /// Number of the task in the trial.
     pub number: u32,
     /// State that the service reports; empty if it does not know the task.
@@ -98,7 +98,7 @@ pub struct Told {
 /// The problems of tasks that a service was asked to run. Each must end once and run at most once, and a task that exited must
 /// have printed its mark. `may_die` says whether the service's death may end a task; `runs` is how often each task was seen
 /// running, if known.
-pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: bool) -> Vec<String> {
+pub fn exactly_once(tasks: &[TaskFacts], runs: Option<&BTreeMap<u32, u32>>, may_die: bool) -> Vec<String> {
     let mut problems = Vec::new();
     for task in tasks {
         let number = task.number;
@@ -143,8 +143,8 @@ mod tests {
 
     use super::*;
 
-    fn told(number: u32, state: &str, end: &str, failure: &str, marks: usize) -> Told {
-        Told {
+    fn task_facts(number: u32, state: &str, end: &str, failure: &str, marks: usize) -> TaskFacts {
+        TaskFacts {
             number,
             state: state.to_owned(),
             end: end.to_owned(),
@@ -169,29 +169,29 @@ mod tests {
                 stderr: String::new(),
             }
         };
-        let told = "5 bytes of output were lost on the way: the node had removed them, or did not send them";
-        assert!(has_lost_output(&ran("", &[told])));
+        let reported = "5 bytes of output were lost on the way: the node had removed them, or did not send them";
+        assert!(has_lost_output(&ran("", &[reported])));
         assert!(!has_lost_output(&ran("", &[])), "nothing was said");
-        assert!(!has_lost_output(&ran("good\n", &[told])), "all of it came");
+        assert!(!has_lost_output(&ran("good\n", &[reported])), "all of it came");
     }
 
     #[test]
     fn lost_twice_run_and_never_run_tasks_are_noticed() {
         let good = [
-            told(1, "ended", "exited", "", 1),
-            told(2, "ended", "failed", "evicted", 0),
+            task_facts(1, "ended", "exited", "", 1),
+            task_facts(2, "ended", "failed", "evicted", 0),
         ];
         let runs = BTreeMap::from([(1, 1), (2, 1)]);
         assert_eq!(exactly_once(&good, Some(&runs), true), Vec::<String>::new());
         assert_eq!(exactly_once(&good, Some(&runs), false).len(), 1);
         for (bad, runs) in [
-            (told(1, "", "", "", 0), 1),
-            (told(1, "queued", "", "", 0), 0),
-            (told(1, "ended", "exited", "", 0), 1),
-            (told(1, "ended", "exited", "", 1), 0),
-            (told(1, "ended", "exited", "", 1), 2),
-            (told(1, "ended", "failed", "internal", 0), 0),
-            (told(1, "ended", "failed", "evicted", 0), 2),
+            (task_facts(1, "", "", "", 0), 1),
+            (task_facts(1, "queued", "", "", 0), 0),
+            (task_facts(1, "ended", "exited", "", 0), 1),
+            (task_facts(1, "ended", "exited", "", 1), 0),
+            (task_facts(1, "ended", "exited", "", 1), 2),
+            (task_facts(1, "ended", "failed", "internal", 0), 0),
+            (task_facts(1, "ended", "failed", "evicted", 0), 2),
         ] {
             let runs = BTreeMap::from([(1, runs)]);
             assert_ne!(
@@ -200,7 +200,7 @@ mod tests {
                 "{bad:?}"
             );
         }
-        let twice = told(1, "ended", "exited", "", 2);
+        let twice = task_facts(1, "ended", "exited", "", 2);
         assert_ne!(exactly_once(&[twice], None, true), Vec::<String>::new());
     }
 

@@ -80,7 +80,7 @@ pub async fn try_one(fault: &Fault, field: &FaultContext) -> FaultTrial {
     };
     field.clear();
     let seen = match verdict {
-        Verdict::Held | Verdict::NotHeld { .. } => finding.told(),
+        Verdict::Held | Verdict::NotHeld { .. } => finding.summary(),
         Verdict::NotApplicable { .. } | Verdict::Failed { .. } => String::new(),
     };
     FaultTrial {

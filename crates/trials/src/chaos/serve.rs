@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::caches::within;
-use crate::chaos::judge::Told;
+use crate::chaos::judge::TaskFacts;
 use crate::error::TrialError;
 use crate::service::{Response, ask_at};
 
@@ -177,7 +177,7 @@ impl Served {
     ///
     /// # Errors
     /// The service does not answer.
-    pub async fn told(&self, number: u32, id: &str, patience: Duration) -> Result<Told, TrialError> {
+    pub async fn task_facts(&self, number: u32, id: &str, patience: Duration) -> Result<TaskFacts, TrialError> {
         let path = format!("/api/v1/tasks/{id}");
         let until = tokio::time::Instant::now() + patience;
         let view = loop {
@@ -190,7 +190,7 @@ impl Served {
         };
         let output = self.ask("GET", &format!("{path}/logs?stream=stdout"), "").await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(Told {
+        Ok(TaskFacts {
             number,
             state: text(&view["state"]),
             end: text(&view["end"]),

@@ -12,7 +12,7 @@ const LEFT: u64 = 50;
 /// Numbers of tenants that no slice has.
 const NEW_TENANTS: u32 = 1000;
 
-/// Fills the file system nearly, then wholly, then clears it, and asks for environments each time. Nothing of it is told once
+/// Fills the file system nearly, then wholly, then clears it, and asks for environments each time. Nothing of it is reported once
 /// `is_over` says that there is no time left: half of it would look like a refusal.
 ///
 /// # Errors
@@ -73,9 +73,9 @@ impl Asking<'_> {
                 }
                 End::Refused(failure) => {
                     step.unclear += u64::from(!Answer::is_clearly_full(&failure));
-                    let told = failure.to_string();
-                    if !step.refused.contains(&told) {
-                        step.refused.push(told);
+                    let reported = failure.to_string();
+                    if !step.refused.contains(&reported) {
+                        step.refused.push(reported);
                     }
                 }
             }

@@ -68,7 +68,7 @@ impl ProofSite<'_> {
     }
 
     /// What a reader should know of waiting times.
-    pub fn told(&self) -> &'static str {
+    pub fn note_on_waiting(&self) -> &'static str {
         match self {
             ProofSite::Machine(_) => "waiting is that of preparing on this machine, without a pod",
             ProofSite::Node { .. } => {

@@ -42,8 +42,8 @@ pub struct Plan {
     pub targets: Targets,
     /// Parts of that size that are replayed, in this order; the first is 1.
     pub around: Vec<f64>,
-    /// The part of its claim that the runner is told of: 1. Tests make predictions wrong with it.
-    pub told: f64,
+    /// The share of its claim that the runner gets: 1. Tests make predictions wrong with it.
+    pub claim_share: f64,
     /// How long all of it may take.
     pub limit: Duration,
 }
@@ -216,8 +216,8 @@ impl VolumeRun<'_> {
                 what: format!("size {} of {}: {} MiB", at + 1, sizes.len(), bytes / STEP),
                 rest_s: rest.sum(),
             };
-            let told_bytes = Some(times(*bytes, self.plan.told));
-            let opened = self.open(packages, *bytes, told_bytes).await?;
+            let budget_bytes = Some(times(*bytes, self.plan.claim_share));
+            let opened = self.open(packages, *bytes, budget_bytes).await?;
             let done = self.size(&learned, &opened, &turn).await;
             opened.end().await?;
             let (size, full) = done?;
@@ -227,9 +227,14 @@ impl VolumeRun<'_> {
         Ok(Some(learned.load))
     }
 
-    async fn open(&self, packages: &PackageFolder, bytes: u64, told_bytes: Option<u64>) -> Result<Opened, TrialError> {
+    async fn open(
+        &self,
+        packages: &PackageFolder,
+        bytes: u64,
+        budget_bytes: Option<u64>,
+    ) -> Result<Opened, TrialError> {
         self.place
-            .open(&self.folder, packages, self.volume, bytes, told_bytes)
+            .open(&self.folder, packages, self.volume, bytes, budget_bytes)
             .await
     }
 
@@ -242,7 +247,7 @@ impl VolumeRun<'_> {
         };
         let mut notes = vec![
             format!("{packages}; requests come one behind the other"),
-            self.place.told().to_owned(),
+            self.place.note_on_waiting().to_owned(),
         ];
         if self.slice.scale < 1.0 {
             notes.push(format!(

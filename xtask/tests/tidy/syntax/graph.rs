@@ -1,4 +1,4 @@
-//! Circles in the graph of uses, and how they are told.
+//! Circles in the graph of uses, and how they are described.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ pub(crate) struct Circle {
     /// Paths in the crate's folder, sorted.
     pub(crate) files: Vec<String>,
     /// The files and the uses between them, for a person.
-    pub(crate) told: String,
+    pub(crate) reported: String,
 }
 
 /// The circles of a crate.
@@ -26,7 +26,7 @@ pub(crate) fn circles(krate: &Crate) -> Vec<Circle> {
     }
     components(&edges)
         .into_iter()
-        .map(|files| tell(krate, &uses, &files))
+        .map(|files| describe(krate, &uses, &files))
         .collect()
 }
 
@@ -54,23 +54,23 @@ fn reach(edges: &BTreeMap<FileId, BTreeSet<FileId>>, from: FileId) -> BTreeSet<F
     reached
 }
 
-fn tell(krate: &Crate, uses: &Uses, files: &BTreeSet<FileId>) -> Circle {
+fn describe(krate: &Crate, uses: &Uses, files: &BTreeSet<FileId>) -> Circle {
     let name = |file: &FileId| krate.files[*file].path.display().to_string();
     let mut names: Vec<String> = files.iter().map(name).collect();
     names.sort();
-    let mut told = format!("circle of {} files: {}\n", names.len(), names.join(" "));
+    let mut reported = format!("circle of {} files: {}\n", names.len(), names.join(" "));
     for ((user, definer), uses) in uses {
         if !files.contains(user) || !files.contains(definer) {
             continue;
         }
         let (user, definer) = (name(user), name(definer));
-        let _ = writeln!(told, "  {user} -> {definer}");
+        let _ = writeln!(reported, "  {user} -> {definer}");
         for one in uses.iter().take(SHOWN_USES) {
-            let _ = writeln!(told, "      {user}:{}: `{}`", one.line, one.path);
+            let _ = writeln!(reported, "      {user}:{}: `{}`", one.line, one.path);
         }
         if uses.len() > SHOWN_USES {
-            let _ = writeln!(told, "      and {} more", uses.len() - SHOWN_USES);
+            let _ = writeln!(reported, "      and {} more", uses.len() - SHOWN_USES);
         }
     }
-    Circle { files: names, told }
+    Circle { files: names, reported }
 }

@@ -73,8 +73,8 @@ async fn run(driver: &KubeDriver, id: &str) {
     assert!(outcome.unwrap().unwrap().end.is_success());
 }
 
-fn marked(mark: &str, told: &impl serde::Serialize) -> String {
-    format!("words\n{mark}{}\n", serde_json::to_string(told).unwrap())
+fn marked(mark: &str, reported: &impl serde::Serialize) -> String {
+    format!("words\n{mark}{}\n", serde_json::to_string(reported).unwrap())
 }
 
 #[tokio::test]
@@ -105,8 +105,8 @@ async fn an_image_that_writes_no_contents_costs_the_trace_and_no_task() {
     let driver = KubeDriver::open(cluster.client(), config()).await.unwrap();
     driver.record(TraceConfig::new(dir.path()));
     run(&driver, "warm-old").await;
-    let told = driver.flush_trace().await.unwrap();
-    assert!(told.contains("cargo xtask up"), "{told}");
+    let reported = driver.flush_trace().await.unwrap();
+    assert!(reported.contains("cargo xtask up"), "{reported}");
 }
 
 #[tokio::test]

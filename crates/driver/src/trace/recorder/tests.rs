@@ -246,8 +246,11 @@ async fn a_folder_that_cannot_be_written_causes_one_warning_and_nothing_else() {
     for _ in 0..3 {
         note(&recorder, BUILT, None, Some("made"));
     }
-    let told = recorder.flush().await.unwrap();
-    assert!(told.contains("are not recorded") && told.contains("hint: "), "{told}");
+    let reported = recorder.flush().await.unwrap();
+    assert!(
+        reported.contains("are not recorded") && reported.contains("hint: "),
+        "{reported}"
+    );
     note(&recorder, CacheStatus::Hit, Some("made"), None);
     assert_eq!(recorder.flush().await, None);
 }

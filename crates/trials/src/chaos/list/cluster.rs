@@ -11,7 +11,7 @@ use crate::caches::{Caches, within};
 use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::fault_context::FaultContext;
 use crate::chaos::fault_need::FaultNeed;
-use crate::chaos::judge::{self, Told};
+use crate::chaos::judge::{self, TaskFacts};
 use crate::chaos::serve::{code, mark};
 use crate::error::TrialError;
 use crate::site::Site;
@@ -103,7 +103,7 @@ async fn pods_deleted(field: &FaultContext) -> Result<Finding, TrialError> {
     damage(field, &mut problems);
     Ok(Finding {
         tried: format!("{} preparations, {deleted} pods deleted", field.rounds()),
-        seen: format!("{evicted} tasks were told so, {unread} that their output was lost"),
+        seen: format!("{evicted} tasks were reported as evicted, {unread} that their output was lost"),
         held: "all next runs worked, and the caches were clean",
         problems,
     })
@@ -133,11 +133,11 @@ async fn submitted(
 }
 
 /// Waits for the tasks' ends, possibly with another driver than the one that submitted them.
-async fn told(
+async fn facts_of(
     field: &FaultContext,
     driver: std::sync::Arc<dyn Driver>,
     tickets: &[(u32, Ticket)],
-) -> Result<Vec<Told>, TrialError> {
+) -> Result<Vec<TaskFacts>, TrialError> {
     let here = caches(field, driver, Epoch::Standing);
     let mut tasks = Vec::new();
     for (number, ticket) in tickets {
@@ -151,7 +151,7 @@ async fn told(
             }
             other => ("other", String::new(), format!("{other:?}")),
         };
-        tasks.push(Told {
+        tasks.push(TaskFacts {
             number: *number,
             state: "ended".to_owned(),
             end: end.to_owned(),
@@ -177,7 +177,11 @@ async fn driver_replaced(field: &FaultContext) -> Result<Finding, TrialError> {
         tokio::time::sleep(dice.within(LIFE)).await;
         drop(first);
         let second = field.hands()?.driver().await?;
-        problems.extend(judge::exactly_once(&told(field, second, &tickets).await?, None, false));
+        problems.extend(judge::exactly_once(
+            &facts_of(field, second, &tickets).await?,
+            None,
+            false,
+        ));
     }
     Ok(Finding {
         tried: format!("{rounds} drivers dropped with {TASKS} tasks each"),
@@ -227,7 +231,11 @@ async fn paused(field: &FaultContext) -> Result<Finding, TrialError> {
         tokio::time::sleep(pause).await;
         field.node()?.resume().await?;
         away += pause;
-        problems.extend(judge::exactly_once(&told(field, driver, &tickets).await?, None, false));
+        problems.extend(judge::exactly_once(
+            &facts_of(field, driver, &tickets).await?,
+            None,
+            false,
+        ));
     }
     problems.extend(looked_at(field, &here).await?);
     Ok(Finding {
@@ -248,7 +256,7 @@ async fn restarted(field: &FaultContext) -> Result<Finding, TrialError> {
     let tickets = submitted(field, driver.as_ref(), Duration::from_secs(5)).await?;
     tokio::time::sleep(dice.within(LIFE)).await;
     field.node()?.restart().await?;
-    let tasks = told(field, driver, &tickets).await?;
+    let tasks = facts_of(field, driver, &tickets).await?;
     // A task that ran when the node stopped is reported as ended by that, and does not run again.
     let mut problems = judge::exactly_once(&tasks, None, true);
     problems.extend(looked_at(field, &here).await?);

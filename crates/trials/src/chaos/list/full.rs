@@ -27,7 +27,7 @@ const LEFT_INODES: u64 = 100;
 pub const FAULTS: &[Fault] = &[
     Fault {
         id: "disk-full",
-        promise: Pledge::FullIsTold,
+        promise: Pledge::FullIsReported,
         tries: "Cold tasks are run while the cache's file system has a random rest of bytes free.",
         sites: LOCAL,
         needs: &[FaultNeed::Mounts],
@@ -35,7 +35,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         id: "inodes-full",
-        promise: Pledge::FullIsTold,
+        promise: Pledge::FullIsReported,
         tries: "The same with a random rest of inodes.",
         sites: LOCAL,
         needs: &[FaultNeed::Mounts],

@@ -150,12 +150,12 @@ async fn judged(
         } else {
             Duration::ZERO
         };
-        let told = served.told(task.number, &task.id, patience).await?;
+        let facts = served.task_facts(task.number, &task.id, patience).await?;
         if task.will_run {
-            tasks.push(told);
+            tasks.push(facts);
         } else {
             only_saved += 1;
-            if told.state.is_empty() {
+            if facts.state.is_empty() {
                 problems.push(format!("task {} was saved and is lost", task.number));
             }
         }

@@ -111,12 +111,15 @@ fn a_deleted_pod_may_report_within_its_grace_period() {
         "timeline": {"total_us": 1, "spans": []}, "stdout": {"written_bytes": 3, "passed_bytes": 3},
         "stderr": {"written_bytes": 0, "passed_bytes": 0}, "resolved": {},
     });
-    let told = observed_with(ended(&cancelled.to_string()), None, metadata);
-    let Step::Ended(end) = after(&told, 20) else {
-        panic!("{told:?}");
+    let reported = observed_with(ended(&cancelled.to_string()), None, metadata);
+    let Step::Ended(end) = after(&reported, 20) else {
+        panic!("{reported:?}");
     };
-    assert_eq!(report(&end, &told, Intent::Run).unwrap_err().kind, FailureKind::Evicted);
-    assert!(report(&end, &told, Intent::Cancel).is_ok());
+    assert_eq!(
+        report(&end, &reported, Intent::Run).unwrap_err().kind,
+        FailureKind::Evicted
+    );
+    assert!(report(&end, &reported, Intent::Cancel).is_ok());
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn under_argo_sigterm_reaches_the_program_itself() {
 
 #[test]
 fn a_task_that_its_restarting_node_terminated_is_evicted() {
-    let told = |end: Value, code: i32, reason: &str| {
+    let reported = |end: Value, code: i32, reason: &str| {
         let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
         let mut report = json!({
             "report": "finished", "timeline": {"total_us": 1, "spans": []}, "stdout": nothing, "stderr": nothing,
@@ -169,15 +172,15 @@ fn a_task_that_its_restarting_node_terminated_is_evicted() {
     };
     // As recorded: systemd signals every process of the container, so the runner or the program may receive it first.
     for end in [json!({"end": "cancelled"}), json!({"end": "signaled", "signal": 15})] {
-        let told = told(end, 255, "Unknown");
-        assert_eq!(told(Intent::Run), Err(FailureKind::Evicted));
-        assert_eq!(told(Intent::Cancel), Ok(End::Cancelled));
+        let reported = reported(end, 255, "Unknown");
+        assert_eq!(reported(Intent::Run), Err(FailureKind::Evicted));
+        assert_eq!(reported(Intent::Cancel), Ok(End::Cancelled));
     }
     // What ended by itself before the node stopped has ended so.
-    let exited = told(json!({"end": "exited", "code": 3}), 255, "Unknown");
+    let exited = reported(json!({"end": "exited", "code": 3}), 255, "Unknown");
     assert_eq!(exited(Intent::Run), Ok(End::Exited { code: 3 }));
     // No one has cancelled the task, so the cluster sent the signal, whether it shows that or not.
-    let unexplained = told(json!({"end": "cancelled"}), 0, "Completed");
+    let unexplained = reported(json!({"end": "cancelled"}), 0, "Completed");
     assert_eq!(unexplained(Intent::Run), Err(FailureKind::Evicted));
 }
 
