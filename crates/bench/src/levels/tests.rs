@@ -97,14 +97,18 @@ fn epochs(target: &LevelsTarget) -> Vec<PathBuf> {
     found.map(|entry| entry.path()).collect()
 }
 
+/// Takes a run. One whose pages another process has mapped meanwhile, such as a Python of another test, is taken again.
 async fn taken(target: &mut LevelsTarget, scenario: &Scenario, level: Level) -> LevelRun {
-    let taken = target.level(0, scenario, level).await.unwrap();
-    assert!(
-        epochs(target).len() <= 1,
-        "one filled epoch at most: {:?}",
-        epochs(target)
-    );
-    taken
+    for _ in 0..10 {
+        let taken = target.level(0, scenario, level).await.unwrap();
+        let kept = epochs(target);
+        assert!(kept.len() <= 2, "programs and one filled epoch at most: {kept:?}");
+        let environment = taken.seen.pages.first().map_or(0, |pages| pages.resident);
+        if level != Level::Environment || environment > 0 || taken.seen.contradictions(level).is_empty() {
+            return taken;
+        }
+    }
+    panic!("another process has the interpreter mapped all the time");
 }
 
 #[tokio::test]
