@@ -233,13 +233,20 @@ fn step(own: &[&LevelSample], warmer: Level, theirs: &[&LevelSample]) -> Option<
     })
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a median of numbers of bytes, which a u64 held before"
+)]
+fn bytes(value: f64) -> String {
+    units::bytes(value.round() as u64)
+}
+
 /// What was seen of the runs that count, in a phrase: medians, but the largest share of pages in memory.
 fn seen(level: Level, samples: &[&LevelSample]) -> String {
     let middle = |of: &dyn Fn(&LevelSeen) -> Option<u64>| -> Option<f64> {
         let values: Vec<u64> = samples.iter().filter_map(|sample| of(&sample.seen)).collect();
         median(&values)
     };
-    let bytes = |value: f64| units::bytes(value.round() as u64);
     let fetched = middle(&|seen| {
         let caches = [seen.python, seen.system];
         Some(caches.iter().flatten().map(|cache| cache.fetched).sum())
