@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
 use hybrid_cache_bench::{
-    BenchGate, BenchOptions, Counts, MeasuredService, MirrorChoice, OtherBuild, PeerChoice, TwoBuilds, Until,
-    load_scenarios, measure,
+    BenchGate, BenchOptions, Counts, LevelCounts, MeasuredService, MirrorChoice, OtherBuild, PeerChoice, TwoBuilds,
+    Until, load_scenarios, measure,
 };
 use hybrid_cache_model::Scenario;
 use hybrid_cache_model::sample::RunRecord;
@@ -75,6 +75,10 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
             cached: flags.cached_runs,
             uncached: flags.uncached_runs,
         },
+        levels: flags.levels.map(|each| LevelCounts {
+            each,
+            nothing: flags.runs_from_nothing,
+        }),
         tenant: flags.tenant.clone(),
         gate,
         seed: flags.seed,

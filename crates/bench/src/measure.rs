@@ -4,16 +4,17 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hybrid_cache_cluster::{Backend, BackendKind};
+use hybrid_cache_cluster::{Backend, BackendKind, LocalBackend};
 use hybrid_cache_driver::local::Network;
 use hybrid_cache_model::sample::{AbsentPeer, Completion, Peer, Provenance, RunRecord};
 use hybrid_cache_model::{Scenario, Temperature};
-use hybrid_cache_tools::{Checkout, Progress, Result};
+use hybrid_cache_tools::{Checkout, Progress, Result, failed};
 
 use crate::alternatives::{self, AlternativeTools};
 use crate::builds::{self, TwoBuilds};
 use crate::builds_target::BuildsTarget;
 use crate::driver_target::DriverTarget;
+use crate::levels::{self, LevelsTarget, ToolSource};
 use crate::machine;
 use crate::mirror::{self, RunningMirror};
 use crate::options::{BenchOptions, MeasuredService, PeerChoice};
@@ -21,7 +22,7 @@ use crate::peer_driver::{PeerDriver, PeerDrivers};
 use crate::plan::{self, Counts};
 use crate::provenance;
 use crate::session::{Origin, Session};
-use crate::target::BenchTarget;
+use crate::target::{self, BenchTarget};
 use crate::via::ServiceTarget;
 
 /// Why `--peers all` measures no more than the default elsewhere than on this machine's own driver.
@@ -63,7 +64,11 @@ pub async fn measure(
     progress: &Arc<dyn Progress>,
 ) -> Result<Measured> {
     mirror::check(options)?;
+    if options.levels.is_some() {
+        levels::check(options, &scenarios)?;
+    }
     let opened = match (&options.service, &options.builds) {
+        _ if options.levels.is_some() => open_levels(checkout, &scenarios, options, progress).await?,
         (Some(service), _) => open_service(checkout, &scenarios, service, options, progress).await?,
         (None, Some(builds)) => open_builds(checkout, &scenarios, builds, options, progress).await?,
         (None, None) => open_driver(checkout, &scenarios, options, progress).await?,
@@ -95,6 +100,7 @@ pub async fn measure(
         provenance,
         against,
         absent_peers: absent,
+        has_levels: options.levels.is_some(),
     };
     let mut session = Session::start(target, scenarios, origin, options.until, &out)?;
     let seed = options.seed.unwrap_or_else(fresh_seed);
@@ -126,6 +132,10 @@ async fn blocks(
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
+    if let Some(counts) = options.levels {
+        let block = plan::levels(counts, session.record().scenarios.len(), seed);
+        return session.measure(&block, progress).await;
+    }
     let draw = |record: &RunRecord, seed, counts| plan::block(counts, peers, seed, &record.blocks);
     match options.until {
         Some(until) => {
@@ -237,6 +247,37 @@ async fn open_driver(
         counts: options.counts,
         against: None,
         mirror,
+    })
+}
+
+async fn open_levels(
+    checkout: &Checkout,
+    scenarios: &[Scenario],
+    options: &BenchOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Opened> {
+    let local = LocalBackend::open(checkout, &options.machine, progress.as_ref())?;
+    let source = ToolSource {
+        checkout: checkout.clone(),
+        options: options.machine.clone(),
+        runner: local.machine.config.runner.clone(),
+    };
+    let backend = Backend::Local(Box::new(local));
+    backend.can_run(scenarios)?;
+    let provenance = provenance::collect(checkout, &backend, options).await?;
+    let limits = target::limits(&backend);
+    let Backend::Local(local) = backend else {
+        return Err(failed!("levels are measured on this machine only"));
+    };
+    machine::check_space(&local.machine.config.root)?;
+    Ok(Opened {
+        target: Box::new(LevelsTarget::open(*local, limits, source, options.tenant.clone()).await?),
+        provenance,
+        peers: Vec::new(),
+        absent: Vec::new(),
+        counts: options.counts,
+        against: None,
+        mirror: None,
     })
 }
 

@@ -10,7 +10,7 @@ use hybrid_cache_report::{Baseline, Gate, gate_run};
 use hybrid_cache_tools::MachineOptions;
 
 use crate::builds::TwoBuilds;
-use crate::plan::Counts;
+use crate::plan::{Counts, LevelCounts};
 
 /// What is measured, and how much of it.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct BenchOptions {
     pub until: Option<Until>,
     /// Number of runs of each scenario, or of the first rounds with `until`. A service gets one first run, whatever this says.
     pub counts: Counts,
+    /// Runs at levels of cold, instead of any other; `None` measures none.
+    pub levels: Option<LevelCounts>,
     /// The tenant whose environments are used.
     pub tenant: Tenant,
     /// What decides whether a second block of rounds is measured; `None` measures one block.

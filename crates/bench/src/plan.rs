@@ -9,6 +9,7 @@
 //! ones, and not each of them has first runs, which take long.
 
 use hybrid_cache_model::Temperature;
+use hybrid_cache_model::level::Level;
 use hybrid_cache_model::sample::{BlockRecord, Peer, PlanPlace};
 use hybrid_cache_report::stats::SplitMix64;
 
@@ -22,6 +23,8 @@ pub enum Measure {
     Run(Temperature),
     /// A run of a peer.
     Peer(Peer),
+    /// A run at a level of cold.
+    Level(Level),
 }
 
 /// One step of the plan.
@@ -87,6 +90,36 @@ impl Counts {
     }
 }
 
+/// Number of runs at each level of cold.
+#[derive(Clone, Copy, Debug)]
+pub struct LevelCounts {
+    /// Runs of each scenario at each level, one in each round.
+    pub each: u32,
+    /// Runs of each scenario from nothing, at most as many: each brings all tools.
+    pub nothing: u32,
+}
+
+/// Draws rounds with one turn each, in which a scenario's levels stand side by side in an order drawn at random. The same seed
+/// draws the same order.
+pub fn levels(counts: LevelCounts, scenarios: usize, seed: u32) -> Block {
+    let peers = vec![Vec::new(); scenarios];
+    let mut drawing = Drawing {
+        random: SplitMix64::seeded(u64::from(seed)),
+        peers: &peers,
+        round: 0,
+        turn: 0,
+    };
+    let nothing = counts.nothing.min(counts.each);
+    let rounds = (0..counts.each).map(|round| drawing.level_round(spread(nothing, counts.each, round)));
+    Block {
+        rounds: rounds.collect(),
+        record: BlockRecord {
+            seed,
+            rounds: counts.each,
+        },
+    }
+}
+
 /// Draws the rounds until the next look of a run whose number of rounds is open. They follow `done` rounds. The first of them has
 /// first runs, so that further rounds do not all rest on one filling of the caches; the first stretch has as many as `counts` says.
 /// The same seed draws the same order at the same look.
@@ -148,8 +181,27 @@ impl Drawing<'_> {
         Round { steps, is_fresh }
     }
 
+    fn level_round(&mut self, from_nothing: bool) -> Round {
+        let wanted = |level: &Level| from_nothing || *level != Level::Nothing;
+        let mut steps = Vec::new();
+        self.turn_of(&mut steps, |_| {
+            Level::ALL.into_iter().filter(wanted).map(Measure::Level).collect()
+        });
+        self.round += 1;
+        Round { steps, is_fresh: false }
+    }
+
     /// Every scenario once, each with its peers beside it.
     fn turn(&mut self, temperature: Temperature, steps: &mut Vec<PlannedStep>) {
+        self.turn_of(steps, |peers| {
+            let own = peers.iter().filter(|peer| peer.temperature() == temperature);
+            let own = own.map(|peer| Measure::Peer(*peer));
+            std::iter::once(Measure::Run(temperature)).chain(own).collect()
+        });
+    }
+
+    /// Every scenario once, each with what is measured side by side.
+    fn turn_of(&mut self, steps: &mut Vec<PlannedStep>, measures: impl Fn(&[Peer]) -> Vec<Measure>) {
         let place = PlanPlace {
             round: self.round,
             turn: self.turn,
@@ -157,11 +209,7 @@ impl Drawing<'_> {
         let mut scenarios: Vec<usize> = (0..self.peers.len()).collect();
         self.shuffle(&mut scenarios);
         for scenario in scenarios {
-            let own = self.peers[scenario]
-                .iter()
-                .filter(|peer| peer.temperature() == temperature);
-            let mut measures = vec![Measure::Run(temperature)];
-            measures.extend(own.map(|peer| Measure::Peer(*peer)));
+            let mut measures = measures(&self.peers[scenario]);
             self.shuffle(&mut measures);
             let step = |measure| PlannedStep {
                 step: Step { scenario, measure },
@@ -344,5 +392,49 @@ mod tests {
                 .all(|place| place.round > last.round && place.turn > last.turn)
         );
         assert!(second.rounds[0].is_fresh);
+    }
+
+    #[test]
+    fn levels_of_a_scenario_stand_side_by_side_in_an_order_drawn_at_random() {
+        let counts = LevelCounts { each: 12, nothing: 3 };
+        let block = levels(counts, 2, 7);
+        assert_eq!((block.rounds.len(), block.record.rounds), (12, 12));
+        let mut orders = std::collections::HashSet::new();
+        let mut from_nothing = 0;
+        for (number, round) in (0..).zip(&block.rounds) {
+            assert!(
+                !round.is_fresh
+                    && round.steps.iter().all(|step| step.place
+                        == PlanPlace {
+                            round: number,
+                            turn: number
+                        })
+            );
+            let by_scenario: Vec<&[PlannedStep]> = round
+                .steps
+                .chunk_by(|one, next| one.step.scenario == next.step.scenario)
+                .collect();
+            assert_eq!(by_scenario.len(), 2, "no stranger between");
+            for steps in by_scenario {
+                let own: Vec<Level> = steps
+                    .iter()
+                    .map(|step| match step.step.measure {
+                        Measure::Level(level) => level,
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+                let mut sorted = own.clone();
+                sorted.sort_unstable();
+                from_nothing += usize::from(sorted[0] == Level::Nothing);
+                assert!(sorted == Level::ALL || sorted == Level::ALL[1..], "{sorted:?}");
+                orders.insert(own);
+            }
+        }
+        assert_eq!(from_nothing, 6, "three of each scenario");
+        assert!(orders.len() > 10, "{orders:?}");
+        assert_eq!(levels(counts, 2, 7), block);
+        assert_ne!(levels(counts, 2, 8), block);
+        let few = LevelCounts { each: 1, nothing: 3 };
+        assert_eq!(levels(few, 1, 7).rounds[0].steps.len(), 5);
     }
 }

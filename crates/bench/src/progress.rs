@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hybrid_cache_model::Temperature;
+use hybrid_cache_model::level::Level;
 use hybrid_cache_tools::Progress;
 
 use crate::plan::{Measure, Step};
@@ -95,8 +96,10 @@ impl<'a> BenchProgress<'a> {
 
 fn assumed(step: Step) -> Duration {
     match step.measure {
-        Measure::Run(Temperature::First | Temperature::Uncached) => ASSUMED_FIRST,
-        Measure::Run(Temperature::Cached) | Measure::Peer(_) => ASSUMED_OTHER,
+        Measure::Run(Temperature::Cached) | Measure::Peer(_) | Measure::Level(Level::Environment | Level::Warm) => {
+            ASSUMED_OTHER
+        }
+        Measure::Run(Temperature::First | Temperature::Uncached) | Measure::Level(_) => ASSUMED_FIRST,
     }
 }
 

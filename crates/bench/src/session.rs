@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::sample::{
-    AbsentPeer, Acceptance, BlockRecord, Completion, FailedPeer, Peer, PeerSample, PlanPlace, Provenance, RunRecord,
-    SCHEMA_VERSION, Sample, ScenarioUsage, judge,
+    AbsentPeer, Acceptance, BlockRecord, Completion, FailedPeer, LevelsRecord, Peer, PeerSample, PlanPlace, Provenance,
+    RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
 };
 use hybrid_cache_model::until::{LookRecord, UntilEnd, UntilRecord};
 use hybrid_cache_model::{Scenario, Temperature};
@@ -38,6 +38,8 @@ pub struct Origin {
     pub against: Option<String>,
     /// Peers that were asked for and cannot be measured.
     pub absent_peers: Vec<AbsentPeer>,
+    /// Levels of cold are measured, and nothing else.
+    pub has_levels: bool,
 }
 
 /// How a step ended.
@@ -98,6 +100,7 @@ impl Session {
                 looks: Vec::new(),
             }),
             load: None,
+            levels: origin.has_levels.then(|| Box::new(LevelsRecord::default())),
         };
         // Write the record without samples first: with it, samples.jsonl alone is enough to render a killed run.
         hybrid_cache_report::write_header(out, &record).map_err(unwritten)?;
@@ -211,7 +214,8 @@ impl Session {
                 _ = &mut *interrupted => Ok(Stepped::Interrupted),
             };
             if let Stepped::Interrupted = stepped? {
-                let count = self.record.samples.len();
+                let levels = self.record.levels.as_ref().map_or(0, |levels| levels.samples.len());
+                let count = self.record.samples.len() + levels;
                 progress.line(&format!("interrupted: {count} samples are kept"));
                 self.target.end_running().await?;
                 return Ok(Stepped::Interrupted);
@@ -235,6 +239,7 @@ impl Session {
         let what = match step.measure {
             Measure::Run(temperature) => format!("{} {}", scenario.name, temperature.name()),
             Measure::Peer(peer) => format!("{} {}", scenario.name, peer.name()),
+            Measure::Level(level) => format!("{} {}", scenario.name, level.explanation()),
         };
         progress.begin(&what);
         let started = Instant::now();
@@ -254,6 +259,11 @@ impl Session {
             }
             Measure::Peer(peer) => {
                 self.peer_sample((step.scenario, place), &scenario, peer, progress)
+                    .await?;
+                progress.end(started.elapsed(), &what);
+            }
+            Measure::Level(level) => {
+                self.level_sample((step.scenario, place), &scenario, level, progress)
                     .await?;
                 progress.end(started.elapsed(), &what);
             }
@@ -339,5 +349,6 @@ impl Session {
     }
 }
 
+mod level_sample;
 #[cfg(test)]
 mod tests;

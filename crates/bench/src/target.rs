@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_cluster::Backend;
+use hybrid_cache_model::level::{Level, LevelSeen};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Outcome, Scenario, Temperature, Timeline};
-use hybrid_cache_tools::Result;
+use hybrid_cache_tools::{Result, failed};
 
 use crate::machine::Moment;
 
@@ -29,6 +30,14 @@ pub struct Run {
     pub stdout: String,
     /// Why the measurement itself is disturbed; `None` if it is not.
     pub disturbed: Option<String>,
+}
+
+/// A run at a level of cold, with what was seen of it.
+pub struct LevelRun {
+    /// The run.
+    pub run: Run,
+    /// What the folders of the caches and the kernel showed.
+    pub seen: LevelSeen,
 }
 
 /// Durations of a peer's run.
@@ -76,6 +85,14 @@ pub trait BenchTarget {
     /// # Errors
     /// The peer failed, or this target has no such peer.
     async fn peer(&mut self, at: usize, scenario: &Scenario, peer: Peer) -> Result<PeerRun>;
+
+    /// Brings the caches to a level and runs a scenario then. A level that cannot be produced is a run that failed.
+    ///
+    /// # Errors
+    /// The target no longer works, or has no levels.
+    async fn level(&mut self, _at: usize, _scenario: &Scenario, _level: Level) -> Result<LevelRun> {
+        Err(failed!("this target has no levels of cold"))
+    }
 
     /// Measures what the first run of a scenario left on disk; `None` if the target cannot know.
     ///

@@ -3,6 +3,7 @@
 //! No IO, no async, no clock. Everything here is plain data with its checks, so that the runner, the drivers, the report and
 //! the service share definitions without depending on each other.
 
+mod acceptance;
 pub mod budget;
 pub mod coding;
 pub mod contents;
@@ -10,6 +11,8 @@ pub mod host_noise;
 pub mod inline_metadata;
 pub mod key;
 pub mod labels;
+pub mod level;
+mod level_sample;
 pub mod load;
 pub mod maintain;
 pub mod mirror;
@@ -17,6 +20,7 @@ pub mod network;
 pub mod option_value;
 pub mod outcome;
 mod peer;
+mod plan_place;
 pub mod pod;
 pub mod program_input;
 pub mod protection;

@@ -53,6 +53,8 @@ pub enum Phase {
     Service,
     /// Waiting in the task service for a turn, by the service's clock.
     Queue,
+    /// Bringing the tools that every run needs, such as uv and the sandbox, to a machine that has none.
+    BringTools,
     /// Checking the task and handing it over to where it runs.
     Submit,
     /// Waiting for a place to run (a node, a queue slot).
@@ -95,9 +97,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase in the order in which a report lists them.
-    pub const ALL: [Phase; 21] = [
+    pub const ALL: [Phase; 22] = [
         Phase::Service,
         Phase::Queue,
+        Phase::BringTools,
         Phase::Submit,
         Phase::Schedule,
         Phase::Sandbox,
@@ -124,6 +127,7 @@ impl Phase {
         match self {
             Phase::Service => "task service",
             Phase::Queue => "wait for turn",
+            Phase::BringTools => "bring tools",
             Phase::Submit => "submit",
             Phase::Schedule => "schedule",
             Phase::Sandbox => "sandbox",

@@ -2,6 +2,7 @@
 //! and folded details. It has at most [`MOST_LINES`] lines, and text from a record cannot become markup.
 
 mod answer;
+mod levels;
 mod load;
 mod run;
 mod runs;

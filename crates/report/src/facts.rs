@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::compare::Comparison;
 use crate::figure::Figure;
 use crate::gate::Gate;
+use crate::levels::{ScenarioLevels, levels};
 use crate::load::LoadSummary;
 use crate::summary::{ScenarioSummary, Summary};
 use crate::warning::Warning;
@@ -26,6 +27,9 @@ pub struct RunFacts<'a> {
     figures: Vec<FigureFacts>,
     warnings: Vec<Warning>,
     load: Option<LoadFacts>,
+    /// Only in a run that measured levels of cold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    levels: Vec<ScenarioLevels>,
     /// `null` without a baseline.
     comparison: Option<&'a Comparison>,
     /// `null` if no gate was asked for.
@@ -84,6 +88,7 @@ impl<'a> RunFacts<'a> {
             figures: summary.figures.into_iter().map(figure).collect(),
             warnings: summary.warnings,
             load,
+            levels: levels(record),
             comparison,
             gate,
         }

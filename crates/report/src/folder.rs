@@ -3,7 +3,7 @@
 //! ```text
 //! run.json         the record without samples, written when the run starts
 //! samples.jsonl    one sample a line, of hybrid-cache or, if it has the field `peer`, of a peer, which failed if it has the field
-//!                  `reason`; flushed at once
+//!                  `reason`, or of a level of cold, if it has the field `level`; flushed at once
 //! report.json      the whole record, written at the end: from here on the truth
 //! report.md        rendered from it
 //! report.html      rendered from it
@@ -17,7 +17,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::sample::{
-    Acceptance, Completion, FailedPeer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample,
+    Acceptance, Completion, FailedPeer, LevelSample, LevelsRecord, PeerSample, Provenance, RunRecord, SCHEMA_VERSION,
+    Sample,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -163,6 +164,7 @@ pub fn write_header(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
         samples: Vec::new(),
         peers: Vec::new(),
         failed_peers: Vec::new(),
+        levels: record.levels.as_deref().map(|_| Box::new(LevelsRecord::default())),
         completion: Completion::Interrupted,
         ..record.clone()
     };
@@ -215,8 +217,11 @@ fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
 
 /// Samples of a record that failed.
 pub fn failed_samples(record: &RunRecord) -> usize {
-    let failed = |sample: &&Sample| matches!(sample.acceptance, Acceptance::Failed { .. });
-    record.samples.iter().filter(failed).count()
+    let levels = record.levels.iter().flat_map(|levels| &levels.samples);
+    let levels = levels.map(|sample| &sample.acceptance);
+    let all = record.samples.iter().map(|sample| &sample.acceptance).chain(levels);
+    all.filter(|acceptance| matches!(acceptance, Acceptance::Failed { .. }))
+        .count()
 }
 
 /// The growing `samples.jsonl` of a run.
@@ -259,7 +264,7 @@ impl SampleLog {
     /// # Errors
     /// The file cannot be written or synced.
     pub fn append_peer(&mut self, sample: &PeerSample) -> Result<(), FolderError> {
-        self.append_line(&PeerLine {
+        self.append_line(&Line {
             schema: SCHEMA_VERSION,
             sample,
         })
@@ -270,7 +275,18 @@ impl SampleLog {
     /// # Errors
     /// The file cannot be written or synced.
     pub fn append_failed_peer(&mut self, sample: &FailedPeer) -> Result<(), FolderError> {
-        self.append_line(&PeerLine {
+        self.append_line(&Line {
+            schema: SCHEMA_VERSION,
+            sample,
+        })
+    }
+
+    /// Appends one run at a level of cold; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written or synced.
+    pub fn append_level(&mut self, sample: &LevelSample) -> Result<(), FolderError> {
+        self.append_line(&Line {
             schema: SCHEMA_VERSION,
             sample,
         })
@@ -286,9 +302,9 @@ impl SampleLog {
     }
 }
 
-/// A peer's sample as a line of its own: every line names its schema.
+/// What names no schema by itself as a line of its own: every line names one.
 #[derive(Serialize)]
-struct PeerLine<'a, T> {
+struct Line<'a, T> {
     schema: u32,
     #[serde(flatten)]
     sample: &'a T,
@@ -328,6 +344,9 @@ fn parse_samples(path: &Path, text: &str, record: &mut RunRecord) -> Result<bool
                 .push(serde_json::from_value(value).map_err(malformed)?);
         } else if value.get("peer").is_some() {
             record.peers.push(serde_json::from_value(value).map_err(malformed)?);
+        } else if value.get("level").is_some() {
+            let sample = serde_json::from_value(value).map_err(malformed)?;
+            record.levels.get_or_insert_default().samples.push(sample);
         } else {
             record.samples.push(serde_json::from_value(value).map_err(malformed)?);
         }
@@ -393,6 +412,7 @@ fn unknown_record() -> RunRecord {
         blocks: Vec::new(),
         until: None,
         load: None,
+        levels: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use hybrid_cache_model::sample::{Acceptance, RunRecord};
 
 use crate::gate::{Answer, Gate, Judged};
+use crate::levels::as_samples;
 use crate::load::LoadSummary;
 use crate::stats::as_f64;
 
@@ -105,7 +106,9 @@ fn requirements(gate: &Gate) -> Suite {
 }
 
 fn samples(record: &RunRecord) -> Suite {
-    let failed = record.samples.iter().filter_map(|sample| match &sample.acceptance {
+    let levels = as_samples(record);
+    let all = record.samples.iter().chain(&levels);
+    let failed = all.filter_map(|sample| match &sample.acceptance {
         Acceptance::Failed { reason } => Some((sample, reason)),
         Acceptance::Accepted | Acceptance::WrongTemperature { .. } => None,
     });

@@ -24,6 +24,7 @@ mod host_noise;
 mod html;
 mod junit;
 pub mod kubelet;
+pub mod levels;
 pub mod load;
 mod markdown;
 mod mirror;

@@ -3,6 +3,7 @@
 mod alternatives;
 mod escape;
 mod latency;
+mod levels;
 mod load;
 mod provenance;
 
@@ -18,8 +19,13 @@ pub fn markdown(record: &RunRecord) -> String {
     if let Some(load) = &record.load {
         return load::load(record, &LoadSummary::from_record(load));
     }
-    let summary = Summary::from_record(record);
     let mut text = String::new();
+    if record.levels.is_some() {
+        // Writing to a String cannot fail.
+        let _ = levels::write_report(&mut text, record);
+        return text;
+    }
+    let summary = Summary::from_record(record);
     // Writing to a String cannot fail.
     let _ = latency::write_report(&mut text, record, &summary);
     text

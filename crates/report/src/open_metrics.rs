@@ -26,6 +26,10 @@ pub(crate) fn open_metrics(record: &RunRecord, gate: &Gate) -> String {
         of_load(&mut out, &LoadSummary::from_record(load));
         return out.finish();
     }
+    if record.levels.is_some() {
+        of_levels(&mut out, record);
+        return out.finish();
+    }
     let summary = Summary::from_record(record);
     times(&mut out, record, &summary);
     counts(&mut out, &summary);
@@ -75,6 +79,39 @@ fn run(out: &mut Exposition, record: &RunRecord) {
 fn groups(summary: &Summary) -> impl Iterator<Item = (&ScenarioSummary, &GroupSummary)> {
     let scenarios = summary.scenarios.iter();
     scenarios.flat_map(|scenario| scenario.groups.iter().map(move |group| (scenario, group)))
+}
+
+/// The median of each level with its interval, and the runs behind it.
+fn of_levels(out: &mut Exposition, record: &RunRecord) {
+    let scenarios = crate::levels::levels(record);
+    let rows = || {
+        scenarios
+            .iter()
+            .flat_map(|one| one.levels.iter().map(move |row| (one.name.as_str(), row)))
+    };
+    let help = "Median time from submit to the end at a level of cold, with the ends of its interval.";
+    out.family("level_median_seconds", "gauge", "seconds", help);
+    for (name, row) in rows() {
+        let Some(wall) = &row.wall else { continue };
+        let own = [("scenario", name), ("level", row.level.name())];
+        bounded(out, &own, wall.median_us / SECOND, wall.interval, SECOND);
+    }
+    out.family(
+        "level_samples",
+        "gauge",
+        "",
+        "Runs at a level of cold, by whether they count.",
+    );
+    for (name, row) in rows() {
+        for (verdict, count) in [
+            ("accepted", row.accepted),
+            ("rejected", row.rejected),
+            ("failed", row.failed),
+        ] {
+            let own = [("scenario", name), ("level", row.level.name()), ("verdict", verdict)];
+            out.value("", &own, count as f64);
+        }
+    }
 }
 
 type Labels<'a> = [(&'static str, &'a str); 2];

@@ -3,6 +3,7 @@
 mod alternatives;
 mod figures;
 mod latency;
+mod levels;
 mod load;
 mod table;
 
@@ -28,6 +29,7 @@ pub enum Color {
 pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let text = match &record.load {
         Some(load) => load::load(record, &LoadSummary::from_record(load)),
+        None if record.levels.is_some() => levels::text(record, width),
         None => latency::latency(record, width),
     };
     match color {

@@ -8,6 +8,7 @@ use hybrid_cache_model::{Lane, Span};
 use serde_json::{Value, json};
 
 use crate::host_noise;
+use crate::levels::as_samples;
 use crate::samples::reason;
 
 /// Pause between two processes, in microseconds.
@@ -27,10 +28,9 @@ const LANES: [(Lane, &str); 5] = [
 
 /// The run as the JSON of a trace.
 pub fn trace_events(record: &RunRecord) -> Value {
-    let samples = record
-        .samples
-        .iter()
-        .map(|sample| (sample.sequence, Process::Sample(sample)));
+    let levels = as_samples(record);
+    let samples = record.samples.iter().chain(&levels);
+    let samples = samples.map(|sample| (sample.sequence, Process::Sample(sample)));
     let peers = record.peers.iter().map(|peer| (peer.sequence, Process::Peer(peer)));
     let mut processes: Vec<(u32, Process<'_>)> = samples.chain(peers).collect();
     processes.sort_by_key(|(sequence, _)| *sequence);

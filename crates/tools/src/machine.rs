@@ -204,6 +204,25 @@ impl Machine {
         found.into_machine(options, runner?, progress)
     }
 
+    /// Brings all tools into the checkout's folder for tools, whatever is known from before, for a runner that is built already.
+    ///
+    /// # Errors
+    /// A tool that every run needs is not available.
+    pub fn bring(
+        checkout: &Checkout,
+        options: &MachineOptions,
+        runner: PathBuf,
+        progress: &dyn Progress,
+    ) -> Result<Machine> {
+        let tools = provision(checkout.root(), &options.choice, progress)?;
+        let found = FoundTools::from_tools(checkout, &options.choice, &tools)?;
+        let runner = Built {
+            program: runner,
+            notes: Vec::new(),
+        };
+        found.into_machine(options, runner, progress)
+    }
+
     /// Where everything is inside the sandboxes: what keys are made for.
     pub fn context(&self) -> EnvironmentContext {
         self.config.context(&Tenant::default())

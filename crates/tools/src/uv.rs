@@ -54,6 +54,7 @@ fn bring(dir: &ToolDir, pin: &Wheel, sha256: &str, folder: &Path) -> Result<(), 
         "--quiet",
         "--no-input",
         "--disable-pip-version-check",
+        "--no-cache-dir",
         "--no-deps",
     ]);
     pip.args(["--only-binary=:all:", "--require-hashes"])
@@ -71,7 +72,7 @@ fn bring(dir: &ToolDir, pin: &Wheel, sha256: &str, folder: &Path) -> Result<(), 
     let wheel = wheel
         .ok_or_else(|| lacking(pin, "pip downloaded no wheel of it".into()))?
         .path();
-    // pip has checked it too, but not what it found in its own cache of an earlier run
+    // pip has checked it too, but an older one need not
     let got = download::digest(&wheel)?;
     if got != sha256 {
         return Err(ToolError::Checksum {

@@ -37,6 +37,13 @@ pub fn for_report(flags: &flags::Bench) -> String {
         ));
     }
     words.extend(flags.seed.map(|seed| format!("--seed {seed}")));
+    if let Some(each) = flags.levels {
+        words.push(format!(
+            "--levels {each} --runs-from-nothing {}",
+            flags.runs_from_nothing
+        ));
+        return words.join(" ");
+    }
     if let Some(width) = flags.until {
         words.push(format!("--until {width} --until-minutes {}", flags.until_minutes));
         return words.join(" ");
@@ -145,6 +152,12 @@ mod tests {
             panic!("this is bench");
         };
         assert_eq!(for_report(&until), "cargo xtask bench --until 0.02 --until-minutes 5");
+        let typed = "xtask bench --levels 12 --seed 3";
+        let Command::Bench(levels) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
+            panic!("this is bench");
+        };
+        let command = "cargo xtask bench --seed 3 --levels 12 --runs-from-nothing 3";
+        assert_eq!(for_report(&levels), command);
         let reported = ["xtask", "run", "--json", "task.json"]
             .map(OsString::from)
             .into_iter()

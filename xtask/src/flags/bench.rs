@@ -55,6 +55,14 @@ pub struct Bench {
     /// Send a request that the service refuses for the time being (429, 503) again at most N times, each time when it says
     #[arg(long, value_name = "N", default_value_t = 3, requires = "load", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub load_retries: u32,
+    /// Measure N runs of each scenario at each level of cold instead: tools with empty caches, packages downloaded, environment with a
+    /// cold page cache, all warm; each is checked. On this machine only
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000),
+        conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "until", "load", "against", "self_check", "baseline", "gate", "peers", "no_peers"])]
+    pub levels: Option<u32>,
+    /// With --levels: bring all tools as well in N of these runs, one more level
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "levels", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub runs_from_nothing: u32,
     /// Use the environments of tenant TENANT; each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,

@@ -4,6 +4,7 @@
 
 mod bench;
 mod first_contact;
+mod levels;
 mod load;
 mod mirror;
 mod output;

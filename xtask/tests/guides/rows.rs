@@ -79,6 +79,9 @@ pub const ROWS: &[Row] = &[
     )
     .given(&[("--first-runs 3 --cached-runs 10", "--first-runs 1 --cached-runs 1")])
     .with("--no-peers --out second-bench"),
+    local("cargo xtask bench --levels 12 --scenario python-only", "all warm")
+        .given(&[("--levels 12", "--levels 1")])
+        .with("--runs-from-nothing 1 --out levels"),
     local("cargo xtask report reports/baseline", "python-only"),
     local("cargo xtask bench --mirror record", "a mirror that records")
         .with("--scenario python-only --first-runs 1 --cached-runs 2 --mirror-dir recording --out recorded-bench"),

@@ -175,6 +175,7 @@ fn header(job: &Job, service: ServiceRecord) -> RunRecord {
         blocks: Vec::new(),
         until: None,
         load: None,
+        levels: None,
     }
 }
 

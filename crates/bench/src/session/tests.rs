@@ -91,6 +91,7 @@ async fn measured(walls_us: Vec<u64>, minutes: u32) -> (RunRecord, Vec<String>) 
     let target = Box::new(MadeUp { walls_us, at: 0 });
     let out = folder.path().join("run");
     let origin = Origin {
+        has_levels: false,
         provenance,
         against: None,
         absent_peers: Vec::new(),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use hybrid_cache_model::sample::{Completion, RunRecord};
 
 use super::answer::write_answer;
+use super::levels::write_levels;
 use super::load::write_load;
 use super::text::{end_fold, fold, inert, table};
 use crate::cells::{attainment, counted, distribution, verdict};
@@ -26,6 +27,8 @@ pub fn run_digest(record: &RunRecord, gate: Option<&Gate>) -> String {
     let mut text = String::new();
     if let Some(load) = &record.load {
         write_load(&mut text, load);
+    } else if record.levels.is_some() {
+        write_levels(&mut text, record);
     } else {
         let summary = Summary::from_record(record);
         write_answer(&mut text, gate, "Measured, not judged");

@@ -6,6 +6,7 @@ mod bars;
 mod closing;
 mod figures;
 mod layers;
+mod levels;
 mod load;
 mod overview;
 pub(crate) mod palette;
@@ -34,6 +35,7 @@ pub fn html(record: &RunRecord) -> String {
             "the task service under load",
             load::body(record, &LoadSummary::from_record(load)),
         ),
+        None if record.levels.is_some() => ("cold, in levels", levels::body(record)),
         None => ("first and cached latency", latency(record)),
     };
     let title = format!("hybrid-cache: {title}, {}", record.provenance.started_at);

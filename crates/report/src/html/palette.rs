@@ -9,6 +9,7 @@ pub(super) fn phase_class(phase: Option<Phase>) -> &'static str {
         None => "p-none",
         Some(Phase::Service) => "p-service",
         Some(Phase::Queue) => "p-queue",
+        Some(Phase::BringTools) => "p-tools",
         Some(Phase::Submit) => "p-submit",
         Some(Phase::Schedule) => "p-schedule",
         Some(Phase::Sandbox) => "p-sandbox",
