@@ -212,8 +212,8 @@ fn of_what_does_not_run(files: &[Value]) -> String {
         write!(
             text,
             "{nowhere} of the rest were tried with plain uv in an ordinary environment outside of the sandbox, with the \
-             machine's\ncompiler, and run on none of these interpreters: the last column says why. Of the {could} others, \
-             {ran} run, {} %.",
+             machine's\ncompiler, and did not run there either: the last column says why. Files without a solution were tried with \
+             each interpreter,\nthe others with one to three. Of the {could} others, {ran} run, {} %.",
             share(could)
         )
         .unwrap();
