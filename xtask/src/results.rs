@@ -7,7 +7,7 @@ use hybrid_cache_model::sample::{Completion, RunRecord};
 use hybrid_cache_report::history::{HISTORY_FILE, History};
 use hybrid_cache_report::{
     Color, Comparison, ComparisonFacts, Gate, GateOutcome, RunFacts, compare, comparison_digest, failed_samples,
-    gate_runs,
+    gate_runs, taken_samples,
 };
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
@@ -32,12 +32,11 @@ pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Optio
     written.with_context(|| format!("writing the report to {}", out.display()))
 }
 
-/// Fails early if a file that the command writes at its end cannot be written.
-pub fn check_files(files: [Option<&Path>; 2]) -> Result<()> {
-    let checked = files
-        .into_iter()
-        .flatten()
-        .try_for_each(hybrid_cache_report::check_writable);
+/// Fails early if a file that the command writes at its end cannot be written. The folder `out` need not exist yet.
+pub fn check_files(files: [Option<&Path>; 2], out: Option<&Path>) -> Result<()> {
+    let outside = |file: &&Path| out.is_none_or(|out| !file.starts_with(out));
+    let mut files = files.into_iter().flatten().filter(outside);
+    let checked = files.try_for_each(hybrid_cache_report::check_writable);
     checked.map_err(|error| Error::input(error.to_string()))
 }
 
@@ -78,7 +77,7 @@ pub fn conclude(
     if failed > 0 {
         eprintln!(
             "{failed} of {} runs failed; the report names them",
-            record.samples.len()
+            taken_samples(record)
         );
     }
     // A failed run must not hide what the gate found.

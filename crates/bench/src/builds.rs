@@ -14,8 +14,8 @@ use crate::folder::delete;
 const BUILDS: &str = "target/against";
 /// Revisions whose builds stay.
 const KEPT: usize = 4;
-/// How long any build stays: a bench that uses it has ended by then.
-const MIN_AGE: Duration = Duration::from_secs(86_400);
+/// How long any build stays: no bench that uses it takes as long.
+const MIN_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// The built program, in the folder of its revision. A later build in the shared target folder does not replace it.
 const PROGRAM: &str = "xtask-built";
 
@@ -143,7 +143,7 @@ fn build(checkout: &Checkout, commit: &str, progress: &dyn Progress) -> Result<P
     Ok(program)
 }
 
-/// Deletes builds that were not used for a day, except the last few, and what an interrupted unpacking left. The caller has the lock.
+/// Deletes builds that were not used for a week, except the last few, and what an interrupted unpacking left. The caller has the lock.
 fn forget_old(builds: &Path, now: SystemTime) -> Result<()> {
     let mut old = Vec::new();
     for entry in std::fs::read_dir(builds)? {
@@ -153,17 +153,23 @@ fn forget_old(builds: &Path, now: SystemTime) -> Result<()> {
             continue;
         }
         // Without its program, the next build of this revision makes it again.
-        let used = std::fs::metadata(folder.join(PROGRAM)).and_then(|file| file.modified());
-        old.push((used.unwrap_or(SystemTime::UNIX_EPOCH), folder));
+        old.push((used(&folder), folder));
     }
     old.sort();
     let count = old.len().saturating_sub(KEPT);
-    for (used, folder) in old.into_iter().take(count) {
-        if now.duration_since(used).is_ok_and(|age| age > MIN_AGE) {
+    for (_, folder) in old.into_iter().take(count) {
+        // Once more: another bench may have begun to use it.
+        if now.duration_since(used(&folder)).is_ok_and(|age| age > MIN_AGE) {
             delete(&folder)?;
         }
     }
     Ok(())
+}
+
+/// When a build was used last.
+fn used(folder: &Path) -> SystemTime {
+    let time = std::fs::metadata(folder.join(PROGRAM)).and_then(|file| file.modified());
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The files of a revision in a folder that appears whole or not at all, with this checkout's tools, which are pinned by digest.
@@ -233,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_that_nobody_used_for_a_day_are_deleted_except_the_last_few() {
+    fn builds_that_nobody_used_for_a_week_are_deleted_except_the_last_few() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
         for (number, days) in [(1, 9), (2, 8), (3, 7), (4, 6), (5, 5), (6, 0)] {

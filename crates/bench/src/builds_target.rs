@@ -26,6 +26,8 @@ use crate::target::{BenchTarget, PeerRun, Run, TIME_LIMIT};
 /// Longest time that a process of a build may take beyond its task: it brings tools and builds its runner the first time.
 const MOST_SETUP: Duration = Duration::from_secs(1800);
 
+/// After so many crashes of our build in a row, the run ends: each may take as long as the longest task.
+const MAX_CRASHES: u32 = 3;
 /// Beginning of the name of a run's folder, and the file in it that the run locks.
 const PREFIX: &str = "against-";
 const IN_USE: &str = "in-use";
@@ -35,6 +37,8 @@ pub struct BuildsTarget {
     ours: Build,
     other: Build,
     arguments: Vec<OsString>,
+    /// Crashes of our build since its last run that succeeded.
+    crashes: u32,
     /// The caches of both; deleted at the end.
     folder: TempDir,
     /// Locked until this run has ended.
@@ -61,8 +65,7 @@ impl BuildsTarget {
         sweep(parent);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
         let folder = folder.with_context(|| format!("making a folder in {}", parent.display()))?;
-        let in_use = File::create(folder.path().join(IN_USE)).and_then(|file| file.lock().map(|()| file));
-        let in_use = in_use.with_context(|| format!("locking {}", folder.path().display()))?;
+        let in_use = lock(folder.path()).with_context(|| format!("locking {}", folder.path().display()))?;
         let build = |program: &Path, name: &str| -> Result<Build> {
             let copy = folder.path().join(format!("{name}-program"));
             std::fs::copy(program, &copy).with_context(|| format!("copying {}", program.display()))?;
@@ -77,6 +80,7 @@ impl BuildsTarget {
             ours: build(&builds.ours, "ours")?,
             other: build(other, "other")?,
             arguments: builds.arguments.clone(),
+            crashes: 0,
             folder,
             _in_use: in_use,
         };
@@ -99,12 +103,23 @@ fn sweep(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         // Without the file, another run has only just made its folder.
-        let in_use = File::open(entry.path().join(IN_USE)).ok().filter(|_| is_ours);
-        if in_use.is_some_and(|file| file.try_lock().is_ok()) {
+        let Some(in_use) = File::open(entry.path().join(IN_USE)).ok().filter(|_| is_ours) else {
+            continue;
+        };
+        if in_use.try_lock().is_ok() {
             // What cannot be deleted is in nobody's way.
             let _ = delete(&entry.path());
         }
     }
+}
+
+/// Locks a folder. The file appears locked, so that another run never finds it free.
+fn lock(folder: &Path) -> std::io::Result<File> {
+    let new = folder.join("in-use.new");
+    let file = File::create(&new)?;
+    file.lock()?;
+    std::fs::rename(&new, folder.join(IN_USE))?;
+    Ok(file)
 }
 
 /// A process of a build that has ended.
@@ -199,10 +214,19 @@ impl BenchTarget for BuildsTarget {
         let ended = self.ours.measured(at, scenario, temperature, &self.arguments).await;
         let mut moment = watch.stop();
         // A crash of our build is a failed run, as that of the other build is a failed peer.
-        let ended = ended.unwrap_or_else(|error| Ended {
-            outcome: Outcome::without_start(Failure::new(FailureKind::Internal, format!("{error:#}"))),
-            said: String::new(),
-        });
+        let ended = match ended {
+            Err(error) if self.crashes + 1 < MAX_CRASHES => {
+                self.crashes += 1;
+                Ended {
+                    outcome: Outcome::without_start(Failure::new(FailureKind::Internal, format!("{error:#}"))),
+                    said: String::new(),
+                }
+            }
+            ended => ended?,
+        };
+        if ended.outcome.end.is_success() {
+            self.crashes = 0;
+        }
         moment.wall_us = ended.outcome.timeline.total_us;
         Ok(Run {
             moment,

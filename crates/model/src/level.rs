@@ -143,10 +143,11 @@ pub struct ToolsSeen {
 }
 
 impl LevelSeen {
-    /// Share of the pages that were in memory before they were dropped and that still are just before the run; `None` if none were
+    /// Share of the pages of a kind of file that were in memory before they were dropped and that still are just before the run, of
+    /// the kind with the largest; `None` if none were
     /// counted. Pages that no run has brought into memory do not count, such as most of the interpreter's library.
     pub fn left_share(&self) -> Option<f64> {
-        left_share(&self.pages)
+        self.pages.iter().map(left_share).reduce(f64::max)
     }
 
     /// What was seen that cannot be at this level; empty if nothing contradicts it.
@@ -172,15 +173,8 @@ impl LevelSeen {
     }
 
     fn is_not_cold(&self) -> Option<String> {
-        let environment: Vec<PagesSeen> = self
-            .pages
-            .iter()
-            .filter(|seen| seen.of == ENVIRONMENT)
-            .cloned()
-            .collect();
-        // The environment by itself as well: it may be small beside the interpreter.
-        let shares = [left_share(&self.pages), left_share(&environment)];
-        let Some(share) = shares.into_iter().flatten().reduce(f64::max) else {
+        // Each kind by itself: one may be small beside another.
+        let Some(share) = self.left_share() else {
             return Some("the pages of its files were not counted".to_owned());
         };
         if share <= MAX_RESIDENT_SHARE {
@@ -195,7 +189,7 @@ impl LevelSeen {
             format!("{} {} of {before}{unknown}", seen.of, seen.resident)
         });
         Some(format!(
-            "{:.1} % of the pages were still in memory, at most {} % may be: {}",
+            "{:.1} % of the pages of one kind were still in memory, at most {} % may be: {}",
             share * 100.0,
             MAX_RESIDENT_SHARE * 100.0,
             by_kind.collect::<Vec<_>>().join(", ")
@@ -203,12 +197,10 @@ impl LevelSeen {
     }
 }
 
-fn left_share(pages: &[PagesSeen]) -> Option<f64> {
-    let sum = |of: fn(&PagesSeen) -> u64| pages.iter().map(of).sum::<u64>();
-    let before = sum(|seen| seen.resident_before.unwrap_or(seen.pages) + seen.unknown);
+fn left_share(seen: &PagesSeen) -> f64 {
+    let before = seen.resident_before.unwrap_or(seen.pages) + seen.unknown;
     // Page counts are far below 2^52.
-    let left = sum(|seen| seen.resident + seen.unknown) as f64;
-    (!pages.is_empty()).then(|| left / before.max(1) as f64)
+    (seen.resident + seen.unknown) as f64 / before.max(1) as f64
 }
 
 impl CacheSeen {

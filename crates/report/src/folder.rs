@@ -122,17 +122,18 @@ pub fn write_trace(path: &Path, record: &RunRecord) -> Result<(), FolderError> {
 /// Tries whether a file can be written, before work that ends with writing it. Leaves nothing behind.
 ///
 /// # Errors
-/// It cannot be opened for writing, or its folder does not exist.
+/// It is a folder, cannot be opened for writing, or its folder does not exist.
 pub fn check_writable(path: &Path) -> Result<(), FolderError> {
-    let before = fs::metadata(path).ok();
-    // Opening a pipe would wait for its reader.
-    if before.as_ref().is_some_and(|file| !file.is_file() && !file.is_dir()) {
-        return Ok(());
-    }
-    File::options().append(true).create(true).open(path).map_err(at(path))?;
-    match before {
-        Some(_) => Ok(()),
-        None => fs::remove_file(path).map_err(at(path)),
+    match fs::symlink_metadata(path) {
+        // Opening a pipe would wait for its reader; where a link leads is seen when it is written.
+        Ok(file) if !file.is_file() && !file.is_dir() => Ok(()),
+        Ok(_) => File::options().append(true).open(path).map(drop).map_err(at(path)),
+        Err(_) => match File::create_new(path) {
+            Ok(_) => fs::remove_file(path).map_err(at(path)),
+            // Another process has just made it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(at(path)(error)),
+        },
     }
 }
 
@@ -213,6 +214,12 @@ fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
         format!("\n{digest}")
     };
     file.write_all(text.as_bytes()).map_err(at(path))
+}
+
+/// Number of samples of a record, those at levels of cold included.
+pub fn taken_samples(record: &RunRecord) -> usize {
+    let levels = record.levels.as_ref().map_or(0, |levels| levels.samples.len());
+    record.samples.len() + levels
 }
 
 /// Samples of a record that failed.

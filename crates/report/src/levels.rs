@@ -110,7 +110,15 @@ impl LevelRow {
     /// The cells of a table behind the scenario's name, as [`HEAD`] names them.
     pub(crate) fn cells(&self) -> [String; 10] {
         let dash = || "–".to_owned();
-        let [saves, saved] = self.step.as_ref().map_or([dash(), dash()], LevelStep::saved);
+        let [mut saves, saved] = self.step.as_ref().map_or([dash(), dash()], LevelStep::saved);
+        if let Some(step) = self
+            .step
+            .as_ref()
+            .filter(|step| self.level.warmer().next() != Some(step.warmer))
+        {
+            // No run of the next one counts.
+            saves = format!("{saves} (to {})", step.warmer.explanation());
+        }
         let [ratio, quotient] = self.step.as_ref().map_or([dash(), dash()], LevelStep::quotient);
         let [time, interval, ..] = crate::cells::distribution(self.wall.as_ref());
         [

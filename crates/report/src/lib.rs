@@ -47,8 +47,8 @@ pub use duration_histogram::DurationHistogram;
 pub use facts::{ComparisonFacts, RunFacts};
 pub use figure::{Attainment, Figure, FigureKind};
 pub use folder::{
-    FolderError, SampleLog, check_writable, failed_samples, load, write_all, write_header, write_judged, write_run,
-    write_trace,
+    FolderError, SampleLog, check_writable, failed_samples, load, taken_samples, write_all, write_header, write_judged,
+    write_run, write_trace,
 };
 pub use gate::{Answer, Baseline, Failure, Gate, GateOutcome, Judged, gate_run, gate_runs};
 pub use hdr::{hdr_log, hdr_logs};

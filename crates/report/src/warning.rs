@@ -6,6 +6,7 @@ use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use hybrid_cache_model::until::UntilEnd;
 use serde::Serialize;
 
+use crate::folder::taken_samples;
 use crate::host_noise;
 use crate::mirror;
 use crate::samples::{accepted, through_service};
@@ -106,7 +107,7 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[ScenarioSummary], tests: 
 
 fn about_the_run(record: &RunRecord) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let total = record.samples.len();
+    let total = taken_samples(record);
     if record.completion == Completion::Interrupted {
         let message = format!("the run was interrupted after {total} samples; the samples taken so far are kept");
         let remedy = "repeat the command for the full number of samples";

@@ -64,10 +64,7 @@ fn every_level_is_produced_and_checked_and_nothing_is_left() {
     );
     let record = record(folder.path());
     let samples = record["levels"]["samples"].as_array().unwrap();
-    if samples
-        .iter()
-        .all(|sample| sample["level"] != "warm" || sample["verdict"] != "accepted")
-    {
+    if samples.iter().all(|sample| sample["verdict"] == "failed") {
         println!(
             "skipped: {test}: no run of ours succeeded, so there may be no network: {}",
             done.stderr
@@ -78,7 +75,7 @@ fn every_level_is_produced_and_checked_and_nothing_is_left() {
     // Another process, such as a Python of another test, may have the interpreter mapped.
     let is_mapped = |sample: &Value| {
         let reason = sample["reason"].as_str().unwrap_or_default();
-        reason.contains("% of the pages were still in memory") && reason.contains("environment 0 of")
+        reason.contains("were still in memory") && reason.contains("environment 0 of")
     };
     let counted = |level: &str| {
         let own = samples

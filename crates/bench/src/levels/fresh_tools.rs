@@ -40,7 +40,12 @@ impl ToolSource {
         let began = Instant::now();
         let runner = folder.join("runner");
         copy(&self.runner, &runner)?;
-        let machine = Machine::bring(&checkout, &self.options, runner, &Silent)?;
+        let options = MachineOptions {
+            // What is remembered of these tools goes with them.
+            cache_dir: Some(folder.join("root")),
+            ..self.options.clone()
+        };
+        let machine = Machine::bring(&checkout, &options, runner, &Silent)?;
         let bring_us = micros(began.elapsed());
         let of = |origin: &str| {
             let own = machine.tools.iter().filter(|tool| tool.origin == origin);

@@ -58,19 +58,17 @@ fn interpreter(config: &LocalConfig) -> Vec<PathBuf> {
     let interpreter = &config.interpreter;
     let mut numbers = interpreter.version.split('.');
     let minor = [numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()].join(".");
-    let lib = config.interpreter_prefix.join("lib");
-    let shared = std::fs::read_dir(&lib)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    // Some distributions have the 64-bit half in a folder of its own.
+    let libs = ["lib", "lib64"].map(|name| config.interpreter_prefix.join(name));
+    let shared = libs.iter().flat_map(std::fs::read_dir).flatten().flatten();
+    let shared = shared.map(|entry| entry.path());
     let shared = shared.filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(&format!("libpython{minor}"))
     });
     let mut paths: Vec<PathBuf> = shared.collect();
     paths.extend(Path::new(&interpreter.path).canonicalize());
-    paths.push(lib.join(format!("python{minor}")));
+    paths.extend(libs.map(|lib| lib.join(format!("python{minor}"))));
     paths
 }
 
