@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        Err(reported) => return told_usage(&reported),
+        Err(error) => return print_usage(&error),
     };
     let exit = dispatch(&flags).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -63,11 +63,11 @@ fn main() -> ExitCode {
 }
 
 /// Prints help to standard output, and errors of the command line to standard error.
-fn told_usage(reported: &clap::Error) -> ExitCode {
-    if let Err(error) = reported.print() {
-        terminal::note_lost(&error);
+fn print_usage(error: &clap::Error) -> ExitCode {
+    if let Err(lost) = error.print() {
+        terminal::note_lost(&lost);
     }
-    let exit = if reported.use_stderr() { Exit::Usage } else { Exit::Good };
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Good };
     terminal::exit_with_output(exit).into()
 }
 

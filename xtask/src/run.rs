@@ -71,8 +71,8 @@ async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, report
     // The reports so far concern this machine; the task's output comes next.
     reporter.finish();
     let ticket = driver.submit(spec, &options).await?;
-    let (preparing, reported) = (driver.preparing(&ticket)?, Arc::clone(reporter));
-    let phases = tokio::spawn(async move { waiting::show_phases(preparing, &reported).await });
+    let (preparing, phase_reporter) = (driver.preparing(&ticket)?, Arc::clone(reporter));
+    let phases = tokio::spawn(async move { waiting::show_phases(preparing, &phase_reporter).await });
     let printing = tokio::spawn(print_output(driver.logs(&ticket)?, flags.json));
     let outcome = tokio::select! {
         outcome = driver.wait(&ticket) => outcome?,

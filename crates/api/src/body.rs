@@ -201,10 +201,10 @@ fn remedy(name: &str, kind: Kind, value: &Value) -> Option<String> {
 
 /// Every field is valid by itself, so one of them appears twice.
 fn repeated(error: &serde_json::Error) -> Problem {
-    let reported = message(error);
+    let message_text = message(error);
     let mut named = FIELDS.iter().map(|(name, _)| *name);
-    let twice = named.find(|name| reported.contains(&format!("`{name}`")));
-    let problem = Problem::new(ProblemType::InvalidTask, reported.clone());
+    let twice = named.find(|name| message_text.contains(&format!("`{name}`")));
+    let problem = Problem::new(ProblemType::InvalidTask, message_text.clone());
     match twice {
         Some(name) => problem.at(pointer(name)),
         None => problem,

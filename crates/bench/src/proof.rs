@@ -87,17 +87,21 @@ pub async fn prove(
     });
     let control = Control {
         stop: &stop,
-        tell: &|reported| report(reported, progress.as_ref()),
+        tell: &|progress_now| report(progress_now, progress.as_ref()),
     };
     let proof = prove::prove(source, ground.place(), &plan(options), &control).await;
     listening.abort();
     proof.map_err(|error| Error::other(ErrorClass::Failed, error))
 }
 
-fn report(reported: &prove::ReplayProgress, progress: &dyn Progress) {
-    let left = reported.left_s.map(|left_s| units::duration(left_s * 1e6));
+fn report(progress_now: &prove::ReplayProgress, progress: &dyn Progress) {
+    let left = progress_now.left_s.map(|left_s| units::duration(left_s * 1e6));
     let left = left.map(|left| format!(", about {left} left")).unwrap_or_default();
-    progress.count(reported.done, reported.of, &format!("{}{left}", reported.what));
+    progress.count(
+        progress_now.done,
+        progress_now.of,
+        &format!("{}{left}", progress_now.what),
+    );
 }
 
 fn plan(options: &ProofOptions) -> Plan {

@@ -12,7 +12,7 @@ use crate::options::BenchOptions;
 use crate::{cluster_facts, machine};
 
 /// Value of a fact that a service does not report to its clients.
-const NOT_TOLD: &str = "not reported to clients";
+const NOT_REPORTED: &str = "not reported to clients";
 
 /// Collects everything that a reader may ask about a report's origin.
 ///
@@ -57,10 +57,10 @@ pub fn of_client(checkout: &Checkout, driver: &str, command: &str) -> Provenance
 /// The provenance of a run through a service: the client's machine, and nothing that only the service knows.
 pub fn through_service(client: Provenance, service: ServiceRecord) -> Provenance {
     Provenance {
-        file_systems: BTreeMap::from([("caches".to_owned(), NOT_TOLD.to_owned())]),
-        interpreter: NOT_TOLD.to_owned(),
-        index: NOT_TOLD.to_owned(),
-        system_provider: NOT_TOLD.to_owned(),
+        file_systems: BTreeMap::from([("caches".to_owned(), NOT_REPORTED.to_owned())]),
+        interpreter: NOT_REPORTED.to_owned(),
+        index: NOT_REPORTED.to_owned(),
+        system_provider: NOT_REPORTED.to_owned(),
         system_source: "the service's own source".to_owned(),
         service: Some(service),
         ..client

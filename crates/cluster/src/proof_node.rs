@@ -303,10 +303,10 @@ impl Inner {
         name.clone_into(&mut config.network.index);
         config.network.index_scope = IndexScope::Public;
         config.max_age_s = config.max_age_s.max(3600);
-        let unlimited = order.told_bytes.is_none();
+        let unlimited = order.assumed_bytes.is_none();
         config.budget_bytes = if unlimited { u64::MAX } else { 0 };
         config.budget_inodes = config.budget_bytes;
-        config.python_claim_bytes = order.told_bytes.unwrap_or(order.bytes);
+        config.python_claim_bytes = order.assumed_bytes.unwrap_or(order.bytes);
         config.argo = None;
         config
     }

@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn control_characters_and_overrides_are_made_visible() {
-        for (sent, reported) in [
+        for (sent, expected) in [
             ("plain ü €\tx\n", "plain ü €\tx\n"),
             ("\x1b[31mred\x1b[0m \x1b[2J\x1b[1;1H", "red "),
             ("\x1b]0;title\x07", "␛]0;title␇"),
@@ -199,8 +199,8 @@ mod tests {
             ("\x1b[31", "␛[31"),
             ("\x1b", "␛"),
         ] {
-            assert_eq!(shown(sent), reported, "{sent:?}");
-            assert_eq!(live(&[sent.as_bytes()]), reported, "{sent:?}");
+            assert_eq!(shown(sent), expected, "{sent:?}");
+            assert_eq!(live(&[sent.as_bytes()]), expected, "{sent:?}");
         }
         assert_eq!(live(&[b"\xff\x9b31m\xe2\x82"]), "\u{fffd}\u{fffd}31m\u{fffd}");
         let endless = format!("\x1b[{}", "1".repeat(1000));

@@ -158,17 +158,17 @@ fn failures(record: &RunRecord) -> Vec<(Peer, &String, String)> {
             None => failures.push((failed.peer, &failed.scenario, 1, &failed.reason)),
         }
     }
-    let mut reported = Vec::new();
+    let mut rows = Vec::new();
     for (peer, scenario, count, reason) in failures {
         let good = record.peers.iter();
         let good = good.filter(|sample| sample.peer == peer && sample.scenario == *scenario);
         let all = count + good.count();
         let reason = reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        reported.push((
+        rows.push((
             peer,
             scenario,
             format!("{count} of {all} runs failed and do not count: {reason}"),
         ));
     }
-    reported
+    rows
 }

@@ -4,7 +4,7 @@ use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecor
 
 use crate::{host_noise, mirror, units, until};
 
-fn told_completion(record: &RunRecord, completion: &str) -> String {
+fn completion_and_count(record: &RunRecord, completion: &str) -> String {
     match &record.load {
         Some(load) => format!("{completion}, {} tasks", load.counts.due),
         None => format!("{completion}, {} samples", record.samples.len()),
@@ -44,7 +44,7 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("driver", provenance.driver.clone()),
         ("command", provenance.command.clone()),
         ("started", provenance.started_at.clone()),
-        ("completion", told_completion(record, completion)),
+        ("completion", completion_and_count(record, completion)),
         ("revision", format!("{revision}{dirty}")),
         ("operating system", provenance.os.clone()),
         ("kernel", format!("{} on {}", provenance.kernel, provenance.arch)),

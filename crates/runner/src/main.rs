@@ -153,11 +153,11 @@ fn report_to(destination: Destination, report: RunReport) -> i32 {
 
 /// Prepares, and writes events to standard output. A failure is an event too.
 fn prepare(recorder: &Recorder) -> i32 {
-    let reported = AtomicI32::new(EXIT_REPORTED);
+    let exit_code = AtomicI32::new(EXIT_REPORTED);
     // If an event cannot be written, its reader has gone. Keep preparing: the next task can use the result.
     let emit = |event: &PrepareEvent| {
         if let Err(error) = write_line(event) {
-            reported.store(broken(&error.to_string()), Ordering::Relaxed);
+            exit_code.store(broken(&error.to_string()), Ordering::Relaxed);
         }
     };
     match read_request::<PrepareRequest>() {
@@ -170,7 +170,7 @@ fn prepare(recorder: &Recorder) -> i32 {
             timeline: recorder.timeline(),
         }),
     }
-    reported.into_inner()
+    exit_code.into_inner()
 }
 
 /// Has the driver run a build, in a sandbox of its own, and waits for its report on standard input.

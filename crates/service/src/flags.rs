@@ -140,8 +140,8 @@ mod tests {
             (serve.settings.retain_bytes, serve.trace_bytes),
             (Some(1 << 30), 2 << 20)
         );
-        let reported = USAGE.lines().filter_map(|line| line.trim().strip_prefix("--"));
-        for flag in reported.filter_map(|line| line.split_whitespace().next()) {
+        let options = USAGE.lines().filter_map(|line| line.trim().strip_prefix("--"));
+        for flag in options.filter_map(|line| line.split_whitespace().next()) {
             assert!(line.contains(&format!("--{flag} ")), "{flag}");
         }
     }

@@ -126,7 +126,7 @@ impl Size {
         let (low_us, high_us) = self.p95_interval_us;
         let p95_us = predicted.p95_us.clamp(low_us.min(high_us), high_us.max(low_us));
         let is_starved = fulls > 0 && self.bytes < recommended_bytes;
-        let near = |found: f64, reported: f64, within: f64| (found - reported).abs() <= within * reported.abs();
+        let near = |found: f64, expected: f64, within: f64| (found - expected).abs() <= within * expected.abs();
         [
             (
                 Quantity::HitRate,

@@ -158,11 +158,11 @@ mod tests {
         };
         let command = "cargo xtask bench --seed 3 --levels 12 --runs-from-nothing 3";
         assert_eq!(for_report(&levels), command);
-        let reported = ["xtask", "run", "--json", "task.json"]
+        let words = ["xtask", "run", "--json", "task.json"]
             .map(OsString::from)
             .into_iter()
             .chain(for_run(&bench));
-        let Command::Run(run) = Flags::try_parse_from(reported).unwrap().command else {
+        let Command::Run(run) = Flags::try_parse_from(words).unwrap().command else {
             panic!("this is run");
         };
         assert_eq!(run.local.network(), NetworkName::None);
@@ -182,8 +182,8 @@ mod tests {
             "cargo xtask bench --driver kube --load 5 --load-seconds 60"
         );
         let words = for_service(&bench, Path::new("/folder/data"), Path::new("/token"));
-        let reported = std::iter::once("xtask".into()).chain(words);
-        let Command::Serve(serve) = Flags::try_parse_from(reported).unwrap().command else {
+        let words = std::iter::once("xtask".into()).chain(words);
+        let Command::Serve(serve) = Flags::try_parse_from(words).unwrap().command else {
             panic!("this is serve");
         };
         assert_eq!(serve.driver, DriverName::Kube);

@@ -68,9 +68,9 @@ impl BenchTarget for MadeUp {
 
 /// Keeps every line.
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct KeptLines(Mutex<Vec<String>>);
 
-impl Progress for Told {
+impl Progress for KeptLines {
     fn step(&self, _: &str) {}
     fn line(&self, line: &str) {
         self.0.lock().unwrap().push(line.to_owned());
@@ -107,11 +107,11 @@ async fn measured(walls_us: Vec<u64>, minutes: u32) -> (RunRecord, Vec<String>) 
         cached: 36,
         uncached: 0,
     };
-    let reported = Told::default();
+    let lines = KeptLines::default();
     let draw = |done, rounds| stretch(counts, &[vec![]], 7, (done, rounds));
-    session.measure_until(until, 7, draw, &reported).await.unwrap();
-    let record = session.finish(&reported).await;
-    (record, reported.0.into_inner().unwrap())
+    session.measure_until(until, 7, draw, &lines).await.unwrap();
+    let record = session.finish(&lines).await;
+    (record, lines.0.into_inner().unwrap())
 }
 
 fn until_of(record: &RunRecord) -> (Option<UntilEnd>, Vec<u32>, u32) {

@@ -193,16 +193,16 @@ fn the_account_is_the_one_with_the_rights_and_every_volume_is_there() {
 fn what_the_file_tells_the_driver_is_what_up_tells_it() {
     let text = std::fs::read_to_string(crate::tests::checkout().path("manifests/service.yaml")).unwrap();
     let objects: Vec<Value> = serde_yaml::from_multiple(&text).unwrap();
-    let reported = objects[0]
+    let json = objects[0]
         .pointer("/stringData/driver.json")
         .and_then(Value::as_str)
         .unwrap();
-    let reported: KubeConfig = serde_json::from_str(reported).unwrap();
+    let config: KubeConfig = serde_json::from_str(json).unwrap();
     let mut ours = connection::config_with("nix-portable-base:latest".into(), NetworkSettings::default());
     // `up` adds the certificates of this machine.
     ours.certificates = None;
     ours.network.index = "default".into();
-    assert_eq!(reported, ours);
+    assert_eq!(config, ours);
 }
 
 #[test]

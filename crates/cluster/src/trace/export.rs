@@ -24,19 +24,19 @@ pub struct ExportCount {
 /// # Errors
 /// A file cannot be read or written.
 pub fn export_to_file(folder: &Path, out: &Path, anonymise: bool) -> Result<ExportCount> {
-    let reported = || format!("writing {}", out.display());
+    let context = || format!("writing {}", out.display());
     let beside = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let file = tempfile::NamedTempFile::new_in(beside).with_context(reported)?;
+    let file = tempfile::NamedTempFile::new_in(beside).with_context(context)?;
     let mut to = BufWriter::new(file);
     let count = export(folder, anonymise, &mut to)?;
     let file = to
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error)
-        .with_context(reported)?;
-    file.persist(out).map_err(|error| error.error).with_context(reported)?;
+        .with_context(context)?;
+    file.persist(out).map_err(|error| error.error).with_context(context)?;
     Ok(count)
 }
 

@@ -58,8 +58,8 @@ impl TraceFile {
 
 /// The faults of a trace in words.
 pub fn describe_faults(faults: &Faults) -> Vec<String> {
-    let reported = faults.first.iter();
-    let mut warnings: Vec<String> = reported
+    let first = faults.first.iter();
+    let mut warnings: Vec<String> = first
         .map(|fault| format!("line {}: {}", fault.line, fault.kind))
         .collect();
     let more = faults.count - warnings.len() as u64;

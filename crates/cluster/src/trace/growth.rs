@@ -149,10 +149,10 @@ fn span(days: f64) -> String {
 }
 
 fn range(estimate: &Estimate, shown: impl Fn(f64) -> String) -> String {
-    let reported = |interval: hybrid_cache_sizing::pace::Interval| {
+    let in_brackets = |interval: hybrid_cache_sizing::pace::Interval| {
         format!(" ({} to {})", shown(interval.low), shown(interval.high))
     };
-    estimate.interval.map_or(String::new(), reported)
+    estimate.interval.map_or(String::new(), in_brackets)
 }
 
 #[expect(

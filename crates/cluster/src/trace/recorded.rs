@@ -25,13 +25,13 @@ impl Recorded {
     /// # Errors
     /// The files cannot be read, or are of another version.
     pub fn open(folder: &Path) -> Result<Option<Recorded>> {
-        let reported = || format!("reading the requests recorded in {}", folder.display());
+        let context = || format!("reading the requests recorded in {}", folder.display());
         let mut files = Vec::new();
-        for path in files_in(folder).with_context(reported)? {
+        for path in files_in(folder).with_context(context)? {
             match File::open(&path) {
                 // Rotation has deleted the file since it was listed.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                opened => files.push(opened.with_context(reported)?),
+                opened => files.push(opened.with_context(context)?),
             }
         }
         match read(&files, &mut |_| {}) {

@@ -39,8 +39,8 @@ impl AddOns {
                     Some(ServiceDriver::Argo) => connection::with_argo(up.config.clone()),
                     Some(ServiceDriver::Kube) | None => up.config.clone(),
                 };
-                let reported = (image.as_str(), &config);
-                Some(Service::observe(&up.api, checkout, node, setup.source.clone(), reported).await?)
+                let image_and_config = (image.as_str(), &config);
+                Some(Service::observe(&up.api, checkout, node, setup.source.clone(), image_and_config).await?)
             }
             None => None,
         };

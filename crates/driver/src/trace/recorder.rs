@@ -63,9 +63,9 @@ impl RequestRecorder {
     /// Waits until everything noted so far is written, for at most 20 s. Returns why something could not be written, once.
     pub async fn flush(&self) -> Option<String> {
         if let Some(sender) = self.writer.get() {
-            let (reported, written) = oneshot::channel();
+            let (done, written) = oneshot::channel();
             let flushed = async {
-                if sender.send(WriterMessage::Flush(reported)).await.is_ok() {
+                if sender.send(WriterMessage::Flush(done)).await.is_ok() {
                     // An error means that the writer is gone; it has written what it could.
                     let _ = written.await;
                 }

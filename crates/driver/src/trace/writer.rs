@@ -83,9 +83,9 @@ impl Writer {
                 self.take(Some(message), &mut flushed);
             }
             self.write(is_last || !flushed.is_empty()).await;
-            for reported in flushed {
+            for done in flushed {
                 // An error means that the caller no longer waits.
-                let _ = reported.send(());
+                let _ = done.send(());
             }
             if is_last {
                 return;
@@ -100,11 +100,11 @@ impl Writer {
                 self.queue.push_back(*line);
                 if self.queue.len() > MAX_WAITING {
                     self.queue.pop_front();
-                    let reported = "what environments are made of was not known in time: requests are left out";
-                    self.warnings.add(|| reported.to_owned());
+                    let warning = "what environments are made of was not known in time: requests are left out";
+                    self.warnings.add(|| warning.to_owned());
                 }
             }
-            Some(WriterMessage::Flush(reported)) => flushed.push(reported),
+            Some(WriterMessage::Flush(done)) => flushed.push(done),
             None => {}
         }
     }
@@ -225,8 +225,8 @@ impl Writer {
         match self.contents.contents().await {
             Ok(contents) => contents,
             Err(failure) => {
-                let reported = format!("the trace does not say what the caches held when it began: {failure}");
-                self.warnings.add(|| reported);
+                let warning = format!("the trace does not say what the caches held when it began: {failure}");
+                self.warnings.add(|| warning);
                 Contents::default()
             }
         }

@@ -270,7 +270,7 @@ impl Reader {
     /// An address without secrets, as it is compared.
     fn address(&mut self, place: &str, node: &Node) -> Option<String> {
         let text = self.text(place, node)?;
-        let reported = match Address::read(text) {
+        let fault = match Address::read(text) {
             Err(why) => (format!("{} {why}", quote(text)), "write `https://host/path`"),
             Ok(read) if read.has_login => (
                 "a user name or a password in an address".to_owned(),
@@ -291,7 +291,7 @@ impl Reader {
             ),
             Ok(read) => return Some(read.plain()),
         };
-        self.fault(line(node), place, reported.0, reported.1);
+        self.fault(line(node), place, fault.0, fault.1);
         None
     }
 
@@ -321,7 +321,7 @@ impl Reader {
 
     fn python_version(&mut self, place: &str, node: &Node) {
         // YAML reads 3.10 as the number 3.1.
-        let (reported, hint) = match &node.value {
+        let (what, hint) = match &node.value {
             Tree::Text(text) if python_version::is_version(text) => {
                 return self.settings.python_versions.push(text.clone());
             }
@@ -334,7 +334,7 @@ impl Reader {
                 "write the version in quotes, `\"3.10\"`: without them it is a number, 3.1",
             ),
         };
-        self.fault(line(node), place, reported, hint);
+        self.fault(line(node), place, what, hint);
     }
 
     fn secret(&mut self, place: &str, node: &Node) -> Option<SecretSource> {

@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn created_tasks_are_compared_with_acknowledged_submits() {
-        let reported = |made: Option<u64>, own: bool, lost: u64| {
+        let sentence = |made: Option<u64>, own: bool, lost: u64| {
             let counts = LoadCounts {
                 submitted: 5,
                 queued: 5,
@@ -287,9 +287,9 @@ mod tests {
             LoadSummary::from_record(&record).accounted()
         };
         let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service created none twice";
-        assert_eq!(reported(Some(5), true, 0), fine);
-        assert!(reported(Some(6), true, 0).ends_with("the service created 6 tasks from 5 submits"));
-        assert!(reported(Some(6), false, 0).ends_with("others use it too"));
-        assert!(reported(None, true, 1).starts_with("Of 5 acknowledged tasks 4 were listed with their end, 1 lost"));
+        assert_eq!(sentence(Some(5), true, 0), fine);
+        assert!(sentence(Some(6), true, 0).ends_with("the service created 6 tasks from 5 submits"));
+        assert!(sentence(Some(6), false, 0).ends_with("others use it too"));
+        assert!(sentence(None, true, 1).starts_with("Of 5 acknowledged tasks 4 were listed with their end, 1 lost"));
     }
 }

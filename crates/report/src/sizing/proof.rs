@@ -47,8 +47,8 @@ fn rows(proved: &VolumeProof) -> Rows {
 
 /// One size as a row.
 fn row(proved: &VolumeProof, size: &Size) -> Vec<String> {
-    let (reported, seen) = (&size.predicted, &size.observed);
-    let pair = |reported: String, seen: String| format!("{reported} / {seen}");
+    let (predicted, seen) = (&size.predicted, &size.observed);
+    let pair = |predicted: String, seen: String| format!("{predicted} / {seen}");
     let mark = if size.is_recommended { " (recommended)" } else { "" };
     let requests = if size.requests < size.of {
         format!("{} of {}", units::count(size.requests), units::count(size.of))
@@ -59,16 +59,16 @@ fn row(proved: &VolumeProof, size: &Size) -> Vec<String> {
     vec![
         format!("{}{mark}", units::bytes(size.bytes)),
         requests,
-        pair(units::share(reported.hit_rate), units::share(seen.hit_rate)),
+        pair(units::share(predicted.hit_rate), units::share(seen.hit_rate)),
         format!(
             "{} ({}–{})",
-            pair(units::duration(reported.p95_us), units::duration(seen.p95_us)),
+            pair(units::duration(predicted.p95_us), units::duration(seen.p95_us)),
             units::duration(size.p95_interval_us.0),
             units::duration(size.p95_interval_us.1)
         ),
-        pair(units::bytes(reported.held.bytes), units::bytes(seen.held.bytes)),
-        pair(units::count(reported.held.inodes), units::count(seen.held.inodes)),
-        pair(units::count(reported.evictions), units::count(seen.evictions)),
+        pair(units::bytes(predicted.held.bytes), units::bytes(seen.held.bytes)),
+        pair(units::count(predicted.held.inodes), units::count(seen.held.inodes)),
+        pair(units::count(predicted.evictions), units::count(seen.evictions)),
         units::count(fulls),
         verdict(proved, size),
     ]
@@ -94,8 +94,8 @@ fn verdict(proved: &VolumeProof, size: &Size) -> String {
 fn sentences(proved: &VolumeProof) -> Vec<String> {
     let mut sentences = Vec::new();
     for size in &proved.sizes {
-        for reported in distinct(&size.refused) {
-            sentences.push(format!("{}: refused: {reported}", units::bytes(size.bytes)));
+        for reason in distinct(&size.refused) {
+            sentences.push(format!("{}: refused: {reason}", units::bytes(size.bytes)));
         }
         for problem in &size.problems {
             sentences.push(format!("{}: verify: {problem}", units::bytes(size.bytes)));
@@ -125,8 +125,8 @@ fn full(step: &FullStep) -> String {
         step.requests,
         step.evicted
     );
-    for reported in distinct(&step.refused) {
-        text.push_str(&format!("; refused: {reported}"));
+    for reason in distinct(&step.refused) {
+        text.push_str(&format!("; refused: {reason}"));
     }
     if step.unclear > 0 {
         text.push_str(&format!(

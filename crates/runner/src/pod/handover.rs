@@ -184,12 +184,12 @@ fn until_changed(watch: Option<&OwnedFd>, signals: Option<&Signals>, limit: Dura
     Ok(())
 }
 
-/// Merges the preparation's timeline into the task's. The preparation ended at `told_us` on the task's clock. The
+/// Merges the preparation's timeline into the task's. The preparation ended at `handed_over_us` on the task's clock. The
 /// merged timeline starts with the container that started first.
-pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport {
+pub fn merge(report: RunReport, prepared: &Timeline, handed_over_us: u64) -> RunReport {
     let lay = |own: Timeline| {
-        let prepared_at = told_us.saturating_sub(prepared.total_us);
-        let shift = prepared.total_us.saturating_sub(told_us);
+        let prepared_at = handed_over_us.saturating_sub(prepared.total_us);
+        let shift = prepared.total_us.saturating_sub(handed_over_us);
         let mut whole = Timeline {
             total_us: own.total_us + shift,
             spans: Vec::new(),

@@ -25,9 +25,9 @@ pub fn trail(token: Option<&str>, report: &RunReport) -> std::io::Result<()> {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn log_line(mark: &str, reported: &impl Serialize) -> std::io::Result<()> {
+pub fn log_line(mark: &str, value: &impl Serialize) -> std::io::Result<()> {
     let mut text = mark.as_bytes().to_vec();
-    serde_json::to_writer(&mut text, reported)?;
+    serde_json::to_writer(&mut text, value)?;
     text.push(b'\n');
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&text)?;

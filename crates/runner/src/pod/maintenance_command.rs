@@ -28,7 +28,7 @@ fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainRepor
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
         PodMaintenanceCommand::Contents => {
-            return told_in_log(look_after(
+            return contents_to_log(look_after(
                 image,
                 request,
                 MaintenanceCommand::Contents,
@@ -71,7 +71,7 @@ fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Fa
 }
 
 /// Writes the list to the log, because it is too long for a termination message.
-fn told_in_log(report: PodMaintainReport) -> PodMaintainReport {
+fn contents_to_log(report: PodMaintainReport) -> PodMaintainReport {
     let PodMaintainReport::Maintained {
         report: MaintainReport::Contents(contents),
     } = report

@@ -47,10 +47,10 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             let _ = log_line(PREPARED_MARK, prepared);
         }
         let mut ready_us = lock(&ready_us);
-        let mut reported = Ok(());
+        let mut handed_over = Ok(());
         if ready_us.is_none() && matches!(event, PrepareEvent::Ready { .. } | PrepareEvent::Failed { .. }) {
-            reported = handover::hand_over(folder, event);
-            if reported.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
+            handed_over = handover::hand_over(folder, event);
+            if handed_over.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
                 // A pod that is deleted from now on leaves time to publish.
                 kernel::reset_sigterm();
                 // If this container is killed later, the message tells the driver that the task can go on. Without the
@@ -59,7 +59,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             }
             *ready_us = Some(recorder.now_us());
         }
-        *lock(&last) = Some(match reported {
+        *lock(&last) = Some(match handed_over {
             Ok(()) => event.clone(),
             Err(failure) => PrepareEvent::Failed {
                 failure,

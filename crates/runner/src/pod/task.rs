@@ -30,7 +30,7 @@ pub fn run(recorder: &Recorder) -> RunReport {
                 Ok(None) => return run::cancelled(recorder),
                 Err(failure) => return run::failed(failure, recorder),
             };
-            let told_us = recorder.now_us();
+            let handed_over_us = recorder.now_us();
             let environments = handed.environments(&request.volumes.python);
             let report = match environments {
                 Ok(environments) => {
@@ -40,7 +40,7 @@ pub fn run(recorder: &Recorder) -> RunReport {
                 }
                 Err(failure) => run::failed(failure, recorder),
             };
-            handover::merge(report, &handed.timeline, told_us)
+            handover::merge(report, &handed.timeline, handed_over_us)
         }
     }
 }

@@ -116,8 +116,8 @@ fn prepare(
         PythonPrepared::Made(made) => (true, made.expired),
         _ => (false, false),
     };
-    let reported = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
-    let leases = match reported {
+    let ready_event = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
+    let leases = match ready_event {
         Ok((leases, event)) => {
             emit(&event);
             leases

@@ -154,10 +154,10 @@ impl<'a> Supervisor<'a> {
                 && let Some(status) = descendants::reap(self.main).main
             {
                 let is_running = matches!(state, State::Running);
-                let reported = is_running && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
+                let was_cancelled = is_running && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
                 return (
                     Some(status),
-                    if reported {
+                    if was_cancelled {
                         Some(Cause::Cancelled)
                     } else {
                         state.cause()

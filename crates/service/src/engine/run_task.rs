@@ -149,12 +149,12 @@ async fn ask_for_outcome(
 ) -> Outcome {
     let mut failures = 0;
     loop {
-        let reported = async {
+        let waited = async {
             let mut waiting = std::pin::pin!(inner.driver.wait(ticket));
             // A driver that is down says so within this time, so after it the task runs.
             let in_time = timeout(inner.config.driver_call, &mut waiting).await;
             match in_time {
-                Ok(reported) => reported,
+                Ok(outcome) => outcome,
                 Err(_) if failures == 0 => waiting.await,
                 Err(_) => {
                     inner.note_waiting(active, None).await;
@@ -162,7 +162,7 @@ async fn ask_for_outcome(
                 }
             }
         };
-        match reported.await {
+        match waited.await {
             Ok(outcome) => {
                 inner.circuit_breaker.record_success();
                 return outcome;

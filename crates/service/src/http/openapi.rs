@@ -119,17 +119,17 @@ fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value
     let responses = &mut operation["responses"];
     for kind in kinds {
         let status = kind.status().to_string();
-        let reported = format!("`{}`: {}.", kind.code(), kind.title());
+        let description = format!("`{}`: {}.", kind.code(), kind.title());
         match responses
             .get_mut(&status)
             .and_then(|response| response.get_mut("description"))
         {
-            Some(Value::String(description)) => {
-                description.push(' ');
-                description.push_str(&reported);
+            Some(Value::String(text)) => {
+                text.push(' ');
+                text.push_str(&description);
             }
             _ => {
-                let mut response = json!({"description": reported, "content": content});
+                let mut response = json!({"description": description, "content": content});
                 if ["429", "503"].contains(&status.as_str()) {
                     response["headers"] = json!({"Retry-After": {
                         "description": "Seconds to wait before trying again.",

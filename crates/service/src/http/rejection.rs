@@ -59,7 +59,7 @@ fn problem_type(error: &ServiceError) -> ProblemType {
 impl From<ServiceError> for Rejection {
     fn from(error: ServiceError) -> Rejection {
         let kind = problem_type(&error);
-        let reported = match &error {
+        let message = match &error {
             // Messages of the disk and the database go to the operator's log only: they may hold paths.
             ServiceError::Storage { .. } => "the database does not answer".to_owned(),
             ServiceError::StorageFull { .. } => "there is no room left on the disk".to_owned(),
@@ -69,9 +69,9 @@ impl From<ServiceError> for Rejection {
             ServiceError::Invalid(errors) => errors.first().message.clone(),
             other => other.to_string(),
         };
-        let (detail, hint) = match reported.split_once("\nhint: ") {
+        let (detail, hint) = match message.split_once("\nhint: ") {
             Some((detail, hint)) => (detail.to_owned(), Some(hint.to_owned())),
-            None => (reported, None),
+            None => (message, None),
         };
         let mut problem = Problem::new(kind, detail);
         problem.hint = hint;

@@ -148,23 +148,23 @@ pub async fn read(
 ) -> Answer<Response> {
     query::none(query.as_deref())?;
     let key = (engine.tenant().clone(), id_in(params)?);
-    let reported = app.memory().answer(|| tell(&app, &engine, &key)).await?;
+    let body = app.memory().answer(|| task_body(&app, &engine, &key)).await?;
     let json = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, json)], reported).into_response())
+    Ok(([(header::CONTENT_TYPE, json)], body).into_response())
 }
 
-async fn tell(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
+async fn task_body(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
     let age = match app.response_cache().recall(key) {
-        Ok(reported) => return Ok(reported),
+        Ok(body) => return Ok(body),
         Err(age) => age,
     };
     let view = engine.get(&key.1).await?;
-    let reported = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
+    let body = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
     // A waiting or running task changes without notice: its output grows, and its driver may stop answering.
     if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
-        app.response_cache().keep(age, key.clone(), &reported);
+        app.response_cache().keep(age, key.clone(), &body);
     }
-    Ok(reported)
+    Ok(body)
 }
 
 /// Read a task's lock

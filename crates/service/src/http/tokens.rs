@@ -48,11 +48,11 @@ pub struct TokenFaults(Vec<Fault>);
 impl TokenFaults {
     /// One line for each mistake, after the file's name, and a hint.
     pub fn describe(&self, file: &Path) -> String {
-        let mut reported = String::new();
+        let mut text = String::new();
         for fault in &self.0 {
-            reported += &format!("{}:{}: {}\n", file.display(), fault.line, fault.what);
+            text += &format!("{}:{}: {}\n", file.display(), fault.line, fault.what);
         }
-        reported + "hint: a file holds one token, or lines of the form `TENANT TOKEN`; " + MAKE
+        text + "hint: a file holds one token, or lines of the form `TENANT TOKEN`; " + MAKE
     }
 }
 

@@ -47,12 +47,12 @@ impl Outputs {
     /// Opens a task's file to append what comes.
     pub fn writer(&self, id: &TaskId, limit_bytes: u64) -> io::Result<OutputWriter> {
         let file = self.files.append(id)?;
-        let reported = self.live.enter(id);
+        let progress_sender = self.live.enter(id);
         let held = file.extent();
-        reported.send_modify(|progress| progress.extent = held);
+        progress_sender.send_modify(|progress| progress.extent = held);
         Ok(OutputWriter {
             file,
-            reported,
+            progress_sender,
             skip: Extent::default(),
             limit_bytes,
         })
@@ -62,7 +62,7 @@ impl Outputs {
 /// Writes the output of one task.
 pub(crate) struct OutputWriter {
     file: OutputFile,
-    reported: Arc<watch::Sender<OutputProgress>>,
+    progress_sender: Arc<watch::Sender<OutputProgress>>,
     /// What the driver sends again from the beginning, and is already stored.
     skip: Extent,
     /// Limit of each stream.
@@ -85,7 +85,7 @@ impl OutputWriter {
         }
         self.file.append(chunk.stream, fresh)?;
         let extent = self.file.extent();
-        self.reported.send_modify(|progress| progress.extent = extent);
+        self.progress_sender.send_modify(|progress| progress.extent = extent);
         Ok(())
     }
 

@@ -63,13 +63,13 @@ enum Source {
 struct Subscription {
     id: TaskId,
     live: Live,
-    reported: Arc<watch::Sender<OutputProgress>>,
+    progress_sender: Arc<watch::Sender<OutputProgress>>,
     progress: watch::Receiver<OutputProgress>,
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.live.leave(&self.id, &self.reported);
+        self.live.leave(&self.id, &self.progress_sender);
     }
 }
 
@@ -88,12 +88,12 @@ impl OutputReader {
 
     /// Reads what is stored and what is still to come.
     pub(super) fn followed(path: PathBuf, from: u64, id: &TaskId, live: &Live) -> OutputReader {
-        let reported = live.enter(id);
+        let progress_sender = live.enter(id);
         let place = Subscription {
             id: id.clone(),
             live: live.clone(),
-            progress: reported.subscribe(),
-            reported,
+            progress: progress_sender.subscribe(),
+            progress_sender,
         };
         OutputReader {
             source: Source::Followed(place),

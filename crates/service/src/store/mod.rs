@@ -67,18 +67,18 @@ impl Store {
     pub fn open(config: &ServiceConfig) -> Result<Store, OpenError> {
         let lock = open::claim(&config.folder)?;
         let (path, connection) = open::open(config)?;
-        let reported = |error: SqlError| OpenError::Database {
+        let open_error = |error: SqlError| OpenError::Database {
             path: path.clone(),
             message: error.message,
         };
         let mut tally = Tally::default();
-        for (tenant, stored, count) in rows::count(&connection).map_err(reported)? {
+        for (tenant, stored, count) in rows::count(&connection).map_err(open_error)? {
             tally.add(&tenant, &stored, u64::try_from(count).unwrap_or_default());
         }
-        for (tenant, bytes) in rows::saved_bytes(&connection).map_err(reported)? {
+        for (tenant, bytes) in rows::saved_bytes(&connection).map_err(open_error)? {
             tally.save(&tenant, u64::try_from(bytes).unwrap_or_default());
         }
-        let cursors = rows::cursors(&connection).map_err(reported)?;
+        let cursors = rows::cursors(&connection).map_err(open_error)?;
         let readers = config.readers.max(1);
         let idle = (0..readers).map(|_| open::reader(&path, config));
         let idle = idle.collect::<Result<Vec<_>, _>>()?;

@@ -54,26 +54,26 @@ pub fn claim(folder: &Path) -> Result<File, OpenError> {
 /// Checks the database, brings it to this version, and returns the connection that writes.
 pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> {
     let path = config.folder.join(DATABASE);
-    let reported = |error| tell(&path, error);
+    let open_error = |error| tell(&path, error);
     let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
     make_private(&path)?;
-    let writer = Connection::open(&path, OpenMode::Write, config.busy).map_err(reported)?;
+    let writer = Connection::open(&path, OpenMode::Write, config.busy).map_err(open_error)?;
     if found == 0 {
         // Before everything else: a database with a page in it keeps its mode. It writes each time, which fails on a
         // full disk.
-        writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(reported)?;
+        writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(open_error)?;
     }
     // FULL: a finished write survives a power failure, not only a crash of this process. Checkpoints run elsewhere.
     writer
         .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0")
-        .map_err(reported)?;
+        .map_err(open_error)?;
     if let Some(bytes) = config.database_bytes {
         let pages = (bytes / PAGE_BYTES).max(1);
         writer
             .batch(&format!("PRAGMA max_page_count = {pages}"))
-            .map_err(reported)?;
+            .map_err(open_error)?;
     }
-    migrate(&writer, found).map_err(reported)?;
+    migrate(&writer, found).map_err(open_error)?;
     if let Err(error) = give_pages_back(&writer) {
         tracing::warn!(%error, "the database's file keeps its size, and fills freed pages again");
     }
@@ -163,9 +163,9 @@ fn is_there(path: &Path) -> Result<bool, OpenError> {
 
 /// Checks a database through a connection that cannot write, and returns its version.
 fn inspect(path: &Path, config: &ServiceConfig) -> Result<i64, OpenError> {
-    let reported = |error| tell(path, error);
+    let open_error = |error| tell(path, error);
     let reader = reader(path, config)?;
-    let number = |sql: &str| reader.first(sql, &[], |row| row.integer(0)).map_err(reported);
+    let number = |sql: &str| reader.first(sql, &[], |row| row.integer(0)).map_err(open_error);
     let application = number("PRAGMA application_id")?.unwrap_or_default();
     let version = number("PRAGMA user_version")?.unwrap_or_default();
     let tables = number("SELECT count(*) FROM sqlite_schema")?.unwrap_or_default();
@@ -184,7 +184,7 @@ fn inspect(path: &Path, config: &ServiceConfig) -> Result<i64, OpenError> {
     }
     let verdict = reader
         .first("PRAGMA quick_check(1)", &[], |row| row.text(0))
-        .map_err(reported)?;
+        .map_err(open_error)?;
     match verdict.as_deref() {
         Some("ok") => Ok(version),
         other => Err(OpenError::Damaged {

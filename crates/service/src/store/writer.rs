@@ -77,7 +77,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `reported` receives the new counts after each commit.
+    /// Starts the thread. `tally_sender` receives the new counts after each commit.
     ///
     /// # Errors
     /// The system cannot start a thread.
@@ -85,14 +85,14 @@ impl Writer {
         connection: Connection,
         checkpoints: Checkpoints,
         tally: Tally,
-        reported: watch::Sender<Tally>,
+        tally_sender: watch::Sender<Tally>,
     ) -> std::io::Result<(Writer, JoinHandle<()>)> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let bench = Bench {
             connection,
             checkpoints,
             tally,
-            reported,
+            tally_sender,
         };
         let thread = std::thread::Builder::new()
             .name("task-writer".to_owned())
@@ -134,7 +134,7 @@ struct Bench {
     connection: Connection,
     checkpoints: Checkpoints,
     tally: Tally,
-    reported: watch::Sender<Tally>,
+    tally_sender: watch::Sender<Tally>,
 }
 
 impl Bench {
@@ -192,7 +192,7 @@ impl Bench {
         if tally != self.tally {
             tally.version += 1;
             self.tally = tally;
-            self.reported.send_replace(self.tally.clone());
+            self.tally_sender.send_replace(self.tally.clone());
         }
         Ok(())
     }

@@ -284,22 +284,22 @@ impl Reader {
 
     /// The time of a line, adjusted so that time never runs backwards.
     fn time(&mut self, at_us: u64) -> u64 {
-        let told_us = at_us.saturating_add(self.behind_us);
-        let back_us = self.last_us.saturating_sub(told_us);
+        let shifted_us = at_us.saturating_add(self.behind_us);
+        let back_us = self.last_us.saturating_sub(shifted_us);
         if back_us > DISORDER_US && self.requests > 0 {
             self.behind_us += back_us;
             self.fault(FaultKind::ClockStep(back_us));
         } else if back_us > 0 && self.requests > 0 {
             self.fault(FaultKind::OutOfOrder(back_us));
         }
-        let ahead_us = told_us.saturating_sub(self.last_us);
+        let ahead_us = shifted_us.saturating_sub(self.last_us);
         if ahead_us > GAP_US && self.requests > 0 {
             self.fault(FaultKind::Gap(ahead_us));
         }
         self.last_us = if self.requests == 0 {
-            told_us
+            shifted_us
         } else {
-            told_us.max(self.last_us)
+            shifted_us.max(self.last_us)
         };
         self.last_us
     }

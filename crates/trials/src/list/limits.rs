@@ -119,10 +119,10 @@ async fn memory(ground: &AttackContext) -> Result<Verdict, TrialError> {
         return Ok(Verdict::held_if_none(&findings.got));
     }
     // However the task ends, its user must learn the reason.
-    let reported = ran.outcome.warnings.iter().any(|warning| warning.contains("memory"));
+    let has_memory_warning = ran.outcome.warnings.iter().any(|warning| warning.contains("memory"));
     match &ran.outcome.end {
         End::Failed { failure } if failure.to_string().to_lowercase().contains("memory") => Ok(Verdict::Held),
-        End::Signaled { signal: 9 } if reported => Ok(Verdict::Held),
+        End::Signaled { signal: 9 } if has_memory_warning => Ok(Verdict::Held),
         // A failed allocation is also an effect of the limit.
         End::Exited { .. } if ran.stderr.contains("MemoryError") || ran.stderr.contains("Cannot allocate memory") => {
             Ok(Verdict::Held)

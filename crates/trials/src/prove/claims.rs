@@ -25,7 +25,7 @@ pub struct ClaimOrder {
     /// The size of the claim.
     pub bytes: u64,
     /// The size that the driver gets; `None`: nothing is ever evicted.
-    pub told_bytes: Option<u64>,
+    pub assumed_bytes: Option<u64>,
     /// Variables that tell uv where its packages are.
     pub variables: Vec<(String, String)>,
 }

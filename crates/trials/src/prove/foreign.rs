@@ -73,9 +73,9 @@ impl Asking<'_> {
                 }
                 End::Refused(failure) => {
                     step.unclear += u64::from(!Answer::is_clearly_full(&failure));
-                    let reported = failure.to_string();
-                    if !step.refused.contains(&reported) {
-                        step.refused.push(reported);
+                    let reason = failure.to_string();
+                    if !step.refused.contains(&reason) {
+                        step.refused.push(reason);
                     }
                 }
             }

@@ -172,12 +172,12 @@ mod tests {
         for mib in [64, 72, 100, 120, 128, 150, 180, 230, 300, 450] {
             let bytes = mib << 20;
             let ground = MountedVolume::make(folder.path(), bytes).await.unwrap();
-            let (found, reported) = (ground.room, FileSystem::Ext4.room_of(bytes));
+            let (found, expected) = (ground.room, FileSystem::Ext4.room_of(bytes));
             ground.end().await.unwrap();
-            let near = |found: u64, reported: u64| found.abs_diff(reported) * 200 <= reported;
+            let near = |found: u64, expected: u64| found.abs_diff(expected) * 200 <= expected;
             assert!(
-                near(found.bytes, reported.bytes) && near(found.inodes, reported.inodes),
-                "{mib} MiB: {found:?}, reported {reported:?}"
+                near(found.bytes, expected.bytes) && near(found.inodes, expected.inodes),
+                "{mib} MiB: {found:?}, expected {expected:?}"
             );
         }
     }

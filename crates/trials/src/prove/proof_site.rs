@@ -98,7 +98,7 @@ impl ProofSite<'_> {
         Ok(PackageFolder { folder, ground })
     }
 
-    /// Makes a volume of that size. `told_bytes` is what the product takes for the size of the claim; `None`: nothing is ever evicted.
+    /// Makes a volume of that size. `assumed_bytes` is what the product takes for the size of the claim; `None`: nothing is ever evicted.
     ///
     /// # Errors
     /// The file system or the claim cannot be made.
@@ -108,12 +108,12 @@ impl ProofSite<'_> {
         packages: &PackageFolder,
         volume: Volume,
         bytes: u64,
-        told_bytes: Option<u64>,
+        assumed_bytes: Option<u64>,
     ) -> Result<Opened, TrialError> {
         let ground = MountedVolume::make(folder, bytes).await?;
         let node = match self {
             ProofSite::Machine(config) => {
-                let store = Store::new(config, volume, ground.volume(), &packages.folder, told_bytes)?;
+                let store = Store::new(config, volume, ground.volume(), &packages.folder, assumed_bytes)?;
                 return Ok(Opened {
                     ground,
                     keeper: Box::new(store),
@@ -134,7 +134,7 @@ impl ProofSite<'_> {
             device: ground.device()?,
             packages: packages.device()?,
             bytes,
-            told_bytes,
+            assumed_bytes,
             variables: packages.variables(),
         };
         let claims = node.open(&order).await?;

@@ -299,7 +299,7 @@ async fn close(
     if let Some(tail) = tail {
         let (log, missing) = tail.finish(passed, &context.shared.pulse).await;
         warnings.extend(missing.into_iter().chain(context.log.overflow()));
-        marks.log_us = log.reported.or(log.ended).map(|at| context.us_at(at));
+        marks.log_us = log.reported_at.or(log.ended).map(|at| context.us_at(at));
     }
     marks.scheduled_us = observed.first_seen.scheduled.map(|at| context.us_at(at));
     marks.ended_us = observed.first_seen.task_ended.map(|at| context.us_at(at));

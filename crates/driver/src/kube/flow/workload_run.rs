@@ -128,8 +128,8 @@ impl WorkloadRun {
     ) -> Result<ContainerEnd, Failure> {
         let mut early = self.early.subscribe();
         loop {
-            let reported = early.borrow_and_update().clone();
-            if let Some(ended) = reported.filter(|ended| self.cancelled.is_none() && step::tells_all(ended)) {
+            let early_end = early.borrow_and_update().clone();
+            if let Some(ended) = early_end.filter(|ended| self.cancelled.is_none() && step::tells_all(ended)) {
                 return Ok(ended);
             }
             let observed = self.followed.observed.borrow_and_update().clone();

@@ -68,7 +68,7 @@ pub struct LogProgress {
     /// When a stream last ended by itself.
     pub ended: Option<Instant>,
     /// When the runner's report had arrived.
-    pub reported: Option<Instant>,
+    pub reported_at: Option<Instant>,
     /// True, by stream, while the cluster does not answer, or sends nothing although something is missing.
     cut_off: [bool; 2],
 }
@@ -350,7 +350,7 @@ impl Follower {
     /// Passes on the runner's report.
     fn report(&self, message: String) {
         self.progress
-            .send_modify(|progress| progress.reported = Some(Instant::now()));
+            .send_modify(|progress| progress.reported_at = Some(Instant::now()));
         self.source.early.send_replace(Some(ContainerEnd {
             code: 0,
             reason: "Completed".to_owned(),

@@ -50,7 +50,7 @@ pub struct Networks {
     config: Arc<LocalConfig>,
     slots: Slots,
     status: OnceCell<NetworkStatus>,
-    reported: AtomicBool,
+    has_warned: AtomicBool,
     /// Held by the task that looks for a network while others use all of them. Further tasks wait for the lock, in order.
     turn: Mutex<()>,
 }
@@ -67,7 +67,7 @@ impl Networks {
             slots: Slots::new(&config, is_root.then_some(KEEPER)),
             config,
             status: OnceCell::new(),
-            reported: AtomicBool::new(false),
+            has_warned: AtomicBool::new(false),
             turn: Mutex::default(),
         }
     }
@@ -160,7 +160,7 @@ impl Networks {
     /// process.
     pub fn warning(&self) -> Option<String> {
         let reason = self.status.get()?.reason.as_ref()?;
-        let first = !self.reported.swap(true, Ordering::Relaxed);
+        let first = !self.has_warned.swap(true, Ordering::Relaxed);
         first.then(|| format!("tasks share this machine's network, its loopback included: {reason}"))
     }
 }
