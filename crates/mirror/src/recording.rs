@@ -52,6 +52,8 @@ pub struct Blob {
 pub struct Entry {
     /// The request.
     pub place: String,
+    /// Identity of the upstream's address; `None` for a file that a page has a link to, whose request identifies its address.
+    pub upstream: Option<String>,
     /// The answer's status.
     pub status: u16,
     /// The content; `None` if the answer has none.

@@ -56,7 +56,8 @@ pub struct MirrorOptions {
     pub folder: PathBuf,
     /// Records or replays.
     pub mode: Mode,
-    /// The servers that it stands for.
+    /// The servers that it stands for. A replay serves only what was recorded from their addresses, and whatever was recorded for a
+    /// label that is not among them.
     pub upstreams: Vec<Upstream>,
 }
 
@@ -170,6 +171,8 @@ fn site(options: MirrorOptions, counts: &Arc<Counts>, stop: &Arc<AtomicBool>) ->
     } = options;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| MirrorError::Start(std::io::Error::other(error.to_string())))?;
+    let identities = upstreams.iter().map(|one| (one.label.clone(), one.identity()));
+    let identities = identities.collect();
     let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let (recording, network, recorder) = match mode {
         Mode::Replay(network) => (Arc::new(Recording::to_replay(&folder)?), Some(network), None),
@@ -195,6 +198,7 @@ fn site(options: MirrorOptions, counts: &Arc<Counts>, stop: &Arc<AtomicBool>) ->
         secret,
         recording,
         counts: Arc::clone(counts),
+        identities,
         sending: Sending {
             counts: Arc::clone(counts),
             pacer,

@@ -45,6 +45,8 @@ pub enum State {
 /// What is to be fetched.
 pub struct Wanted {
     pub place: String,
+    /// Identity of the upstream's address, as [`Entry`] has it.
+    pub upstream: Option<String>,
     /// The request, for messages.
     pub shown: String,
     pub url: Url,
@@ -136,6 +138,7 @@ fn fetch(
     let answer = client.get(&wanted.url, None).map_err(bad)?;
     let mut entry = Entry {
         place: wanted.place.clone(),
+        upstream: wanted.upstream.clone(),
         status: answer.status,
         blob: None,
         media_type: answer.media_type.clone(),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod fake;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::path::Path;

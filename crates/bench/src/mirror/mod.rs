@@ -76,7 +76,7 @@ pub fn open(
     let config = &mut machine.config;
     let mut places = places::of_uv(&config.python_tools.variables);
     if places::uses_uvs_default(&config.python_tools.variables) {
-        places.push(places::uvs_default(default_index(config, choice.mode)?));
+        places.push(places::uvs_default(default_index(config)?));
     }
     let debian = debian_mirrors(config);
     let mode = match choice.mode {
@@ -152,11 +152,8 @@ fn can_serve(config: &LocalConfig, scenarios: &[Scenario]) -> Result<()> {
     Err(Error::input(faults.join("\n")))
 }
 
-/// uv's own default index, as its help says. A replay needs no address.
-fn default_index(config: &LocalConfig, mode: MirrorMode) -> Result<String> {
-    if mode == MirrorMode::Replay {
-        return Ok("http://localhost/".to_owned());
-    }
+/// uv's own default index, as its help says. A replay needs the address as well, to know what was recorded from it.
+fn default_index(config: &LocalConfig) -> Result<String> {
     let mut ask = Command::new(&config.python_tools.uv);
     ask.args(["pip", "install", "--help"]).env_clear();
     let help = process::output(&mut ask, Duration::from_secs(20)).context("asking uv for its default index")?;

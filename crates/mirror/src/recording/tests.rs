@@ -5,6 +5,7 @@ use super::*;
 fn entry(place: &str, blob: Blob) -> Entry {
     Entry {
         place: place.to_owned(),
+        upstream: None,
         status: 200,
         blob: Some(blob),
         media_type: "text/html".to_owned(),
