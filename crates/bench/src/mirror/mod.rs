@@ -124,32 +124,43 @@ fn refused(error: hybrid_cache_mirror::MirrorError) -> Error {
 
 /// Refuses scenarios that fetch what does not go through a mirror.
 fn can_serve(config: &LocalConfig, scenarios: &[Scenario]) -> Result<()> {
-    let of_nixpkgs = |config: &LocalConfig| {
-        let source = config.system.as_ref().map(|system| &system.tools.source);
-        matches!(source, Some(PackageSource::Nixpkgs { .. }))
-    };
-    let mut faults = Vec::new();
-    for scenario in scenarios {
-        let name = &scenario.name;
-        if scenario.asks_system() && of_nixpkgs(config) {
-            faults.push(format!(
-                "scenario {name}: system packages of nixpkgs do not go through a mirror\nhint: use `--package-source debnix`"
-            ));
-        }
-        // What is wrong with a task is reported with all of its faults later.
-        let by_address =
-            peer::checked(scenario).is_ok_and(|task| task.requirements.iter().any(|one| one.reference().is_some()));
-        if by_address {
-            faults.push(format!(
-                "scenario {name}: it names a package by its address, which does not go through a mirror\nhint: leave it out with \
-                 --scenario"
-            ));
-        }
-    }
+    let source = config.system.as_ref().map(|system| &system.tools.source);
+    let has_nixpkgs = matches!(source, Some(PackageSource::Nixpkgs { .. }));
+    let faults: Vec<String> = scenarios
+        .iter()
+        .flat_map(|scenario| faults(scenario, has_nixpkgs))
+        .collect();
     if faults.is_empty() {
         return Ok(());
     }
     Err(Error::input(faults.join("\n")))
+}
+
+/// What of a scenario does not go through a mirror.
+fn faults(scenario: &Scenario, has_nixpkgs: bool) -> Vec<String> {
+    let name = &scenario.name;
+    let mut faults = Vec::new();
+    if scenario.asks_system() && has_nixpkgs {
+        faults.push(format!(
+            "scenario {name}: system packages of nixpkgs do not go through a mirror\nhint: use `--package-source debnix`"
+        ));
+    }
+    // What is wrong with a task is reported with all of its faults later.
+    let Ok(task) = peer::checked(scenario) else {
+        return faults;
+    };
+    if task.requirements.iter().any(|one| one.reference().is_some()) {
+        faults.push(format!(
+            "scenario {name}: it names a package by its address, which does not go through a mirror\nhint: leave it out with --scenario"
+        ));
+    }
+    if !task.options.indexes.is_empty() {
+        faults.push(format!(
+            "scenario {name}: its requirements name an index, and a mirror stands in place of all indexes\nhint: take the option out of \
+             its requirements, or leave the scenario out with --scenario"
+        ));
+    }
+    faults
 }
 
 /// uv's own default index, as its help says. A replay needs the address as well, to know what was recorded from it.
@@ -285,5 +296,29 @@ impl RunningMirror {
             "the recording lacks what was asked for:{}{more}\nhint: run the same command with `--mirror record`, then replay it again",
             shown.concat()
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_that_names_an_index_is_refused_with_the_reason() {
+        let scenario = |requirements: &str| {
+            let text = format!(
+                "name: tiny\nwhy: it is one\nrequest:\n  pythonCode: print(1)\n  requirementsFile: \"{requirements}\"\n\
+                 expect:\n  stdout:\n    equals: \"1\"\n  cached: {{ min_s: 2, max_s: 5 }}\n"
+            );
+            Scenario::from_yaml("tiny.yaml", &text).unwrap()
+        };
+        assert!(faults(&scenario("six"), true).is_empty());
+        for option in ["--index-url", "--extra-index-url", "-f"] {
+            let faults = faults(&scenario(&format!("{option} https://index.example/simple\\nsix")), true);
+            assert!(
+                faults.len() == 1 && faults[0].contains("scenario tiny: its requirements name an index"),
+                "{faults:?}"
+            );
+        }
     }
 }
