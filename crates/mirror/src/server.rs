@@ -43,7 +43,7 @@ pub enum Mode {
         client: Box<ClientSettings>,
         /// Most bytes of the recording.
         max_bytes: u64,
-        /// The sha256 of files by their path below an upstream of files, where one is known.
+        /// The sha256 of files by their path below an upstream of files, as far as they are known.
         digests: BTreeMap<String, String>,
     },
     /// Only what is recorded is served.
@@ -125,13 +125,20 @@ impl Mirror {
         format!("http://{}/{}/{label}/", self.address, self.site.secret)
     }
 
-    /// Waits until every file that is on its way is recorded, but no longer than this.
-    pub async fn settle(&self, longest: Duration) {
+    /// Waits until every file that is on its way is recorded or has failed, but no longer than this. Returns false if one is still on
+    /// its way then.
+    pub async fn settle(&self, longest: Duration) -> bool {
         let ends = Instant::now() + longest;
-        let Some(recorder) = &self.site.recorder else { return };
-        while !recorder.transfers.is_idle() && Instant::now() < ends {
+        let Some(recorder) = &self.site.recorder else {
+            return true;
+        };
+        while !recorder.transfers.is_idle() {
+            if Instant::now() >= ends {
+                return false;
+            }
             tokio::time::sleep(LOOK).await;
         }
+        true
     }
 
     /// What it has done until now.

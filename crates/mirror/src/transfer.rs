@@ -104,8 +104,6 @@ impl Transfers {
             let inner = Arc::clone(&progress);
             let fetched = tokio::task::spawn_blocking(move || fetch(&client, &recording, &wanted, &inner, &stop)).await;
             let fetched = fetched.unwrap_or_else(|_| Err((502, "the mirror failed".to_owned())));
-            lock(&all).remove(&place);
-            drop(slot);
             let end = fetched.map_or_else(
                 |(status, why)| {
                     counts.problem(format!("{shown}: {why}"));
@@ -113,6 +111,9 @@ impl Transfers {
                 },
                 State::Done,
             );
+            // Whoever finds that nothing is on its way also finds the problem.
+            lock(&all).remove(&place);
+            drop(slot);
             progress.send_replace(end);
         });
         state

@@ -261,19 +261,26 @@ impl RunningMirror {
         }
     }
 
-    /// Waits for files that are still being recorded.
-    pub async fn settle(&self) {
-        self.mirror.settle(SETTLE_LIMIT).await;
+    /// Waits for files that are still being recorded, unless the run ended early. Returns false if one is still on its way then.
+    pub async fn settle(&self, is_complete: bool) -> bool {
+        let longest = if is_complete { SETTLE_LIMIT } else { Duration::ZERO };
+        self.mirror.settle(longest).await
     }
 
     /// What could not be recorded, for a reader of the report.
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self, has_settled: bool) -> Vec<String> {
         let mut problems = self.mirror.so_far().problems;
         problems.truncate(MAX_LINES);
         let reported = problems.into_iter();
-        reported
+        let mut reported: Vec<String> = reported
             .map(|problem| format!("the mirror did not record {problem}"))
-            .collect()
+            .collect();
+        if !has_settled {
+            reported.push(
+                "files were still being fetched when the run ended, and the mirror did not record them: record once more".to_owned(),
+            );
+        }
+        reported
     }
 
     /// # Errors

@@ -68,3 +68,70 @@ fn what_was_recorded_from_another_address_is_neither_kept_nor_replayed_for_this_
         [404, 404]
     );
 }
+
+#[test]
+fn two_indexes_of_one_host_get_their_own_logins() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = fake::Upstream::start();
+    let page = |name: &str| Said::of("text/html", format!("<a href='/files/{name}-1.whl'>x</a>"));
+    for path in ["/a/x/", "/ab/x/", "/a/deep/x/", "/open/x/"] {
+        host.say(path, page("x"));
+    }
+    host.say("/files/x-1.whl", Said::of("application/zip", "content"));
+    let index =
+        |label: &str, path: &str, login| Upstream::new(label, UpstreamKind::Pages, &host.url(path), login).unwrap();
+    let all = vec![
+        index("index-0", "/a", Some(("alice", "a"))),
+        index("index-1", "/ab/", Some(("bob", "b"))),
+        index("index-2", "/a/deep", Some(("carol", "c"))),
+        index("index-3", "/open", None),
+    ];
+    let recorded = recorder(&folder.path().join("several"), all);
+    let ask = |mirror: &Mirror, label: &str| {
+        let page = format!("{}x/", mirror.address(label));
+        let got = get(&page, &[]);
+        (page, got)
+    };
+    for label in ["index-0", "index-1", "index-2", "index-3"] {
+        ask(&recorded, label);
+    }
+    let (page, got) = ask(&recorded, "index-0");
+    assert!(get(&linked(&page, &got), &[]).is_good());
+    assert_eq!(
+        host.log(),
+        [
+            "/a/x/ Basic YWxpY2U6YQ==",
+            "/ab/x/ Basic Ym9iOmI=",
+            "/a/deep/x/ Basic Y2Fyb2w6Yw==",
+            "/open/x/ -",
+            // Nothing says whose file it is.
+            "/files/x-1.whl -",
+        ]
+    );
+    let alone = vec![index("index-0", "/a", Some(("alice", "a")))];
+    let recorded = recorder(&folder.path().join("alone"), alone);
+    let (page, got) = ask(&recorded, "index-0");
+    assert!(get(&linked(&page, &got), &[]).is_good());
+    assert_eq!(host.log().last().unwrap(), "/files/x-1.whl Basic YWxpY2U6YQ==");
+}
+
+#[test]
+fn a_recording_that_ends_before_its_files_do_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let stalled = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = format!("http://{}/", stalled.local_addr().unwrap());
+    let debian = Upstream::new("debian-0", UpstreamKind::Files, &address, None).unwrap();
+    let recorded = recorder(&folder.path().join("mirror"), vec![debian]);
+    assert!(settles(&recorded, Duration::ZERO), "nothing has begun");
+    let file = format!("{}pool/a.deb", recorded.address("debian-0"));
+    let client = std::thread::spawn(move || get(&file, &[]));
+    let (told, accepted) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(stalled.accept()));
+    let connection = accepted.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+    assert!(!settles(&recorded, Duration::from_millis(50)));
+    assert!(recorded.so_far().problems.is_empty());
+    drop(connection);
+    assert!(settles(&recorded, Duration::from_secs(20)));
+    assert_eq!(recorded.so_far().problems.len(), 1);
+    assert!(!client.join().unwrap().is_good());
+}
