@@ -38,7 +38,7 @@ pub struct RunningMirror {
     choice: MirrorChoice,
 }
 
-/// Refuses a mirror where tasks are prepared elsewhere than on this machine.
+/// Refuses a mirror if tasks are prepared elsewhere than on this machine.
 ///
 /// # Errors
 /// The options contradict each other.
