@@ -110,10 +110,8 @@ pub async fn measure(
     let Some(mirror) = mirror else {
         return Ok(Measured { out, record, ended });
     };
-    if is_complete {
-        mirror.settle().await;
-    }
-    let problems = mirror.problems();
+    let has_settled = mirror.settle(is_complete).await;
+    let problems = mirror.problems(has_settled);
     problems
         .iter()
         .for_each(|problem| progress.line(&format!("warning: {problem}")));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
-use url::{Origin, Url};
+use url::Url;
 
 use crate::error::MirrorError;
 use crate::link;
@@ -42,7 +42,8 @@ pub struct ClientSettings {
 pub struct Client {
     settings: ClientSettings,
     roots: RootCerts,
-    logins: Vec<(Origin, String)>,
+    /// The address of each upstream, with its login if it has one.
+    logins: Vec<(Url, Option<String>)>,
     /// By proxy, and whether certificates are checked.
     agents: Mutex<HashMap<(Option<String>, bool), Agent>>,
 }
@@ -73,8 +74,9 @@ impl Client {
                 RootCerts::Specific(Arc::new(found.collect::<Vec<Certificate<'static>>>()))
             }
         };
-        let logins = upstreams.iter();
-        let logins = logins.filter_map(|upstream| Some((upstream.url.origin(), upstream.login.clone()?)));
+        let logins = upstreams
+            .iter()
+            .map(|upstream| (upstream.url.clone(), upstream.login.clone()));
         Ok(Client {
             logins: logins.collect(),
             settings,
@@ -94,8 +96,7 @@ impl Client {
             if let Some(accept) = accept {
                 request = request.header("accept", accept);
             }
-            let login = self.logins.iter().find(|(origin, _)| *origin == at.origin());
-            if let Some((_, login)) = login {
+            if let Some(login) = login_of(&self.logins, &at) {
                 request = request.header("authorization", login);
             }
             let answer = request.call().map_err(|error| described(&error))?;
@@ -160,6 +161,25 @@ impl Client {
     }
 }
 
+/// The login for an address: that of the nearest upstream above it, which may have none. Outside of all upstreams, it is the login
+/// that all upstreams of the host with a login share.
+fn login_of<'a>(logins: &'a [(Url, Option<String>)], at: &Url) -> Option<&'a str> {
+    let of_host = || logins.iter().filter(|(url, _)| url.origin() == at.origin());
+    let depth = |url: &Url| {
+        let above = url.path().trim_end_matches('/');
+        let below = at.path().strip_prefix(above)?;
+        (below.is_empty() || below.starts_with('/')).then_some(above.len())
+    };
+    let above = of_host().filter_map(|(url, login)| Some((depth(url)?, login)));
+    // Of two with one address, the one with a login.
+    if let Some((_, login)) = above.max_by_key(|(depth, login)| (*depth, login.is_some())) {
+        return login.as_deref();
+    }
+    let mut shared = of_host().filter_map(|(_, login)| login.as_deref());
+    let first = shared.next()?;
+    shared.all(|login| login == first).then_some(first)
+}
+
 /// What went wrong, without addresses.
 fn described(error: &ureq::Error) -> String {
     match error {
@@ -186,6 +206,34 @@ fn bypasses(list: &str, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_is_that_of_the_nearest_upstream() {
+        let url = |path: &str| Url::parse(&format!("https://h.example{path}")).unwrap();
+        let logins = |list: &[(&str, Option<&str>)]| -> Vec<(Url, Option<String>)> {
+            let owned = list.iter();
+            owned
+                .map(|(path, login)| (url(path), login.map(str::to_owned)))
+                .collect()
+        };
+        let several = logins(&[("/a/", Some("1")), ("/a/b", Some("2")), ("/a/open", None)]);
+        let root = logins(&[("/", Some("1"))]);
+        let same = logins(&[("/a", None), ("/a", Some("1")), ("/b", Some("1"))]);
+        for (all, path, expected) in [
+            (&several, "/a/x/", Some("1")),
+            (&several, "/a/b", Some("2")),
+            (&several, "/a/bc/", Some("1")),
+            (&several, "/a/open/x", None),
+            (&several, "/files/x", None),
+            (&root, "/files/x", Some("1")),
+            (&same, "/a/x", Some("1")),
+            (&same, "/files/x", Some("1")),
+        ] {
+            assert_eq!(login_of(all, &url(path)), expected, "{path}");
+        }
+        let other = Url::parse("https://other.example/a/x/").unwrap();
+        assert_eq!(login_of(&several, &other), None);
+    }
 
     #[test]
     fn some_hosts_are_reached_without_a_proxy() {

@@ -68,6 +68,9 @@ fn attribute_value(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
+/// Longest reference to a character that is read, with its semicolon and without its ampersand, in bytes.
+const MAX_REFERENCE: usize = 12;
+
 /// Without references to characters, as far as index pages have them.
 fn unescaped(text: &str) -> String {
     let mut whole = String::with_capacity(text.len());
@@ -75,7 +78,9 @@ fn unescaped(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         whole.push_str(&rest[..at]);
         rest = &rest[at..];
-        let reference = rest[1..].split_once(';').map_or("", |(name, _)| name);
+        // A page with many ampersands and no semicolon would otherwise be read to its end for each of them.
+        let end = rest.bytes().skip(1).take(MAX_REFERENCE).position(|byte| byte == b';');
+        let reference = end.map_or("", |end| &rest[1..=end]);
         match character(reference) {
             Some(character) => {
                 whole.push(character);
@@ -168,5 +173,17 @@ mod tests {
         }
         assert_eq!(unescaped("a&b&unknown;&#xD800;&"), "a&b&unknown;&#xD800;&");
         assert_eq!(unescaped(&escaped("<a href=\"x&y\">")), "<a href=\"x&y\">");
+    }
+    #[test]
+    fn a_page_of_ampersands_is_read_at_once() {
+        let page = format!("<a href='{}'>", "&".repeat(400_000));
+        let began = std::time::Instant::now();
+        assert_eq!(elements(&page, 10)[0].1["href"].len(), 400_000);
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(unescaped("&é;&#x10FFFF;&#1114111;&"), "&é;\u{10ffff}\u{10ffff}&");
     }
 }

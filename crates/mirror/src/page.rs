@@ -1,4 +1,4 @@
-//! Pages of an index, written anew: every link leads to the mirror, and only what is believed of it is left.
+//! Rewrites pages of an index: every link leads to the mirror, and only what is believed of it is left.
 
 use serde_json::Value;
 use url::Url;

@@ -52,6 +52,8 @@ pub struct Blob {
 pub struct Entry {
     /// The request.
     pub place: String,
+    /// Identity of the upstream's address; `None` for a file that a page has a link to, whose request identifies its address.
+    pub upstream: Option<String>,
     /// The answer's status.
     pub status: u16,
     /// The content; `None` if the answer has none.
@@ -146,8 +148,7 @@ impl Recording {
                 fs::remove_file(&path).map_err(MirrorError::folder(&path))?;
             }
         }
-        let is_whole = |entry: &Entry| !entry.blobs().any(|blob| damaged.contains(&blob.sha256));
-        recording.entries_mut().retain(|_, entry| is_whole(entry));
+        recording.forget(&damaged)?;
         recording.read_links()?;
         recording.count();
         Ok(recording)
@@ -227,6 +228,26 @@ impl Recording {
         all.filter_map(|(sha256, place)| Some((problem(&sha256)?, sha256, place)))
             .map(|(problem, sha256, place)| (sha256, format!("{problem} ({place})")))
             .collect()
+    }
+
+    /// Deletes the answers that have one of these contents, so that a replay takes them for not recorded.
+    fn forget(&self, damaged: &BTreeSet<String>) -> Result<(), MirrorError> {
+        let is_whole = |entry: &Entry| !entry.blobs().any(|blob| damaged.contains(&blob.sha256));
+        let mut entries = self.entries_mut();
+        for place in entries
+            .values()
+            .filter(|entry| !is_whole(entry))
+            .map(|entry| &entry.place)
+        {
+            let path = self.path_of_entry(place);
+            match fs::remove_file(&path) {
+                // Another recorder has done it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done.map_err(MirrorError::folder(&path))?,
+            }
+        }
+        entries.retain(|_, entry| is_whole(entry));
+        Ok(())
     }
 
     fn read_links(&self) -> Result<(), MirrorError> {
@@ -327,13 +348,17 @@ impl Recording {
 
     /// Keeps an answer, whose contents are kept already.
     pub(crate) fn keep(&self, entry: Entry) -> Result<(), Unkept> {
-        let name = name_of(&entry.place);
-        let folder = self.folder.join("entries").join(&name[..2]);
-        fs::create_dir_all(&folder)?;
+        let path = self.path_of_entry(&entry.place);
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
         let text = serde_json::to_vec(&entry).map_err(io::Error::other)?;
-        write_whole(&self.folder.join("incoming"), &folder.join(&name), &text)?;
+        write_whole(&self.folder.join("incoming"), &path, &text)?;
         self.entries_mut().insert(entry.place.clone(), entry);
         Ok(())
+    }
+
+    fn path_of_entry(&self, place: &str) -> PathBuf {
+        let name = name_of(place);
+        self.folder.join("entries").join(&name[..2]).join(name)
     }
 
     fn path_of(&self, sha256: &str) -> PathBuf {

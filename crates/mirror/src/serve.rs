@@ -40,6 +40,8 @@ pub struct Site {
     pub secret: String,
     pub recording: Arc<Recording>,
     pub counts: Arc<Counts>,
+    /// Identities of the upstreams' addresses by label. A replay without an address serves what any address has answered.
+    pub identities: BTreeMap<String, String>,
     pub sending: Sending,
     /// How long an answer is on its way, and a new connection once more.
     pub round_trip: Duration,
@@ -86,12 +88,26 @@ impl Site {
         };
         let variant = Variant::wanted(headers);
         let place = asked.place(variant);
-        if let Some(entry) = self.recording.find(&place) {
-            return reply::recorded(&self.recording, &entry, (method, headers), &self.sending);
+        let found = self.recording.find(&place);
+        let is_of_another = found.as_ref().is_some_and(|entry| !self.is_own(&asked, entry));
+        match (found, &self.recorder) {
+            (Some(entry), _) if !is_of_another => {
+                reply::recorded(&self.recording, &entry, (method, headers), &self.sending)
+            }
+            (_, Some(recorder)) => self.record(recorder, asked, variant, (method, headers)).await,
+            (_, None) if is_of_another => self.refuse(format!("{} (recorded from another address)", asked.shown()), ""),
+            (_, None) => self.refuse(asked.shown(), ""),
         }
-        match &self.recorder {
-            Some(recorder) => self.record(recorder, asked, variant, (method, headers)).await,
-            None => self.refuse(asked.shown(), ""),
+    }
+
+    /// True if an answer was recorded from the address that the mirror stands for now.
+    fn is_own(&self, asked: &Asked, entry: &Entry) -> bool {
+        match asked {
+            Asked::Linked { .. } => true,
+            Asked::Below { label, .. } => match self.identities.get(label) {
+                Some(identity) => entry.upstream.as_ref() == Some(identity),
+                None => self.recorder.is_none(),
+            },
         }
     }
 
@@ -118,6 +134,10 @@ impl Site {
         request: (&Method, &HeaderMap),
     ) -> Response<Body> {
         let place = asked.place(variant);
+        let identity = match &asked {
+            Asked::Below { label, .. } => self.identities.get(label).cloned(),
+            Asked::Linked { .. } => None,
+        };
         let wanted = match &asked {
             Asked::Linked { id, name } => self.linked(id, name).map(|(url, sha256)| (url, sha256, None)),
             Asked::Below { label, rest } => {
@@ -130,7 +150,7 @@ impl Site {
             return self.refuse(asked.shown(), "no page that was asked for leads to it");
         };
         if kind == Some(UpstreamKind::Pages) {
-            return match self.page(recorder, &asked, variant, url).await {
+            return match self.page(recorder, &asked, variant, (url, identity)).await {
                 Ok(entry) => reply::recorded(&self.recording, &entry, request, &self.sending),
                 Err((status, why)) => {
                     self.counts.problem(format!("{}: {why}", asked.shown()));
@@ -140,6 +160,7 @@ impl Site {
         }
         let state = recorder.transfers.follow(Wanted {
             place,
+            upstream: identity,
             shown: asked.shown(),
             url,
             sha256,
@@ -168,7 +189,7 @@ impl Site {
         recorder: &Recorder,
         asked: &Asked,
         variant: Variant,
-        url: url::Url,
+        (url, identity): (url::Url, Option<String>),
     ) -> Result<Entry, (u16, String)> {
         let _slot = recorder.pages.acquire().await;
         let (client, recording, counts) = (
@@ -178,7 +199,17 @@ impl Site {
         );
         let (place, way_up, shown) = (asked.place(variant), asked.way_up(), asked.shown());
         let fetched = tokio::task::spawn_blocking(move || {
-            let (entry, left_out) = fetch_page(&client, &recording, (place, &way_up), variant, &url)?;
+            let entry = Entry {
+                place,
+                upstream: identity,
+                status: 0,
+                blob: None,
+                media_type: String::new(),
+                cache_control: None,
+                gzip: None,
+                links: None,
+            };
+            let (entry, left_out) = fetch_page(&client, &recording, (entry, &way_up), variant, &url)?;
             if left_out > 0 {
                 counts.problem(format!(
                     "{shown}: {left_out} links are left out, because they hold what may be a secret or lead where none may"
@@ -192,24 +223,18 @@ impl Site {
     }
 }
 
+/// Completes an entry with the answer.
 fn fetch_page(
     client: &Client,
     recording: &Recording,
-    (place, way_up): (String, &str),
+    (mut entry, way_up): (Entry, &str),
     variant: Variant,
     url: &url::Url,
 ) -> Result<(Entry, usize), (u16, String)> {
     let bad = |why: String| (502, why);
     let mut answer = client.get(url, Some(variant.accept())).map_err(bad)?;
-    let mut entry = Entry {
-        place,
-        status: answer.status,
-        blob: None,
-        media_type: String::new(),
-        cache_control: answer.cache_control.take(),
-        gzip: None,
-        links: None,
-    };
+    entry.status = answer.status;
+    entry.cache_control = answer.cache_control.take();
     let mut left_out = 0;
     match answer.status {
         200 => {

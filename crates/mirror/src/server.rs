@@ -43,7 +43,7 @@ pub enum Mode {
         client: Box<ClientSettings>,
         /// Most bytes of the recording.
         max_bytes: u64,
-        /// The sha256 of files by their path below an upstream of files, where one is known.
+        /// The sha256 of files by their path below an upstream of files, as far as they are known.
         digests: BTreeMap<String, String>,
     },
     /// Only what is recorded is served.
@@ -56,7 +56,8 @@ pub struct MirrorOptions {
     pub folder: PathBuf,
     /// Records or replays.
     pub mode: Mode,
-    /// The servers that it stands for.
+    /// The servers that it stands for. A replay serves only what was recorded from their addresses, and whatever was recorded for a
+    /// label that is not among them.
     pub upstreams: Vec<Upstream>,
 }
 
@@ -124,13 +125,20 @@ impl Mirror {
         format!("http://{}/{}/{label}/", self.address, self.site.secret)
     }
 
-    /// Waits until every file that is on its way is recorded, but no longer than this.
-    pub async fn settle(&self, longest: Duration) {
+    /// Waits until every file that is on its way is recorded or has failed, but no longer than this. Returns false if one is still on
+    /// its way then.
+    pub async fn settle(&self, longest: Duration) -> bool {
         let ends = Instant::now() + longest;
-        let Some(recorder) = &self.site.recorder else { return };
-        while !recorder.transfers.is_idle() && Instant::now() < ends {
+        let Some(recorder) = &self.site.recorder else {
+            return true;
+        };
+        while !recorder.transfers.is_idle() {
+            if Instant::now() >= ends {
+                return false;
+            }
             tokio::time::sleep(LOOK).await;
         }
+        true
     }
 
     /// What it has done until now.
@@ -170,6 +178,8 @@ fn site(options: MirrorOptions, counts: &Arc<Counts>, stop: &Arc<AtomicBool>) ->
     } = options;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| MirrorError::Start(std::io::Error::other(error.to_string())))?;
+    let identities = upstreams.iter().map(|one| (one.label.clone(), one.identity()));
+    let identities = identities.collect();
     let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let (recording, network, recorder) = match mode {
         Mode::Replay(network) => (Arc::new(Recording::to_replay(&folder)?), Some(network), None),
@@ -195,6 +205,7 @@ fn site(options: MirrorOptions, counts: &Arc<Counts>, stop: &Arc<AtomicBool>) ->
         secret,
         recording,
         counts: Arc::clone(counts),
+        identities,
         sending: Sending {
             counts: Arc::clone(counts),
             pacer,

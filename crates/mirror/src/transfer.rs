@@ -45,6 +45,8 @@ pub enum State {
 /// What is to be fetched.
 pub struct Wanted {
     pub place: String,
+    /// Identity of the upstream's address, as [`Entry`] has it.
+    pub upstream: Option<String>,
     /// The request, for messages.
     pub shown: String,
     pub url: Url,
@@ -102,8 +104,6 @@ impl Transfers {
             let inner = Arc::clone(&progress);
             let fetched = tokio::task::spawn_blocking(move || fetch(&client, &recording, &wanted, &inner, &stop)).await;
             let fetched = fetched.unwrap_or_else(|_| Err((502, "the mirror failed".to_owned())));
-            lock(&all).remove(&place);
-            drop(slot);
             let end = fetched.map_or_else(
                 |(status, why)| {
                     counts.problem(format!("{shown}: {why}"));
@@ -111,6 +111,9 @@ impl Transfers {
                 },
                 State::Done,
             );
+            // Whoever finds that nothing is on its way also finds the problem.
+            lock(&all).remove(&place);
+            drop(slot);
             progress.send_replace(end);
         });
         state
@@ -136,6 +139,7 @@ fn fetch(
     let answer = client.get(&wanted.url, None).map_err(bad)?;
     let mut entry = Entry {
         place: wanted.place.clone(),
+        upstream: wanted.upstream.clone(),
         status: answer.status,
         blob: None,
         media_type: answer.media_type.clone(),

@@ -82,6 +82,12 @@ impl Upstream {
         })
     }
 
+    /// Identity of its address, for a recording: a login and a slash at the end change nothing.
+    pub(crate) fn identity(&self) -> String {
+        let address = self.url.as_str().trim_end_matches('/');
+        blake3::hash(address.as_bytes()).to_hex()[..path::ID_LENGTH].to_owned()
+    }
+
     /// The address of what lies at a path below this server's.
     pub(crate) fn at(&self, rest: &str) -> Option<Url> {
         if rest.is_empty() {

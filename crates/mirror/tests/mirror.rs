@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod fake;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,12 +59,17 @@ fn replay(folder: &Path, network: ReplayNetwork) -> Result<Mirror, MirrorError> 
 
 /// Waits until what is on its way is recorded.
 fn settled(mirror: &Mirror) -> Served {
+    settles(mirror, Duration::from_secs(20));
+    mirror.so_far()
+}
+
+/// True if nothing is on its way any longer after this time.
+fn settles(mirror: &Mirror, longest: Duration) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(mirror.settle(Duration::from_secs(20)));
-    mirror.so_far()
+    runtime.block_on(mirror.settle(longest))
 }
 
 fn index(upstream: &fake::Upstream) -> Upstream {
@@ -210,7 +216,7 @@ fn what_is_not_recorded_is_named_and_only_who_knows_the_secret_is_served() {
         served.missing,
         ["/default/../secret", "/default/other/", "/default/x%0a/", "/default/x/"]
     );
-    assert_eq!(made.index.log().len(), asked, "a replay contacts nobody");
+    assert_eq!(made.index.log().len(), asked, "a replay contacts no other host");
     let secret = root.split('/').nth(3).unwrap().to_owned();
     for wrong in [
         "/",

@@ -38,7 +38,7 @@ pub struct RunningMirror {
     choice: MirrorChoice,
 }
 
-/// Refuses a mirror where tasks are prepared elsewhere than on this machine.
+/// Refuses a mirror if tasks are prepared elsewhere than on this machine.
 ///
 /// # Errors
 /// The options contradict each other.
@@ -76,7 +76,7 @@ pub fn open(
     let config = &mut machine.config;
     let mut places = places::of_uv(&config.python_tools.variables);
     if places::uses_uvs_default(&config.python_tools.variables) {
-        places.push(places::uvs_default(default_index(config, choice.mode)?));
+        places.push(places::uvs_default(default_index(config)?));
     }
     let debian = debian_mirrors(config);
     let mode = match choice.mode {
@@ -124,39 +124,47 @@ fn refused(error: hybrid_cache_mirror::MirrorError) -> Error {
 
 /// Refuses scenarios that fetch what does not go through a mirror.
 fn can_serve(config: &LocalConfig, scenarios: &[Scenario]) -> Result<()> {
-    let of_nixpkgs = |config: &LocalConfig| {
-        let source = config.system.as_ref().map(|system| &system.tools.source);
-        matches!(source, Some(PackageSource::Nixpkgs { .. }))
-    };
-    let mut faults = Vec::new();
-    for scenario in scenarios {
-        let name = &scenario.name;
-        if scenario.asks_system() && of_nixpkgs(config) {
-            faults.push(format!(
-                "scenario {name}: system packages of nixpkgs do not go through a mirror\nhint: use `--package-source debnix`"
-            ));
-        }
-        // What is wrong with a task is reported with all of its faults later.
-        let by_address =
-            peer::checked(scenario).is_ok_and(|task| task.requirements.iter().any(|one| one.reference().is_some()));
-        if by_address {
-            faults.push(format!(
-                "scenario {name}: it names a package by its address, which does not go through a mirror\nhint: leave it out with \
-                 --scenario"
-            ));
-        }
-    }
+    let source = config.system.as_ref().map(|system| &system.tools.source);
+    let has_nixpkgs = matches!(source, Some(PackageSource::Nixpkgs { .. }));
+    let faults: Vec<String> = scenarios
+        .iter()
+        .flat_map(|scenario| faults(scenario, has_nixpkgs))
+        .collect();
     if faults.is_empty() {
         return Ok(());
     }
     Err(Error::input(faults.join("\n")))
 }
 
-/// uv's own default index, as its help says. A replay needs no address.
-fn default_index(config: &LocalConfig, mode: MirrorMode) -> Result<String> {
-    if mode == MirrorMode::Replay {
-        return Ok("http://localhost/".to_owned());
+/// What of a scenario does not go through a mirror.
+fn faults(scenario: &Scenario, has_nixpkgs: bool) -> Vec<String> {
+    let name = &scenario.name;
+    let mut faults = Vec::new();
+    if scenario.asks_system() && has_nixpkgs {
+        faults.push(format!(
+            "scenario {name}: system packages of nixpkgs do not go through a mirror\nhint: use `--package-source debnix`"
+        ));
     }
+    // What is wrong with a task is reported with all of its faults later.
+    let Ok(task) = peer::checked(scenario) else {
+        return faults;
+    };
+    if task.requirements.iter().any(|one| one.reference().is_some()) {
+        faults.push(format!(
+            "scenario {name}: it names a package by its address, which does not go through a mirror\nhint: leave it out with --scenario"
+        ));
+    }
+    if !task.options.indexes.is_empty() {
+        faults.push(format!(
+            "scenario {name}: its requirements name an index, and a mirror stands in place of all indexes\nhint: take the option out of \
+             its requirements, or leave the scenario out with --scenario"
+        ));
+    }
+    faults
+}
+
+/// uv's own default index, as its help says. A replay needs the address as well, to know what was recorded from it.
+fn default_index(config: &LocalConfig) -> Result<String> {
     let mut ask = Command::new(&config.python_tools.uv);
     ask.args(["pip", "install", "--help"]).env_clear();
     let help = process::output(&mut ask, Duration::from_secs(20)).context("asking uv for its default index")?;
@@ -253,19 +261,26 @@ impl RunningMirror {
         }
     }
 
-    /// Waits for files that are still being recorded.
-    pub async fn settle(&self) {
-        self.mirror.settle(SETTLE_LIMIT).await;
+    /// Waits for files that are still being recorded, unless the run ended early. Returns false if one is still on its way then.
+    pub async fn settle(&self, is_complete: bool) -> bool {
+        let longest = if is_complete { SETTLE_LIMIT } else { Duration::ZERO };
+        self.mirror.settle(longest).await
     }
 
     /// What could not be recorded, for a reader of the report.
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self, has_settled: bool) -> Vec<String> {
         let mut problems = self.mirror.so_far().problems;
         problems.truncate(MAX_LINES);
         let reported = problems.into_iter();
-        reported
+        let mut reported: Vec<String> = reported
             .map(|problem| format!("the mirror did not record {problem}"))
-            .collect()
+            .collect();
+        if !has_settled {
+            reported.push(
+                "files were still being fetched when the run ended, and the mirror did not record them: record once more".to_owned(),
+            );
+        }
+        reported
     }
 
     /// # Errors
@@ -288,5 +303,29 @@ impl RunningMirror {
             "the recording lacks what was asked for:{}{more}\nhint: run the same command with `--mirror record`, then replay it again",
             shown.concat()
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_that_names_an_index_is_refused_with_the_reason() {
+        let scenario = |requirements: &str| {
+            let text = format!(
+                "name: tiny\nwhy: it is one\nrequest:\n  pythonCode: print(1)\n  requirementsFile: \"{requirements}\"\n\
+                 expect:\n  stdout:\n    equals: \"1\"\n  cached: {{ min_s: 2, max_s: 5 }}\n"
+            );
+            Scenario::from_yaml("tiny.yaml", &text).unwrap()
+        };
+        assert!(faults(&scenario("six"), true).is_empty());
+        for option in ["--index-url", "--extra-index-url", "-f"] {
+            let faults = faults(&scenario(&format!("{option} https://index.example/simple\\nsix")), true);
+            assert!(
+                faults.len() == 1 && faults[0].contains("scenario tiny: its requirements name an index"),
+                "{faults:?}"
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@ const NAMING: [(&str, &str); 3] = [
     ("UV_INDEX", "index"),
     ("UV_FIND_LINKS", "links"),
 ];
-/// What a mirror on loopback needs no longer, or must not get: it has no login, no proxy and no certificate.
+/// What a mirror on loopback no longer needs, or must not get: it has no login, no proxy and no certificate.
 const LEFT_OUT: [&str; 4] = ["UV_INSECURE_HOST", "UV_KEYRING_PROVIDER", "SSL_CLIENT_CERT", "NETRC"];
 
 /// A server of packages. There is no `Debug`: it may hold a password.

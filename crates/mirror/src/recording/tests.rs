@@ -5,6 +5,7 @@ use super::*;
 fn entry(place: &str, blob: Blob) -> Entry {
     Entry {
         place: place.to_owned(),
+        upstream: None,
         status: 200,
         blob: Some(blob),
         media_type: "text/html".to_owned(),
@@ -38,6 +39,7 @@ fn a_recording_goes_on_and_what_is_damaged_is_left_out() {
     let again = Recording::to_record(&path, 1000).unwrap();
     assert!(again.find("two").is_none() && again.find("one").is_some());
     assert_eq!(again.bytes(), 7);
+    assert!(Recording::to_replay(&path).unwrap().find("two").is_none());
     again.keep(entry("two", again.keep_bytes(b"other").unwrap())).unwrap();
     assert_eq!(Recording::to_replay(&path).unwrap().digest(), second.digest());
 }
