@@ -39,6 +39,10 @@ fn bench() -> Option<Bench> {
             &needs("setuptools>=81").replace("asks", "newer"),
         )
         .write(&wheels);
+    // Without the limit, and no choice for somebody who asks for the newest.
+    Wheel::new("newer", "0.9")
+        .file("newer.py", "import pkg_resources\n")
+        .write(&wheels);
     Wheel::new("does_without", "1.0")
         .file(
             "does_without.py",
