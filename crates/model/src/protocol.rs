@@ -482,6 +482,9 @@ pub enum PrepareEvent {
         /// What an operator should know: published late, could not publish, evicted something.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+        /// What the user should know of how the environment was made, although nothing went wrong.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
         /// What the task's environments are made of, if that was asked and something was made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prepared: Option<Box<Prepared>>,

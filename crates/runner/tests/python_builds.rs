@@ -448,19 +448,19 @@ fn a_build_that_imports_pkg_resources_is_repeated_with_an_older_setuptools() {
         let builder = Builder::new(&bench);
         let reported = builder.prepare(&bench, file(name));
         reported.path();
-        let warning = reported.warnings().concat();
+        let note = reported.notes().concat();
         let expected = format!("{name}==1.0 was built with `setuptools<81`, because its build imports `pkg_resources`");
-        assert!(warning.contains(&expected), "{warning}");
+        assert!(note.contains(&expected), "{note}");
         assert_eq!(builder.builds(), 2, "{name}");
     }
     // The wheel is found again, and what builds with the newest setuptools keeps it.
     let builder = Builder::new(&bench);
     let reported = builder.prepare(&bench, file("early\nmodern"));
     reported.path();
-    let warnings = reported.warnings();
+    let notes = reported.notes();
     assert!(
-        warnings.len() == 1 && warnings[0].starts_with("early==1.0 was built"),
-        "{warnings:?}"
+        notes.len() == 1 && notes[0].starts_with("early==1.0 was built"),
+        "{notes:?}"
     );
     assert_eq!(builder.builds(), 1, "modern");
     // An operator can turn it off.

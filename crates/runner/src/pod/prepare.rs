@@ -101,10 +101,15 @@ fn run(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, until_leas
 
 fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {
     match last {
-        PrepareEvent::Published { timeline, warnings, .. } => PrepareReport::Published {
+        PrepareEvent::Published {
+            timeline,
+            warnings,
+            notes,
+            ..
+        } => PrepareReport::Published {
             timeline,
             ready_us,
-            warnings,
+            warnings: [notes, warnings].concat(),
         },
         PrepareEvent::Failed { failure, timeline } => PrepareReport::Failed { failure, timeline },
         PrepareEvent::Ready { timeline, .. } => PrepareReport::Failed {

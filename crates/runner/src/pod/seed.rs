@@ -105,10 +105,15 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
         }
     };
     crate::prepare::run(&request, &Recorder::start(), &emit);
+    ended(lock(&last).take())
+}
+
+/// The result of a preparation with this last event.
+fn ended(last: Option<PrepareEvent>) -> Result<(), Failure> {
     let internal = |message: &str| Err(Failure::new(FailureKind::Internal, message));
-    match lock(&last).take() {
+    match last {
         Some(PrepareEvent::Published { warnings, .. }) if warnings.is_empty() => Ok(()),
-        // A warning is an error here: an image must contain what it was built for.
+        // A warning is an error here, and a note is none: an image must contain what it was built for.
         Some(PrepareEvent::Published { warnings, .. }) => internal(&warnings.join("; ")),
         Some(PrepareEvent::Failed { failure, .. }) => Err(failure),
         _ => internal("the preparation ended without reporting whether it published"),
@@ -323,6 +328,26 @@ mod tests {
             )
             .unwrap();
         }
+    }
+
+    #[test]
+    fn a_note_of_how_an_environment_was_made_does_not_end_a_seed() {
+        let published = |warnings: &[&str], notes: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            ended(Some(PrepareEvent::Published {
+                timeline: Recorder::start().timeline(),
+                warnings: owned(warnings),
+                notes: owned(notes),
+                prepared: None,
+            }))
+        };
+        assert_eq!(published(&[], &["setuptools was added"]), Ok(()));
+        let refused = published(&["it was not published"], &[]).unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.message.as_str()),
+            (FailureKind::Internal, "it was not published")
+        );
+        assert!(ended(None).is_err());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Made {
     pub key: RequestKey,
     lock: Option<Lock>,
     warnings: Vec<String>,
+    /// What was added or chosen for the user; nothing that went wrong.
+    pub notes: Vec<String>,
     /// The wheels that were built for it.
     built: Vec<Built>,
     /// True if the request had an environment that was too old.
@@ -83,13 +85,14 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
         build_failure::note(&volume.build_lock(&key), failure);
     }
     let (build, built) = made?;
-    warnings.extend(build.note.clone());
-    warnings.extend(built.iter().flat_map(|built| built.notes.iter().cloned()));
+    let of_builds = built.iter().flat_map(|built| built.notes.iter());
+    let notes = build.note.iter().chain(of_builds).cloned().collect();
     Ok(PythonPrepared::Made(Box::new(Made {
         build,
         key,
         lock,
         warnings,
+        notes,
         built,
         expired,
     })))

@@ -112,9 +112,9 @@ fn prepare(
         return Vec::new();
     };
     let is_system_made = matches!(system.status, CacheStatus::Built { .. });
-    let (is_made, expired) = match &python {
-        PythonPrepared::Made(made) => (true, made.expired),
-        _ => (false, false),
+    let (is_made, expired, notes) = match &mut python {
+        PythonPrepared::Made(made) => (true, made.expired, std::mem::take(&mut made.notes)),
+        _ => (false, false, Vec::new()),
     };
     let ready_event = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
     let leases = match ready_event {
@@ -137,6 +137,7 @@ fn prepare(
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,
+        notes,
         prepared,
     });
     if is_made {

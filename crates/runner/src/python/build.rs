@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::outcome::PackageHashes;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Task};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Requirement, Task};
 
 use super::environment::{Packages, VENV, write_lock};
 use super::hashes::Unhashed;
@@ -233,14 +233,24 @@ fn with_setuptools(
     );
     let mut task = request.task.clone();
     task.requirements.push(setuptools::requirement()?);
+    // uv would otherwise choose older versions of what needs a newer setuptools.
+    let others = installed.distributions.iter().filter(|one| one.name != "setuptools");
+    let Ok(pins) = others
+        .map(|one| one.pin().parse::<Requirement>())
+        .collect::<Result<Vec<_>, _>>()
+    else {
+        return Ok((installed, None));
+    };
+    task.constraints.extend(pins);
     match install(&task) {
         Ok(()) => Ok((Installed::read(&installed.venv, request.interpreter)?, Some(note))),
-        // Another package wants a newer one, or the index has none: uv finds out before it changes anything.
+        // Another package wants a newer one, or the index has none or denies it: uv finds out before it changes anything.
         Err(failure)
-            if matches!(
-                failure.kind,
-                FailureKind::Unsatisfiable | FailureKind::NoWheel | FailureKind::UnknownPackage
-            ) =>
+            if uv_errors::is_denied(&failure)
+                || matches!(
+                    failure.kind,
+                    FailureKind::Unsatisfiable | FailureKind::NoWheel | FailureKind::UnknownPackage
+                ) =>
         {
             Ok((installed, None))
         }

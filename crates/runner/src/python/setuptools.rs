@@ -12,7 +12,7 @@ use hybrid_cache_model::{Failure, FailureKind, Requirement, Task};
 
 use super::record::{Distribution, Entry, Installed};
 
-/// The newest setuptools with the module, as its own warning says it.
+/// The limit that setuptools' own warning names.
 pub const PIN: &str = "setuptools<81";
 /// The module.
 const MODULE: &str = "pkg_resources";

@@ -72,6 +72,14 @@ const NO_COMPILER: [&str; 8] = [
 ];
 const NOT_WRITABLE: [&str; 3] = ["Read-only file system", "Permission denied", "os error 13"];
 
+/// What a message about an index that wants another login begins with.
+const DENIED: &str = "a package index denied access: ";
+
+/// True if an index denied access.
+pub fn is_denied(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Tool && failure.message.starts_with(DENIED)
+}
+
 /// True if uv could not read a note in its cache, as after a power cut.
 pub fn is_unreadable_note(failure: &Failure) -> bool {
     failure.message.contains("Failed to deserialize cache entry")
@@ -87,7 +95,7 @@ pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
     }
     // Look for this before a package that does not exist: uv looks no further than an index that denies access.
     if has(&LOGIN) {
-        let message = format!("a package index denied access: {words}");
+        let message = format!("{DENIED}{words}");
         return Failure::new(FailureKind::Tool, message)
             .hint("the operator gives user names and passwords of indexes in the settings file (docs/settings.md)");
     }

@@ -235,6 +235,14 @@ impl Prepared {
         }
     }
 
+    /// What was added or chosen for the user.
+    pub fn notes(&self) -> Vec<String> {
+        match self.events.last() {
+            Some(PrepareEvent::Published { notes, .. }) => notes.clone(),
+            other => panic!("it was not published: {other:?}"),
+        }
+    }
+
     pub fn timeline(&self) -> Timeline {
         match self.events.last() {
             Some(PrepareEvent::Published { timeline, .. }) => timeline.clone(),

@@ -254,6 +254,7 @@ async fn follow_publishing(
             Some(PrepareEvent::Published {
                 timeline,
                 warnings,
+                notes,
                 prepared,
             }) => {
                 let news = timeline.spans.into_iter().filter(|span| !known.spans.contains(span));
@@ -262,7 +263,7 @@ async fn follow_publishing(
                     ..span
                 });
                 outcome.timeline.spans.extend(news);
-                outcome.warnings.extend(warnings);
+                outcome.warnings.extend(notes.into_iter().chain(warnings));
                 return prepared;
             }
             Some(PrepareEvent::Failed { failure, .. }) => {

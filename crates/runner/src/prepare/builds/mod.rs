@@ -117,7 +117,11 @@ fn with_older<T>(
             "was built with `{pin}`, because its build imports `pkg_resources`"
         ))
     };
-    if is_resolved_so && let Ok(kept) = build(true, true) {
+    // Code of packages ran where that was said.
+    if job.adds_setuptools()
+        && is_resolved_so
+        && let Ok(kept) = build(true, true)
+    {
         return Ok((kept, note()));
     }
     match build(false, false) {
