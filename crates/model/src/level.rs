@@ -287,16 +287,19 @@ mod tests {
         };
         let reported = |seen: &LevelSeen| seen.contradictions(Level::Environment).join("; ");
         assert!(
-            reported(&with(pages(1000, 51, 0), None)).contains("5.1 % of the pages were still in memory, at most 5 %")
+            reported(&with(pages(1000, 51, 0), None))
+                .contains("5.1 % of the pages of one kind were still in memory, at most 5 %")
         );
         assert!(reported(&with(pages(1000, 0, 60), None)).contains("environment 0 of 1000 and 60 unknown"));
-        let mut beside = pages(1000, 100, 0);
-        beside.extend(pages(100_000, 0, 0));
-        beside[1].of = "interpreter".to_owned();
-        assert!(
-            reported(&with(beside, None)).contains("10.0 % of the pages"),
-            "a small environment counts by itself"
-        );
+        for (environment, interpreter) in [((1000, 100), (100_000, 0)), ((100_000, 0), (1000, 100))] {
+            let mut beside = pages(environment.0, environment.1, 0);
+            beside.extend(pages(interpreter.0, interpreter.1, 0));
+            beside[1].of = "interpreter".to_owned();
+            assert!(
+                reported(&with(beside, None)).contains("10.0 % of the pages"),
+                "a small kind counts by itself"
+            );
+        }
         assert!(reported(&with(Vec::new(), None)).contains("not counted"));
         assert!(reported(&with(pages(1000, 0, 0), Some(0))).contains("read nothing"));
         assert_eq!(reported(&with(pages(1000, 0, 0), None)), "");
