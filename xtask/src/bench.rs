@@ -22,10 +22,7 @@ use crate::{flags, results, runtime};
 pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let checkout = crate::checkout()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;
-    results::check_files(
-        [flags.summary.as_deref(), flags.trace_out.as_deref()],
-        flags.out.as_deref(),
-    )?;
+    results::check_files(flags)?;
     if let Some(per_s) = flags.load {
         return offer_load(&checkout, scenarios, per_s, flags);
     }
@@ -43,10 +40,8 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     results::write(&measured.out, &measured.record, gate.as_ref(), flags.summary.as_deref())?;
     results::write_trace(&measured.record, flags.trace_out.as_deref())?;
     if let Err(error) = measured.ended {
-        let (count, page) = (
-            hybrid_cache_report::taken_samples(&measured.record),
-            measured.out.join("report.html"),
-        );
+        let count = hybrid_cache_report::taken_samples(&measured.record);
+        let page = measured.out.join("report.html");
         eprintln!("{count} samples were taken before; report: {}", page.display());
         return Err(error);
     }

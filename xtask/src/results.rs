@@ -1,7 +1,7 @@
 //! Reports of runs: writes, renders, compares and judges them.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::sample::{Completion, RunRecord};
 use hybrid_cache_report::history::{HISTORY_FILE, History};
@@ -32,11 +32,11 @@ pub fn write(out: &Path, record: &RunRecord, gate: Option<&Gate>, summary: Optio
     written.with_context(|| format!("writing the report to {}", out.display()))
 }
 
-/// Fails early if a file that the command writes at its end cannot be written. The folder `out` need not exist yet.
-pub fn check_files(files: [Option<&Path>; 2], out: Option<&Path>) -> Result<()> {
-    let outside = |file: &&Path| out.is_none_or(|out| !file.starts_with(out));
-    let mut files = files.into_iter().flatten().filter(outside);
-    let checked = files.try_for_each(hybrid_cache_report::check_writable);
+/// Fails early if a file that the command writes at its end cannot be written. The folder of `--out` need not exist yet.
+pub fn check_files(flags: &flags::Bench) -> Result<()> {
+    let outside = |file: &&PathBuf| flags.out.as_ref().is_none_or(|out| !file.starts_with(out));
+    let mut files = flags.summary.iter().chain(&flags.trace_out).filter(outside);
+    let checked = files.try_for_each(|file| hybrid_cache_report::check_writable(file));
     checked.map_err(|error| Error::input(error.to_string()))
 }
 

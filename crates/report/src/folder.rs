@@ -17,8 +17,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::sample::{
-    Acceptance, Completion, FailedPeer, LevelSample, LevelsRecord, PeerSample, Provenance, RunRecord, SCHEMA_VERSION,
-    Sample,
+    Completion, FailedPeer, LevelSample, LevelsRecord, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -214,21 +213,6 @@ fn append_digest(path: &Path, digest: &str) -> Result<(), FolderError> {
         format!("\n{digest}")
     };
     file.write_all(text.as_bytes()).map_err(at(path))
-}
-
-/// Number of samples of a record, those at levels of cold included.
-pub fn taken_samples(record: &RunRecord) -> usize {
-    let levels = record.levels.as_ref().map_or(0, |levels| levels.samples.len());
-    record.samples.len() + levels
-}
-
-/// Samples of a record that failed.
-pub fn failed_samples(record: &RunRecord) -> usize {
-    let levels = record.levels.iter().flat_map(|levels| &levels.samples);
-    let levels = levels.map(|sample| &sample.acceptance);
-    let all = record.samples.iter().map(|sample| &sample.acceptance).chain(levels);
-    all.filter(|acceptance| matches!(acceptance, Acceptance::Failed { .. }))
-        .count()
 }
 
 /// The growing `samples.jsonl` of a run.

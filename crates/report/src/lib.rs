@@ -47,14 +47,14 @@ pub use duration_histogram::DurationHistogram;
 pub use facts::{ComparisonFacts, RunFacts};
 pub use figure::{Attainment, Figure, FigureKind};
 pub use folder::{
-    FolderError, SampleLog, check_writable, failed_samples, load, taken_samples, write_all, write_header, write_judged,
-    write_run, write_trace,
+    FolderError, SampleLog, check_writable, load, write_all, write_header, write_judged, write_run, write_trace,
 };
 pub use gate::{Answer, Baseline, Failure, Gate, GateOutcome, Judged, gate_run, gate_runs};
 pub use hdr::{hdr_log, hdr_logs};
 pub use html::html;
 pub use load::LoadSummary;
 pub use markdown::markdown;
+pub use samples::{failed_samples, taken_samples};
 pub use summary::Summary;
 pub use terminal::{Color, terminal};
 pub use trace_events::trace_events;

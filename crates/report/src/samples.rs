@@ -11,6 +11,21 @@ use crate::stats::{Evidence, durations};
 /// Turns of cached runs in a round of a record that does not name its rounds.
 const TURNS_OF_A_ROUND: usize = 3;
 
+/// Number of samples of a record, those at levels of cold included.
+pub fn taken_samples(record: &RunRecord) -> usize {
+    let levels = record.levels.as_ref().map_or(0, |levels| levels.samples.len());
+    record.samples.len() + levels
+}
+
+/// Samples of a record that failed.
+pub fn failed_samples(record: &RunRecord) -> usize {
+    let levels = record.levels.iter().flat_map(|levels| &levels.samples);
+    let levels = levels.map(|sample| &sample.acceptance);
+    let all = record.samples.iter().map(|sample| &sample.acceptance).chain(levels);
+    all.filter(|acceptance| matches!(acceptance, Acceptance::Failed { .. }))
+        .count()
+}
+
 /// Names of the record's scenarios, then of those that only samples name (a record whose header was lost).
 pub(crate) fn scenario_names(record: &RunRecord) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();

@@ -6,10 +6,9 @@ use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use hybrid_cache_model::until::UntilEnd;
 use serde::Serialize;
 
-use crate::folder::taken_samples;
 use crate::host_noise;
 use crate::mirror;
-use crate::samples::{accepted, through_service};
+use crate::samples::{accepted, taken_samples, through_service};
 use crate::stats::{self, MIN_ROUNDS, rounds_needed};
 use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::{units, until};
