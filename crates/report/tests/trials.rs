@@ -191,7 +191,7 @@ impl Noise {
     }
 }
 
-/// Two builds of six scenarios, of which ours takes this many times as long, in blocks of so many rounds.
+/// Two builds of the record's scenarios, of which ours takes this many times as long, in blocks of so many rounds.
 fn two_builds(record: &RunRecord, factor: f64, rounds: u32, noise: &mut Noise) -> RunRecord {
     let template = record
         .samples
