@@ -8,12 +8,10 @@ use hybrid_cache_model::sample::RunRecord;
 use hybrid_cache_model::{Phase, Temperature};
 use hybrid_cache_report::figure::FigureKind;
 use hybrid_cache_report::summary::GroupSummary;
-use hybrid_cache_report::{Summary, alternatives, load, units};
+use hybrid_cache_report::{Summary, load, units};
 
 /// Scenarios that pages quote, in the order of their columns.
 const SCENARIOS: [&str; 3] = ["python-only", "system-only", "hybrid"];
-/// The scenario of the table of what people would use instead.
-const PEERS_OF: &str = "python-only";
 /// Phases of a cached run that take any time worth a row.
 const PHASES: [Phase; 5] = [
     Phase::Submit,
@@ -56,15 +54,6 @@ fn phases(summary: &Summary) -> Vec<String> {
         format!("| {} | {} |", phase.label(), medians.join(" | "))
     };
     PHASES.map(row).into()
-}
-
-fn peers(summary: &Summary) -> Vec<String> {
-    let own = summary.alternatives.iter().filter(|peer| peer.scenario == PEERS_OF);
-    let row = |peer: &alternatives::PeerRatio| {
-        let (name, theirs) = (alternatives::name(peer.peer), units::duration(peer.theirs_us));
-        format!("| {name} | {theirs} | {} | {} |", peer.value(), peer.interval())
-    };
-    own.map(row).collect()
 }
 
 fn overhead(summary: &Summary) -> String {
@@ -151,10 +140,6 @@ fn pages_quote_the_committed_baseline() {
     Page::open("README.md")
         .line("| cached, sandbox of this machine |", &cached)
         .line("| first, sandbox of this machine |", &first)
-        .rows(
-            "| numpy, instead of our cached run | takes | ours / it | interval |",
-            &peers(&summary),
-        )
         .check();
     Page::open("docs/optimization.md")
         .line("| `baseline` |", &source(&record, &summary))

@@ -24,23 +24,41 @@ struct Turn {
     peers: Vec<PeerSample>,
 }
 
-/// The recorded rounds, in order, each with its turns.
+/// The recorded rounds, from the order alone: a round is its first runs and six turns of cached ones, which are halved here as the
+/// report halves them.
 fn recorded_rounds(record: &RunRecord) -> Vec<Vec<Turn>> {
-    let mut rounds: BTreeMap<u32, BTreeMap<u32, Turn>> = BTreeMap::new();
-    let at = |rounds: &mut BTreeMap<u32, BTreeMap<u32, Turn>>, place: Option<PlanPlace>, add: &dyn Fn(&mut Turn)| {
-        let place = place.unwrap();
-        add(rounds.entry(place.round).or_default().entry(place.turn).or_default());
-    };
+    let scenarios = record.scenarios.len();
+    let mut cached: Vec<Turn> = Vec::new();
+    let mut first: Vec<Turn> = Vec::new();
     for sample in &record.samples {
-        at(&mut rounds, sample.place, &|turn| turn.samples.push(sample.clone()));
+        let turns = if sample.temperature == Temperature::First {
+            &mut first
+        } else {
+            &mut cached
+        };
+        if turns.last().is_none_or(|turn| turn.samples.len() == scenarios) {
+            turns.push(Turn::default());
+        }
+        turns.last_mut().unwrap().samples.push(sample.clone());
     }
     for peer in &record.peers {
-        at(&mut rounds, peer.place, &|turn| turn.peers.push(peer.clone()));
+        let turns = if peer.peer.temperature() == Temperature::First {
+            &mut first
+        } else {
+            &mut cached
+        };
+        let free = |turn: &&mut Turn| {
+            turn.peers
+                .iter()
+                .all(|other| (&other.scenario, other.peer) != (&peer.scenario, peer.peer))
+        };
+        turns.iter_mut().find(free).unwrap().peers.push(peer.clone());
+    }
+    let mut rounds: Vec<Vec<Turn>> = cached.chunks(3).map(<[Turn]>::to_vec).collect();
+    for (at, turn) in first.into_iter().enumerate() {
+        rounds[2 * at].insert(0, turn);
     }
     rounds
-        .into_values()
-        .map(|turns| turns.into_values().collect())
-        .collect()
 }
 
 /// A run of so many blocks of rounds, drawn with replacement.
