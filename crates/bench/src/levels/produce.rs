@@ -84,7 +84,6 @@ impl LevelsTarget {
     async fn bring_tools(&mut self, seen: &mut LevelSeen) -> Result<LocalDriver> {
         let epoch = self.fresh_epoch().await?;
         let (source, folder) = (self.tools.clone(), self.driver.folders().volumes(&epoch).python);
-        let root = folder.join("root");
         let (sender, receiver) = oneshot::channel();
         self.bringing = Some(tokio::task::spawn_blocking(move || {
             // Nobody receives it if the run was interrupted.
@@ -95,7 +94,6 @@ impl LevelsTarget {
         let (Machine { config, .. }, tools) = brought.context("bringing the tools")?;
         seen.tools = Some(tools);
         let config = LocalConfig {
-            root,
             network_idle_s: NETWORK_IDLE_S,
             ..config
         };

@@ -113,6 +113,17 @@ async fn taken(target: &mut LevelsTarget, scenario: &Scenario, level: Level) -> 
     }
 }
 
+/// Whether a run counts. Only pages that other processes have mapped may be a reason why it does not.
+fn is_accepted(scenario: &Scenario, level: Level, taken: &LevelRun) -> bool {
+    let accepted = judged(scenario, level, taken) == Acceptance::Accepted;
+    assert!(
+        accepted || is_mapped_elsewhere(level, taken),
+        "{level:?}: {:?}",
+        taken.seen
+    );
+    accepted
+}
+
 /// True if only other processes keep a page cache from being cold.
 fn is_mapped_elsewhere(level: Level, taken: &LevelRun) -> bool {
     let environment = taken.seen.pages.first().map_or(0, |pages| pages.resident);
@@ -136,12 +147,7 @@ async fn every_level_is_produced_and_seen_as_such_in_any_order() {
     ];
     for level in order {
         let one = taken(&mut target, &scenario, level).await;
-        let accepted = judged(&scenario, level, &one) == Acceptance::Accepted;
-        assert!(
-            accepted || is_mapped_elsewhere(level, &one),
-            "{level:?}: {:?}",
-            one.seen
-        );
+        let accepted = is_accepted(&scenario, level, &one);
         let is_hit = one.run.outcome.cache.python == CacheStatus::Hit;
         assert_eq!(is_hit, level >= Level::Environment);
         if level == Level::Environment {
@@ -261,12 +267,7 @@ async fn downloaded_debian_packages_stay_while_what_was_built_of_them_goes() {
     let scenario = scenario(request);
     for level in [Level::Tools, Level::Downloads, Level::Environment, Level::Warm] {
         let one = taken(&mut target, &scenario, level).await;
-        let accepted = judged(&scenario, level, &one) == Acceptance::Accepted;
-        assert!(
-            accepted || is_mapped_elsewhere(level, &one),
-            "{level:?}: {:?}",
-            one.seen
-        );
+        is_accepted(&scenario, level, &one);
     }
     Box::new(target).close().await.unwrap();
 }
