@@ -166,6 +166,7 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         ttl_s: TTL_S,
         start_s: START_S,
         task_variables: tasks.variables,
+        standby: None,
         argo: None,
     }
 }

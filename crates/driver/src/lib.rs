@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::standby::StandbyStatus;
 use hybrid_cache_model::{Failure, Outcome, Phase, TaskErrors, TaskSpec, Tenant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -250,6 +251,11 @@ pub trait Driver: Send + Sync {
     /// time of [`Driver::unseen`]. That time does not count against the task. Zero for an unknown ticket.
     fn waited(&self, _ticket: &Ticket) -> Duration {
         Duration::ZERO
+    }
+
+    /// The standby pods of this driver; `None` if it has none.
+    fn standby(&self) -> Option<StandbyStatus> {
+        None
     }
 
     /// Reads the task's output, from the beginning and as it comes.

@@ -35,6 +35,7 @@ pub mod scenario;
 pub mod settings;
 pub mod shown;
 pub mod sources;
+pub mod standby;
 pub mod system;
 pub mod task;
 pub mod task_error;

@@ -10,6 +10,7 @@
 //! /builds/socket                 from the preparing container to the one that builds: a BuildOrder, answered by BuildMessages
 //! /cache/python, /nix            the volumes: read-only for the task, writable for the preparing container
 //! /scratch, /tmp                 emptyDirs of the container
+//! /standby                       emptyDir of a standby pod, which no task can reach; such a pod gets a StandbyOrder on standard input
 //! /dev/termination-log           the RunReport, PrepareReport or MaintainReport
 //! ```
 
@@ -58,6 +59,11 @@ pub const TRAILER_MARK: &str = "\u{1e}";
 pub const PREPARED_MARK: &str = "\u{1e}prepared ";
 /// Begins the line of a maintenance container's log that holds a [`crate::contents::Contents`].
 pub const CONTENTS_MARK: &str = "\u{1e}contents ";
+/// Folder of a standby pod in which its runner notes that it has been started.
+pub const STANDBY_FOLDER: &str = "/standby";
+/// What the runner of a standby pod writes to its log behind the mark and the token of its order, before it begins the task. Also its
+/// termination message from then until the report replaces it.
+pub const STANDBY_ACCEPTED: &str = "accepted";
 /// Where whole volumes are mounted while folders are made or deleted in them.
 pub const VOLUMES_FOLDER: &str = "/volumes";
 /// Where an image holds caches that were filled when it was built, as archives.
@@ -181,6 +187,15 @@ pub struct PodRequest {
     /// True if a container of the same pod builds packages that have no wheel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub builds: bool,
+}
+
+/// The one task of a standby pod: one line of JSON on the standard input of its runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandbyOrder {
+    /// Marks what the runner says of this task in its log, as [`TRAILER_VARIABLE`] does in the pod of a Job.
+    pub token: String,
+    /// The task.
+    pub request: PodRequest,
 }
 
 /// What the building container says of one order, one JSON object a line.

@@ -57,6 +57,8 @@ pub enum Phase {
     BringTools,
     /// Checking the task and handing it over to where it runs.
     Submit,
+    /// Claiming a standby pod, or finding that none is free.
+    Claim,
     /// Waiting for a place to run (a node, a queue slot).
     Schedule,
     /// Setting the sandbox (or container) up and tearing it down: all time of a sandbox outside its runner.
@@ -97,11 +99,12 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase in the order in which a report lists them.
-    pub const ALL: [Phase; 22] = [
+    pub const ALL: [Phase; 23] = [
         Phase::Service,
         Phase::Queue,
         Phase::BringTools,
         Phase::Submit,
+        Phase::Claim,
         Phase::Schedule,
         Phase::Sandbox,
         Phase::Lookup,
@@ -129,6 +132,7 @@ impl Phase {
             Phase::Queue => "wait for turn",
             Phase::BringTools => "bring tools",
             Phase::Submit => "submit",
+            Phase::Claim => "claim standby pod",
             Phase::Schedule => "schedule",
             Phase::Sandbox => "sandbox",
             Phase::Lookup => "cache lookup",

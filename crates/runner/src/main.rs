@@ -36,7 +36,7 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     back through the socket on standard input
        runner usage | contents | gc | verify
                                     read a MaintainRequest from standard input, write a report to standard output
-       runner pod-run | pod-prepare | pod-build | pod-maintain
+       runner pod-run | pod-standby | pod-prepare | pod-build | pod-maintain
                                     in a pod: read the request from a file, write the report to the termination message
        runner pod-seed              during an image build: read the request from a file, pack filled caches into /seed,
                                     write a report to standard output
@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         ["gc"] => maintain(MaintenanceCommand::Gc),
         ["verify"] => maintain(MaintenanceCommand::Verify),
         ["pod-run"] => pod_run(&recorder),
+        ["pod-standby"] => pod_standby(),
         ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
         ["pod-build"] => pod_build(&recorder),
         ["pod-maintain"] => leave(&mut pod::maintain()),
@@ -121,6 +122,21 @@ fn pod_run(recorder: &Recorder) -> i32 {
             code
         }
         Err(error) => broken(&error.to_string()),
+    }
+}
+
+/// Waits for the task of a standby pod, and runs it.
+fn pod_standby() -> i32 {
+    match pod::stand_by() {
+        Ok(Some(run)) => {
+            let code = report_to(run.destination, run.report.clone());
+            // Ignore a failure: this is a copy, the termination message decides.
+            let _ = pod::trail(Some(&run.token), &run.report);
+            run.driver.wait_for_reader();
+            code
+        }
+        Ok(None) => EXIT_REPORTED,
+        Err(failure) => broken(&failure.to_string()),
     }
 }
 

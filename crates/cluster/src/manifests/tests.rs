@@ -146,7 +146,9 @@ fn nobody_gets_more_rights_than_a_driver_needs() {
         [
             r#"["batch"] ["jobs"] ["create","get","list","watch","delete"]"#,
             r#"[""] ["secrets"] ["create","get","patch","list","delete"]"#,
-            r#"[""] ["pods"] ["list","watch","delete"]"#,
+            r#"[""] ["pods"] ["list","watch","delete","patch"]"#,
+            r#"["apps"] ["replicasets"] ["create","list","patch","delete"]"#,
+            r#"[""] ["pods/attach"] ["create","get"]"#,
             r#"[""] ["pods/log"] ["get"]"#,
             r#"[""] ["events"] ["list","watch"]"#,
         ]

@@ -14,7 +14,7 @@ use crate::cancel::CancelFlag;
 use crate::kube::api::cluster::CreateTimeouts;
 use crate::kube::api::retry::OUTAGE_TIMEOUT;
 use crate::kube::flow::workload_run::{self, WorkloadRun};
-use crate::kube::logs::follow::{LogSource, LogTail};
+use crate::kube::logs::follow::{KnownOutput, LogSource, LogTail};
 use crate::kube::logs::trailer;
 use crate::kube::names::Component;
 use crate::kube::observe::observed::ContainerEnd;
@@ -124,6 +124,7 @@ async fn end(
                 log: Arc::new(LogWriter::new()),
                 token: token.clone(),
                 early: early.clone(),
+                known: KnownOutput::default(),
             }));
         }
     });
@@ -152,6 +153,7 @@ fn bare(workload: Workload, token: Option<&str>) -> Workload {
             }
             Workload::Workflow(workflow)
         }
+        pod @ Workload::Pod(_) => pod,
     }
 }
 

@@ -7,6 +7,8 @@ use hybrid_cache_model::quantity;
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
+use crate::kube::standby::range::StandbyRange;
+
 /// Everything that the kube driver needs. The driver reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubeConfig {
@@ -49,6 +51,9 @@ pub struct KubeConfig {
     pub start_s: u64,
     /// Variables for the user's program.
     pub task_variables: Vec<(String, String)>,
+    /// How many pods are started ahead for cached tasks; absent for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<StandbyRange>,
     /// If present, tasks run as Argo Workflows; otherwise as Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argo: Option<Argo>,
@@ -90,6 +95,11 @@ impl KubeConfig {
     /// # Errors
     /// A resource is not a quantity.
     pub(in crate::kube) fn check(&self) -> Result<(), Failure> {
+        if self.standby.is_some() && self.argo.is_some() {
+            let message = "standby pods replace Jobs, and this driver runs tasks as Workflows of Argo";
+            return Err(Failure::new(FailureKind::Refused, message)
+                .hint("leave standby pods out, or run tasks as Jobs: `--driver kube`"));
+        }
         let executor = self.argo.as_ref().map(|argo| ("executor", &argo.executor_resources));
         let ours = [("task", &self.task_resources), ("prepare", &self.prepare_resources)];
         for (whose, resources) in ours.into_iter().chain(executor) {
@@ -146,6 +156,7 @@ pub(in crate::kube) mod tests {
             ttl_s: 600,
             start_s: 120,
             task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],
+            standby: None,
             argo: None,
         }
     }

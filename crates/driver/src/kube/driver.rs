@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
-use hybrid_cache_model::{Failure, Outcome, Phase, SourcePolicy, Task, TaskErrors, TaskSpec, Tenant};
+use hybrid_cache_model::standby::StandbyStatus;
+use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, SourcePolicy, Task, TaskErrors, TaskSpec, Tenant};
+use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::kube::api::cluster::Cluster;
@@ -21,6 +23,8 @@ use crate::kube::maintenance::contents::ClusterContents;
 use crate::kube::maintenance::{epochs, job, sweep};
 use crate::kube::names;
 use crate::kube::shared::Shared;
+use crate::kube::standby::keeper;
+use crate::kube::standby::set::{self, PoolKey};
 use crate::log::LogReader;
 use crate::trace::{RequestRecorder, TraceConfig};
 use crate::{Driver, DriverError, Epoch, Room, SubmitOptions, Ticket, ids};
@@ -48,6 +52,11 @@ impl KubeDriver {
         cluster.check().await?;
         let shared = Arc::new(Shared::start(cluster, config));
         tokio::spawn(sweep::run(Arc::downgrade(&shared)));
+        if let Some(range) = shared.config.standby {
+            let key = PoolKey::standing();
+            shared.standby.ensure(&key, &set::name(&shared.config, &key), range, true);
+            tokio::spawn(keeper::run(Arc::downgrade(&shared)));
+        }
         Ok(KubeDriver {
             shared,
             tasks: TaskRegistry::default(),
@@ -181,6 +190,32 @@ impl KubeDriver {
         sweep::leftovers(&self.shared).await
     }
 
+    /// Has standby pods for the caches of an epoch and a tenant, and waits until all are ready.
+    ///
+    /// # Errors
+    /// They are not within `limit`, or this driver has no standby pods.
+    pub async fn fill_standby(&self, epoch: &Epoch, tenant: &Tenant, limit: Duration) -> Result<(), Failure> {
+        let none = || Failure::new(FailureKind::Internal, "this driver is not configured for standby pods");
+        let range = self.shared.config.standby.ok_or_else(none)?;
+        let key = PoolKey {
+            epoch: epoch.clone(),
+            tenant: tenant.clone(),
+        };
+        let (pools, name) = (&self.shared.standby, set::name(&self.shared.config, &key));
+        if !pools.ensure(&key, &name, range, false) {
+            return Err(Failure::new(FailureKind::Internal, "this driver has too many pools of standby pods"));
+        }
+        pools.wait_until_full(&key, limit).await
+    }
+
+    /// Ends all pools of this driver, with the pods that wait. A pod that runs a task ends its task.
+    ///
+    /// # Errors
+    /// The cluster refuses, or does not answer.
+    pub async fn end_standby(&self) -> Result<(), Failure> {
+        keeper::end(&self.shared, |_| true).await
+    }
+
     /// Runs a program that does nothing in a pod of the same image, mounts, requests and restrictions as the task's own pod would
     /// have if everything that it asks for were cached. The pod is created and watched as a task's is, and its end is seen in the
     /// same way.
@@ -307,6 +342,11 @@ impl Driver for KubeDriver {
         self.shared.trace.get().and_then(RequestRecorder::warning)
     }
 
+    fn standby(&self) -> Option<StandbyStatus> {
+        let is_configured = self.shared.config.standby.is_some();
+        is_configured.then(|| self.shared.standby.status(Timestamp::now()))
+    }
+
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {
         Ok(epochs::create(&self.shared).await?)
     }
@@ -314,7 +354,11 @@ impl Driver for KubeDriver {
     async fn discard_epoch(&self, epoch: &Epoch) -> Result<(), DriverError> {
         match epoch {
             Epoch::Standing => Ok(()),
-            Epoch::Fresh(name) => Ok(epochs::delete(&self.shared, name).await?),
+            Epoch::Fresh(name) => {
+                // Its pods mount what is deleted.
+                keeper::end(&self.shared, |key| key.epoch == *epoch).await?;
+                Ok(epochs::delete(&self.shared, name).await?)
+            }
         }
     }
 }

@@ -17,12 +17,14 @@
 //! | `pod` | the pod, restricted: containers, mounts, and the requests that its containers read |
 //! | `observe` | watches, the observed state of a workload, and what it means |
 //! | `logs` | a container's log, without what the runner and Argo add to it |
+//! | `standby` | pods that are started ahead, and the claim of one |
 //! | `flow` | one task from submit to outcome |
 //! | `maintenance` | Jobs that look after the volumes |
 //!
 //! The client's user needs these rights in its namespace: Jobs (create, get, list, watch, delete), pods (list, watch,
 //! delete), their logs (get), Secrets (create, get, list, patch, delete) and events (list, watch); for Argo, the same
-//! rights on Workflows as on Jobs.
+//! rights on Workflows as on Jobs; for standby pods, ReplicaSets (create, list, patch, delete), pods (patch) and their connections
+//! (`pods/attach`: create and get).
 
 mod api;
 mod bare_pod;
@@ -35,6 +37,7 @@ mod names;
 mod observe;
 mod pod;
 mod shared;
+mod standby;
 mod workload;
 
 #[cfg(test)]
@@ -44,3 +47,4 @@ pub use api::connect::Reach;
 pub use bare_pod::BarePod;
 pub use config::{Argo, KubeConfig, Resources};
 pub use driver::KubeDriver;
+pub use standby::range::{StandbyRange, StandbyRangeError};

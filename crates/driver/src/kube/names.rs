@@ -19,8 +19,16 @@ pub const TASK: &str = "hybrid-cache.dev/task";
 pub const POD_VARIANT: &str = "hybrid-cache.dev/form";
 /// Annotation of a workload: the epoch whose caches it uses; absent for the standing caches.
 pub const EPOCH: &str = "hybrid-cache.dev/epoch";
-/// Annotation of a workload, not of its pod: the token that marks its runner's report in the log.
+/// Annotation of a workload, not of its pod unless that was a standby pod: the token that marks its runner's report in the log.
 pub const TRAILER: &str = "hybrid-cache.dev/trailer";
+/// Label of a standby pod that waits, and of its ReplicaSet: the name of its pool. A claim removes it.
+pub const STANDBY: &str = "hybrid-cache.dev/standby";
+/// Annotation of a standby pod, set by its claim: seconds since 1970 after which anyone may delete it.
+pub const CLAIMED_UNTIL: &str = "hybrid-cache.dev/claimed-until";
+/// Annotation of a ReplicaSet of standby pods: the tenant whose caches its pods mount.
+pub const TENANT: &str = "hybrid-cache.dev/tenant";
+/// Annotation of a ReplicaSet of standby pods: seconds since 1970 when a driver last used it.
+pub const USED_AT: &str = "hybrid-cache.dev/used-at";
 /// Label of a pod of a Job, set by Kubernetes.
 pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Label of a pod of a Workflow, set by Argo.
@@ -39,6 +47,8 @@ pub enum Component {
     Task,
     /// It looks after the volumes.
     Maintenance,
+    /// It waits for a task.
+    Standby,
 }
 
 impl Component {
@@ -47,6 +57,7 @@ impl Component {
         match self {
             Component::Task => "task",
             Component::Maintenance => "maintenance",
+            Component::Standby => "standby",
         }
     }
 }
@@ -90,10 +101,24 @@ impl Attempt {
     }
 }
 
-/// The name of the workload that a pod belongs to, from the controller's label.
+/// The name of the workload that a pod belongs to, from the controller's label. A claimed standby pod is a workload itself.
 pub fn workload_of(pod: &Pod) -> Option<&String> {
     let labels = pod.metadata.labels.as_ref()?;
-    labels.get(JOB_NAME).or_else(|| labels.get(WORKFLOW_NAME))
+    let of_controller = labels.get(JOB_NAME).or_else(|| labels.get(WORKFLOW_NAME));
+    of_controller.or_else(|| {
+        claimed_until(pod)?;
+        pod.metadata.name.as_ref()
+    })
+}
+
+/// The pool of a standby pod that waits.
+pub fn standby_pool(pod: &Pod) -> Option<&String> {
+    pod.metadata.labels.as_ref()?.get(STANDBY)
+}
+
+/// Until when a standby pod is claimed, in seconds since 1970; `None` if it is none, or not claimed.
+pub fn claimed_until(pod: &Pod) -> Option<i64> {
+    pod.metadata.annotations.as_ref()?.get(CLAIMED_UNTIL)?.parse().ok()
 }
 
 /// The name of the Job that a pod of this name belongs to: Kubernetes appends a dash and five characters.

@@ -15,6 +15,7 @@ use crate::kube::logs::follow::StreamSplitting;
 use crate::kube::maintenance::tenant_folders::TenantFolders;
 use crate::kube::observe::registry::WorkloadRegistry;
 use crate::kube::observe::watch::Watches;
+use crate::kube::standby::pool::StandbyPools;
 use crate::trace::RequestRecorder;
 
 /// What all tasks of one kube driver share.
@@ -35,6 +36,8 @@ pub struct Shared {
     pub pulse: Arc<Pulse>,
     /// Tasks without a node.
     pub admission: Arc<AdmissionQueue>,
+    /// The standby pods.
+    pub standby: Arc<StandbyPools>,
     /// Workloads of failed tasks that stay for people to look at.
     pub kept_failures: KeptFailures,
     /// Records requests; empty until someone asks for a trace.
@@ -48,7 +51,8 @@ impl Shared {
     /// Begins to watch the namespace, and to check whether its API server answers.
     pub fn start(cluster: Arc<Cluster>, config: KubeConfig) -> Shared {
         let registry = Arc::default();
-        let watches = Watches::start(&cluster, &registry);
+        let standby = Arc::default();
+        let watches = Watches::start(&cluster, &registry, &standby);
         let pulse = Arc::default();
         let mut checking = JoinSet::new();
         checking.spawn(pulse::run(
@@ -65,6 +69,7 @@ impl Shared {
             splitting: Arc::default(),
             pulse,
             admission: Arc::default(),
+            standby,
             kept_failures: KeptFailures::default(),
             trace: OnceLock::new(),
             _pulse: checking,

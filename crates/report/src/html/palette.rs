@@ -11,6 +11,7 @@ pub(super) fn phase_class(phase: Option<Phase>) -> &'static str {
         Some(Phase::Queue) => "p-queue",
         Some(Phase::BringTools) => "p-tools",
         Some(Phase::Submit) => "p-submit",
+        Some(Phase::Claim) => "p-claim",
         Some(Phase::Schedule) => "p-schedule",
         Some(Phase::Sandbox) => "p-sandbox",
         Some(Phase::Observe) => "p-observe",

@@ -1,4 +1,4 @@
-//! The runner inside a pod: `pod-run`, `pod-prepare`, `pod-build`, `pod-maintain`, and `pod-seed` during an image build. Requests
+//! The runner inside a pod: `pod-run`, `pod-standby`, `pod-prepare`, `pod-build`, `pod-maintain`, and `pod-seed` during an image build. Requests
 //! come from files, results go to the termination message.
 //!
 //! The image names its tools, and the request says what to do. Together they form the request that the runner elsewhere
@@ -14,6 +14,7 @@ mod prepare;
 mod requests;
 mod seed;
 mod set_aside;
+mod standby;
 mod task;
 mod termination;
 
@@ -22,5 +23,6 @@ pub use log::trail;
 pub use maintenance_command::maintain;
 pub use prepare::prepare;
 pub use seed::make_seed;
+pub use standby::stand_by;
 pub use task::run;
 pub use termination::{Shorten, leave_message};

@@ -21,20 +21,30 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Where the preparing container puts what builds leave, in a folder of its own.
 pub const BUILT_FOLDER: &str = "/scratch/builds";
 
+/// Reads the image's record.
+pub fn read_image() -> Result<ImageRecord, Failure> {
+    let image: ImageRecord = read(Path::new(IMAGE_FILE))?;
+    check_version("the image", image.protocol)?;
+    Ok(image)
+}
+
 /// Reads the image's record and the request.
 pub fn read_both<T: DeserializeOwned>(protocol: impl Fn(&T) -> u32) -> Result<(ImageRecord, T), Failure> {
-    let image: ImageRecord = read(Path::new(IMAGE_FILE))?;
+    let image = read_image()?;
     let request: T = read(Path::new(REQUEST_FILE))?;
-    for (what, version) in [("the image", image.protocol), ("the driver", protocol(&request))] {
-        if version != POD_PROTOCOL_VERSION {
-            let message = format!(
-                "{what} uses version {version} of the pod protocol, but this runner uses {POD_PROTOCOL_VERSION}"
-            );
-            return Err(Failure::new(FailureKind::Internal, message)
-                .hint("rebuild the image: `cargo xtask image`, then `cargo xtask up`"));
-        }
-    }
+    check_version("the driver", protocol(&request))?;
     Ok((image, request))
+}
+
+/// Checks that the image, or the driver, uses this runner's version of the protocol.
+pub fn check_version(what: &str, version: u32) -> Result<(), Failure> {
+    if version == POD_PROTOCOL_VERSION {
+        return Ok(());
+    }
+    let message =
+        format!("{what} uses version {version} of the pod protocol, but this runner uses {POD_PROTOCOL_VERSION}");
+    Err(Failure::new(FailureKind::Internal, message)
+        .hint("rebuild the image: `cargo xtask image`, then `cargo xtask up`"))
 }
 
 /// Reads the image's record and the request of a task, with the interpreter that the task asks for as the image's own.

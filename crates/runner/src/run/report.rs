@@ -88,6 +88,20 @@ impl Destination {
         opened.map(Destination::File).map_err(fail)
     }
 
+    /// Writes a note that the report will replace, if it goes to a file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note(&mut self, note: &str) -> Result<(), ReportError> {
+        match self {
+            Destination::File(file) => file.write_all(note.as_bytes()).map_err(|error| ReportError {
+                target: "its file".to_owned(),
+                error,
+            }),
+            Destination::Descriptor(_) | Destination::StandardError => Ok(()),
+        }
+    }
+
     /// Writes a message of another kind, whole.
     ///
     /// # Errors

@@ -79,9 +79,13 @@ fn round(value: f64) -> String {
 /// Colours by family: the hue shows the family, the lightness the member.
 fn colour(phase: Phase) -> &'static str {
     match phase {
-        Phase::Service | Phase::Queue | Phase::BringTools | Phase::Submit | Phase::Schedule | Phase::Observe => {
-            "p-driver"
-        }
+        Phase::Service
+        | Phase::Queue
+        | Phase::BringTools
+        | Phase::Submit
+        | Phase::Claim
+        | Phase::Schedule
+        | Phase::Observe => "p-driver",
         Phase::Sandbox => "p-sandbox",
         Phase::Lookup | Phase::Lease | Phase::LockWait => "p-lookup",
         Phase::PythonVenv | Phase::PythonVerify => "p-python-light",

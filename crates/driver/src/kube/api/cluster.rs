@@ -17,6 +17,7 @@ use crate::kube::api::create_error::CreateError;
 use crate::kube::api::retry::{LastOutage, OUTAGE_TIMEOUT, Refusal, persist};
 use crate::kube::api::temporary;
 use crate::kube::names::{self, Attempt};
+use crate::kube::standby::requests;
 use crate::kube::workload::kind::WorkloadKind;
 use crate::kube::workload::object::Workload;
 use crate::kube::workload::workflow::{self, Workflow};
@@ -163,6 +164,10 @@ impl Cluster {
                 let created = self.write(&what, timeout, || workflows.create(&params, workflow));
                 created.await.map(Workload::from)
             }
+            Workload::Pod(_) => {
+                let message = "a standby pod is claimed, not created";
+                return Err(CreateError::Refused(Failure::new(FailureKind::Internal, message)));
+            }
         };
         match created {
             Ok(created) => Ok(created),
@@ -248,6 +253,7 @@ impl Cluster {
                     .await
                     .map(|_| ())
             }
+            WorkloadKind::Pod => return self.delete_pod(name, timeout).await,
         };
         absent(answer, &what).map(|_| ())
     }
@@ -321,6 +327,10 @@ impl Cluster {
                 let answer = self.read(&what, timeout, || workflows.get(name)).await;
                 answer.map(Workload::from)
             }
+            WorkloadKind::Pod => {
+                let found = self.pods(kind, name, timeout).await?;
+                return Ok(found.into_iter().next().map(Workload::from));
+            }
         };
         absent(answer, &what)
     }
@@ -333,7 +343,7 @@ impl Cluster {
         }
     }
 
-    /// The latest workload of a task, of either kind, and which attempt it is. The driver knows the names, so it reads no
+    /// The latest workload of a task, of any kind, and which attempt it is. The driver knows the names, so it reads no
     /// other task's objects.
     ///
     /// # Errors
@@ -356,7 +366,12 @@ impl Cluster {
             }
         };
         let (job, workflow) = tokio::try_join!(all(WorkloadKind::Job), workflow)?;
-        Ok(workflow.or(job))
+        if let Some(found) = workflow.or(job) {
+            return Ok(Some(found));
+        }
+        // A task that a standby pod did not begin runs as a Job, so a Job counts more.
+        let claimed = requests::claimed_pod(self, id).await?;
+        Ok(claimed.map(|pod| (Attempt::First, Workload::from(pod))))
     }
 
     /// The data of a Secret; empty if there is none.
@@ -376,7 +391,12 @@ impl Cluster {
     /// The cluster denies access, or does not answer.
     pub async fn pods(&self, kind: WorkloadKind, name: &str, timeout: Duration) -> Result<Vec<Pod>, Failure> {
         let what = format!("look at the pods of the {} {name}", kind.name());
-        let params = ListParams::default().labels(&format!("{}={name}", kind.pod_label()));
+        let params = match kind {
+            WorkloadKind::Pod => ListParams::default().fields(&format!("metadata.name={name}")),
+            WorkloadKind::Job | WorkloadKind::Workflow => {
+                ListParams::default().labels(&format!("{}={name}", kind.pod_label()))
+            }
+        };
         let list = self.read(&what, timeout, || self.pods.list(&params)).await;
         list.map(|list| list.items).map_err(|refusal| refusal.explain(&what))
     }

@@ -15,6 +15,9 @@ use crate::kube::names;
 use crate::kube::pod::request::TASK_KEY;
 use crate::kube::pod::variant::PodVariant;
 use crate::kube::shared::Shared;
+use crate::kube::standby;
+use crate::kube::workload::kind::WorkloadKind;
+use crate::kube::workload::object::Workload;
 use crate::trace::Notes;
 use crate::{Epoch, SubmitOptions};
 
@@ -116,11 +119,16 @@ async fn run(
 }
 
 /// The task's latest workload, if the cluster has one.
-async fn find(shared: &Shared, id: &str) -> Result<Option<Box<Adopted>>, Failure> {
+async fn find(shared: &Arc<Shared>, id: &str) -> Result<Option<Box<Adopted>>, Failure> {
     if names::check_id(id).is_err() {
         return Ok(None);
     }
     let latest = shared.cluster.latest(id).await?;
+    if let Some((_, Workload::Pod(pod))) = &latest
+        && !standby::adopt::has_begun(shared, pod).await?
+    {
+        return Ok(None);
+    }
     Ok(latest.map(|(attempt, workload)| {
         Box::new(Adopted {
             variant: PodVariant::from(&workload),
@@ -132,6 +140,9 @@ async fn find(shared: &Shared, id: &str) -> Result<Option<Box<Adopted>>, Failure
 
 /// What was submitted, as the task's Secret holds it.
 async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant) -> Result<SubmittedTask, Failure> {
+    if adopted.workload.kind() == WorkloadKind::Pod {
+        return standby::adopt::submitted(id, clock);
+    }
     let name = adopted.workload.name();
     let data = shared.cluster.secret(name).await?;
     let request: PodRequest = data

@@ -1,7 +1,7 @@
 //! One attempt at a task: creates or adopts its workload, follows it to its end, and places it on the timeline.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::outcome::Output;
 use hybrid_cache_model::protocol::RunReport;
@@ -18,7 +18,7 @@ use crate::kube::flow::first_workload::FirstWorkload;
 use crate::kube::flow::task_registry::Presence;
 use crate::kube::flow::timeline::{self, Marks};
 use crate::kube::flow::workload_run::{self, WorkloadRun};
-use crate::kube::logs::follow::{LogSource, LogTail};
+use crate::kube::logs::follow::{self, KnownOutput, LogSource, LogTail};
 use crate::kube::logs::trailer;
 use crate::kube::maintenance::tenants;
 use crate::kube::names::{Attempt, Component};
@@ -27,6 +27,7 @@ use crate::kube::observe::observed::{ContainerEnd, ObservedWorkload};
 use crate::kube::observe::step::{self, Bounds, Preparation, Step};
 use crate::kube::pod::request::{self, Freshness};
 use crate::kube::pod::variant::PodVariant;
+use crate::kube::standby::exchange::ExchangeProgress;
 use crate::kube::workload::render::{self, TaskPod};
 use crate::needs::Needs;
 use crate::outcome::TaskProgress;
@@ -125,7 +126,8 @@ pub async fn run(
     let ended = ended.await;
     drop(queued);
     context.waits.send_modify(|wait| wait.end(&context.shared.pulse));
-    Ok(close(context, run, variant, ended, tail, marks, progress).await)
+    let received = ReceivedOutput::Log(tail);
+    Ok(close(context, run, variant, ended, received, marks, progress).await)
 }
 
 /// Has the folders created that the task's pod mounts, if its tenant is new.
@@ -212,7 +214,8 @@ fn create_timeouts(context: &TaskContext, attempt: Attempt) -> CreateTimeouts {
     }
 }
 
-fn bounds(context: &TaskContext, variant: PodVariant) -> Bounds {
+/// How long an attempt may take.
+pub fn bounds(context: &TaskContext, variant: PodVariant) -> Bounds {
     let start = Duration::from_secs(context.shared.config.start_s);
     let prepare_ms = match variant {
         PodVariant::Warm => 0,
@@ -226,9 +229,13 @@ fn bounds(context: &TaskContext, variant: PodVariant) -> Bounds {
 }
 
 /// Makes the source of a pod's log, for pods of this workload.
-fn log_source(context: &TaskContext, run: &WorkloadRun) -> impl Fn(&str) -> LogSource + use<> {
+pub fn log_source(context: &TaskContext, run: &WorkloadRun) -> impl Fn(&str) -> LogSource + use<> {
     let (shared, log, early) = (Arc::clone(&context.shared), Arc::clone(&context.log), run.early.clone());
     let (kind, token) = (run.kind, run.token.clone());
+    let known = KnownOutput {
+        is_previous: run.observed().pod.is_some_and(|pod| pod.was_restarted),
+        ..KnownOutput::default()
+    };
     move |pod| LogSource {
         cluster: Arc::clone(&shared.cluster),
         splitting: Arc::clone(&shared.splitting),
@@ -237,6 +244,7 @@ fn log_source(context: &TaskContext, run: &WorkloadRun) -> impl Fn(&str) -> LogS
         log: Arc::clone(&log),
         token: token.clone(),
         early: early.clone(),
+        known,
     }
 }
 
@@ -260,13 +268,26 @@ fn show_preparing(
     preparing.send_if_modified(|shown| std::mem::replace(shown, phase) != phase);
 }
 
+/// How a task's output has arrived so far.
+pub enum ReceivedOutput {
+    /// From its pod's log, if that was followed.
+    Log(Option<LogTail>),
+    /// Over a connection to its standby pod, and from its log if the connection broke.
+    Attached {
+        /// What came over the connection.
+        progress: ExchangeProgress,
+        /// The log after it broke.
+        tail: Option<LogTail>,
+    },
+}
+
 /// Reads what the container left, waits for the last of its output, and places the attempt on the timeline.
-async fn close(
+pub async fn close(
     context: &TaskContext,
     run: WorkloadRun,
     variant: PodVariant,
     ended: Result<ContainerEnd, Failure>,
-    tail: Option<LogTail>,
+    received: ReceivedOutput,
     mut marks: Marks,
     progress: &TaskProgress,
 ) -> AttemptResult {
@@ -289,22 +310,13 @@ async fn close(
         Ok(RunReport::Missed { timeline, .. }) => (Some([Output::default(); 2]), Some(timeline)),
         Err(_) => (None, None),
     };
-    let pod = observed.pod.as_ref().filter(|pod| pod.task.ended().is_some());
-    let is_silent = passed.is_some_and(|passed| passed.iter().all(|output| output.passed_bytes == 0));
-    let source = log_source(context, &run);
-    let tail = tail.or_else(|| {
-        let pod = pod.filter(|_| !is_silent)?;
-        Some(LogTail::start(source(&pod.name)))
-    });
-    if let Some(tail) = tail {
-        let (log, missing) = tail.finish(passed, &context.shared.pulse).await;
-        warnings.extend(missing.into_iter().chain(context.log.overflow()));
-        marks.log_us = log.reported_at.or(log.ended).map(|at| context.us_at(at));
-    }
+    let (seen_at, missing) = last_output(context, &run, passed, received).await;
+    warnings.extend(missing);
+    marks.log_us = seen_at.map(|at| context.us_at(at));
     marks.scheduled_us = observed.first_seen.scheduled.map(|at| context.us_at(at));
     marks.ended_us = observed.first_seen.task_ended.map(|at| context.us_at(at));
     marks.done_us = context.now_us();
-    if marks.created_us.is_none() {
+    if !marks.is_own() {
         warnings
             .push("another process submitted the task: its times before this one adopted it are not known".to_owned());
     }
@@ -318,4 +330,30 @@ async fn close(
         origin_us,
         warnings,
     }
+}
+
+/// Waits for the last of the output. Returns when the report, or the end of the log, had arrived, and what is missing.
+async fn last_output(
+    context: &TaskContext,
+    run: &WorkloadRun,
+    passed: Option<[Output; 2]>,
+    received: ReceivedOutput,
+) -> (Option<Instant>, Vec<String>) {
+    let tail = match received {
+        ReceivedOutput::Attached { progress, tail: None } => {
+            let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
+            let missing = follow::missing(expected, progress.known.passed.iter().sum());
+            return (progress.reported_at, missing.into_iter().chain(context.log.overflow()).collect());
+        }
+        ReceivedOutput::Attached { tail, .. } => tail,
+        ReceivedOutput::Log(tail) => tail.or_else(|| {
+            let observed = run.observed();
+            let pod = observed.pod.as_ref().filter(|pod| pod.task.ended().is_some())?;
+            let is_silent = passed.is_some_and(|passed| passed.iter().all(|output| output.passed_bytes == 0));
+            (!is_silent).then(|| LogTail::start(log_source(context, run)(&pod.name)))
+        }),
+    };
+    let Some(tail) = tail else { return (None, Vec::new()) };
+    let (log, missing) = tail.finish(passed, &context.shared.pulse).await;
+    (log.reported_at.or(log.ended), missing.into_iter().chain(context.log.overflow()).collect())
 }

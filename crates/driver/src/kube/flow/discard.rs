@@ -7,6 +7,7 @@ use hybrid_cache_model::End;
 use crate::kube::flow::task_registry::{TaskAnswer, TaskHandle};
 use crate::kube::flow::workload_run;
 use crate::kube::shared::Shared;
+use crate::kube::workload::kind::WorkloadKind;
 
 /// Deletes a task's latest workload once everything that belongs to the task has ended. If this process ends before,
 /// the cluster deletes it when its time to live is over.
@@ -19,7 +20,7 @@ pub async fn discard(shared: Arc<Shared>, task: TaskHandle) {
     let TaskAnswer::Outcome(outcome) = outcome else { return };
     let latest = task.latest_workload.borrow().clone();
     let surplus = match (latest, &outcome.end) {
-        (Some((kind, name)), End::Failed { .. }) => shared.kept_failures.keep(kind, name),
+        (Some((kind, name)), End::Failed { .. }) if kind != WorkloadKind::Pod => shared.kept_failures.keep(kind, name),
         (latest, _) => latest,
     };
     if let Some((kind, name)) = surplus {

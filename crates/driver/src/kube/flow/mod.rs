@@ -3,6 +3,7 @@
 //! ```text
 //! submit ──► adopt ──► task_flow ──► attempt ──► workload_run      once per workload: warm, prepared, or stale
 //!              │           │            └──► logs::follow
+//!              │           ├──► standby_attempt   the first attempt of a cached task, if a standby pod is free
 //!              │           ├──► publishing   what the preparing container does after the handover
 //!              │           └──► record       the line of the trace
 //!              └──► task_registry            what others may ask of the task
@@ -18,6 +19,7 @@ pub mod kept_failures;
 pub mod publishing;
 pub mod recent_hits;
 pub mod record;
+pub mod standby_attempt;
 pub mod task_flow;
 pub mod task_registry;
 pub mod timeline;

@@ -12,6 +12,7 @@ use crate::kube::flow::{record, timeline};
 use crate::kube::observe::observed::ObservedWorkload;
 use crate::kube::observe::step::{self, Preparation};
 use crate::kube::pod::variant::PodVariant;
+use crate::kube::workload::kind::WorkloadKind;
 use crate::trace::Notes;
 
 /// How long the watch may take to show the end of a container whose log has already reported it.
@@ -19,6 +20,10 @@ const END_SHOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Waits for the preparing container, and adds to the outcome what it did after the handover.
 pub async fn settle(context: &TaskContext, notes: &mut Notes, result: AttemptResult, outcome: &mut Outcome) {
+    if result.run.kind == WorkloadKind::Pod {
+        // It prepares nothing, and it is deleted already.
+        return;
+    }
     let mut observed = result.run.followed.observed.clone();
     if result.variant == PodVariant::Warm || context.task.cache == CachePolicy::Bypass {
         // The log reported the end before the watch has shown it; who waits for everything waits for that, too.

@@ -1,6 +1,6 @@
 //! Runs one task: the attempts that it takes, and its outcome.
 //!
-//! The first attempt is a warm pod if the packages are known to be cached, and a prepared pod otherwise. A miss leads to
+//! The first attempt is a warm pod if the packages are known to be cached (a standby pod, if one is free), and a prepared pod otherwise. A miss leads to
 //! a prepared pod; a package without a wheel leads to a pod that builds it; an index that is offline leads to a pod that accepts environments which were resolved too long ago.
 
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::kube::flow::attempt::{self, AttemptResult, LaunchError};
 use crate::kube::flow::context::TaskContext;
 use crate::kube::flow::first_workload::FirstWorkload;
 use crate::kube::flow::task_registry::TaskAnswer;
-use crate::kube::flow::{publishing, record};
+use crate::kube::flow::{publishing, record, standby_attempt};
 use crate::kube::names::Attempt;
 use crate::kube::observe::step::Intent;
 use crate::kube::pod::variant::PodVariant;
@@ -61,7 +61,7 @@ impl TaskFlow {
         };
         let mut offline = None;
         loop {
-            let result = match attempt::run(&mut self.context, attempt, variant, first.take(), &progress).await {
+            let result = match self.attempt(attempt, variant, first.take(), &mut progress).await {
                 Ok(result) => result,
                 Err(LaunchError::Create(error)) if attempt == Attempt::First => match error {
                     CreateError::Refused(failure) => {
@@ -110,6 +110,23 @@ impl TaskFlow {
                 }
             }
         }
+    }
+
+    /// One attempt, in a standby pod if that is possible.
+    async fn attempt(
+        &mut self,
+        attempt: Attempt,
+        variant: PodVariant,
+        first: Option<FirstWorkload>,
+        progress: &mut TaskProgress,
+    ) -> Result<AttemptResult, LaunchError> {
+        if matches!(first, Some(FirstWorkload::Create))
+            && standby_attempt::is_possible(&self.context, variant)
+            && let Some(result) = standby_attempt::run(&mut self.context, progress).await
+        {
+            return Ok(result);
+        }
+        attempt::run(&mut self.context, attempt, variant, first, progress).await
     }
 
     /// Prepared, unless everything is known to be cached.

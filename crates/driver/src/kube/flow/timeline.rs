@@ -7,8 +7,10 @@ use hybrid_cache_model::{Lane, Phase, Span, Timeline};
 pub struct Marks {
     /// The driver began to create it.
     pub began_us: u64,
-    /// The API server accepted it; `None` if another process created it.
+    /// The API server accepted it; `None` if another process created it, or if it is a standby pod.
     pub created_us: Option<u64>,
+    /// A standby pod was claimed instead.
+    pub claimed_us: Option<u64>,
     /// A watch showed that the pod has a node.
     pub scheduled_us: Option<u64>,
     /// A watch showed that the task's container has ended.
@@ -17,6 +19,13 @@ pub struct Marks {
     pub log_us: Option<u64>,
     /// The outcome is complete.
     pub done_us: u64,
+}
+
+impl Marks {
+    /// True if this process has begun the workload, so that its times are known from the beginning.
+    pub fn is_own(&self) -> bool {
+        self.created_us.or(self.claimed_us).is_some()
+    }
 }
 
 /// Adds one workload's spans to the timeline. Returns where the runner's own origin lies on the driver's clock.
@@ -35,13 +44,16 @@ pub fn lay(timeline: &mut Timeline, marks: &Marks, inner: Option<&Timeline>) -> 
             marks.scheduled_us.unwrap_or(marks.done_us),
         );
     }
+    if let Some(claimed_us) = marks.claimed_us {
+        at = mark(timeline, Phase::Claim, at, claimed_us);
+    }
     let noticed = [marks.log_us, marks.ended_us].into_iter().flatten().min();
     let noticed = noticed.unwrap_or(marks.done_us).max(at);
     let none = Timeline::default();
     let inner = inner.unwrap_or(&none);
     let outer_us = noticed - at;
     // A process that adopted the running task has seen less of it than the runner has.
-    let outer_us = if marks.created_us.is_some() {
+    let outer_us = if marks.is_own() {
         outer_us
     } else {
         outer_us.max(inner.total_us)
@@ -121,6 +133,7 @@ mod tests {
     const MARKS: Marks = Marks {
         began_us: 0,
         created_us: Some(40),
+        claimed_us: None,
         scheduled_us: Some(100),
         ended_us: Some(1000),
         log_us: None,
@@ -151,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn a_standby_pod_is_claimed_instead_of_submitted_and_scheduled() {
+        let marks = Marks {
+            created_us: None,
+            claimed_us: Some(15),
+            scheduled_us: None,
+            log_us: Some(400),
+            ..MARKS
+        };
+        let mut timeline = Timeline::default();
+        assert_eq!(lay(&mut timeline, &marks, Some(&run())), 100);
+        let us = |phase| timeline.phase_us(phase);
+        let outside = [Phase::Claim, Phase::Submit, Phase::Schedule, Phase::Sandbox, Phase::Observe].map(us);
+        assert_eq!(outside, [15, 0, 0, 85, 620]);
+    }
+
+    #[test]
     fn a_watch_that_is_faster_than_the_answer_makes_no_negative_span() {
         let marks = Marks {
             scheduled_us: Some(30),
@@ -168,6 +197,7 @@ mod tests {
         let marks = Marks {
             began_us: 0,
             created_us: None,
+            claimed_us: None,
             scheduled_us: None,
             ended_us: Some(5),
             log_us: None,

@@ -98,6 +98,19 @@ pub struct LogSource {
     pub token: Option<String>,
     /// Receives the report.
     pub early: watch::Sender<Option<ContainerEnd>>,
+    /// What has arrived already over another connection.
+    pub known: KnownOutput,
+}
+
+/// Output that has arrived over another connection, by stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownOutput {
+    /// Bytes of the log, including what the runner says in it.
+    pub read: [u64; 2],
+    /// Bytes of the task's output.
+    pub passed: [u64; 2],
+    /// True if the container was started again since: its log is that of an earlier container.
+    pub is_previous: bool,
 }
 
 /// Follows one log, in a background task.
@@ -111,7 +124,10 @@ impl LogTail {
     /// Begins to follow.
     pub fn start(source: LogSource) -> LogTail {
         let (container, container_state) = watch::channel(ContainerState::Running);
-        let (progress_sender, progress) = watch::channel(LogProgress::default());
+        let (progress_sender, progress) = watch::channel(LogProgress {
+            bytes: source.known.passed.iter().sum(),
+            ..LogProgress::default()
+        });
         let log = Arc::clone(&source.log);
         let follower = Follower {
             source,
@@ -151,13 +167,17 @@ impl LogTail {
             }
         }
         let received = *self.progress.borrow();
-        let expected: u64 = expected.iter().flatten().sum();
-        let missing = expected.checked_sub(received.bytes).filter(|missing| *missing > 0);
-        let missing = missing.map(|missing| {
-            format!("{missing} bytes of output were lost on the way: the node had removed them, or did not send them")
-        });
-        (received, missing)
+        (received, missing(expected, received.bytes))
     }
+}
+
+/// A warning if fewer bytes have arrived than the runner passed on.
+pub fn missing(expected: Option<[u64; 2]>, received: u64) -> Option<String> {
+    let expected: u64 = expected.iter().flatten().sum();
+    let missing = expected.checked_sub(received).filter(|missing| *missing > 0)?;
+    Some(format!(
+        "{missing} bytes of output were lost on the way: the node had removed them, or did not send them"
+    ))
 }
 
 /// How far one connection's log has been read.
@@ -185,9 +205,10 @@ impl Follower {
 
     /// Follows one or both streams to their end. An error means that the cluster does not split them.
     async fn follow_streams(&self, streams: LogStreams) -> Result<(), NotSplit> {
+        let known = &self.source.known;
         let mut position = StreamPosition {
-            read: 0,
-            passed: 0,
+            read: streams.expected(known.read),
+            passed: streams.expected(known.passed),
             filter: LogFilter::new(streams, self.source.kind, self.source.token.as_deref()),
         };
         self.read_to_end(streams, &mut position).await?;
@@ -370,6 +391,7 @@ impl Follower {
         let params = LogParams {
             container: Some(TASK_CONTAINER.to_owned()),
             follow,
+            previous: self.source.known.is_previous,
             ..LogParams::default()
         };
         let url = Pod::url_path(&(), Some(&self.source.cluster.namespace));

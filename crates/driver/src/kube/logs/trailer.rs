@@ -9,11 +9,13 @@
 //!
 //! Only a process that knows the token can report how a task ended. The token is made for one Job and given to the runner
 //! in a variable, which user code can neither inherit nor read: the runner passes no variables on and cannot be inspected.
+//! In the log of a standby pod, a line of the same form comes first: the runner has accepted the order.
+//!
 //! If no trailer arrives (an older image, a killed runner), the container's state shows the report.
 
 use std::hash::{BuildHasher, RandomState};
 
-use hybrid_cache_model::pod::TRAILER_MARK;
+use hybrid_cache_model::pod::{STANDBY_ACCEPTED, TRAILER_MARK};
 
 use crate::kube::config::KubeConfig;
 
@@ -26,8 +28,8 @@ pub fn token_for(config: &KubeConfig) -> Option<String> {
     config.argo.is_none().then(token)
 }
 
-/// A new token, 128 bits from the keyed hash that the standard library seeds from the system's random numbers.
-fn token() -> String {
+/// A new token: 128 bits from the keyed hash that the standard library seeds from the system's random numbers.
+pub fn token() -> String {
     let random = || RandomState::new().hash_one("trailer");
     format!("{:016x}{:016x}", random(), random())
 }
@@ -40,6 +42,8 @@ pub struct TrailerScanner {
     held: Vec<u8>,
     /// What has arrived of the trailer.
     report: Option<Vec<u8>>,
+    /// True once the runner of a standby pod has said that it begins the task.
+    is_accepted: bool,
 }
 
 impl TrailerScanner {
@@ -49,7 +53,13 @@ impl TrailerScanner {
             marker: token.map(|token| [TRAILER_MARK, token, " "].concat().into_bytes()),
             held: Vec::new(),
             report: None,
+            is_accepted: false,
         }
+    }
+
+    /// True once the runner of a standby pod has said that it begins the task.
+    pub fn is_accepted(&self) -> bool {
+        self.is_accepted
     }
 
     /// Takes a piece of the log. Adds to `passed` what the task wrote, and returns the report once it is complete.
@@ -84,6 +94,12 @@ impl TrailerScanner {
             }
             return None;
         };
+        if &report[..end] == STANDBY_ACCEPTED.as_bytes() {
+            self.is_accepted = true;
+            let rest = report.split_off(end + 1);
+            self.report = None;
+            return self.take(&rest, passed);
+        }
         // If both streams arrive as one, some of the other stream may follow the report.
         passed.extend_from_slice(&report[end + 1..]);
         report.truncate(end);
@@ -137,6 +153,23 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = LOG.chunks(1).collect();
         assert_eq!(read(&bytes, Some("abc")), expected);
+    }
+
+    #[test]
+    fn the_line_of_a_standby_pod_is_no_output_and_no_report() {
+        let log = [b"\x1eabc accepted\n".as_slice(), LOG].concat();
+        for cut in 0..=log.len() {
+            let (mut scanner, mut passed) = (TrailerScanner::new(Some("abc")), Vec::new());
+            let (one, other) = log.split_at(cut);
+            let mut reports: Vec<_> = scanner.take(one, &mut passed).into_iter().collect();
+            reports.extend(scanner.take(other, &mut passed));
+            passed.extend(scanner.finish());
+            assert_eq!(passed, b"one\n\x1e\x1etwo\x1etoken \x1etokerr\n", "cut at {cut}");
+            assert_eq!((reports, scanner.is_accepted()), (vec!["{\"report\":1}".to_owned()], true));
+        }
+        let mut other = TrailerScanner::new(Some("xyz"));
+        other.take(&log, &mut Vec::new());
+        assert!(!other.is_accepted());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::kube::api::retry::OUTAGE_TIMEOUT;
 use crate::kube::maintenance::epochs::{self, EPOCH_COMPONENT};
 use crate::kube::names;
 use crate::kube::shared::Shared;
+use crate::kube::standby::keeper;
 
 /// Age of a Secret after which it will never get an owner: it gets one within seconds of its creation.
 const UNBOUND_AGE: Duration = Duration::from_secs(600);
@@ -47,6 +48,9 @@ pub async fn run(shared: Weak<Shared>) {
     loop {
         let Some(shared) = shared.upgrade() else { return };
         once(&shared).await;
+        if shared.config.standby.is_none() {
+            keeper::remove_others(&shared, &[]).await;
+        }
         drop(shared);
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }

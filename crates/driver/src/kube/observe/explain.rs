@@ -327,7 +327,7 @@ fn no_pod(kind: WorkloadKind) -> Failure {
     let name = kind.name();
     let message = format!("the cluster did not create a pod for the task's {name} in time");
     Failure::new(FailureKind::Cluster, message).hint(match kind {
-        WorkloadKind::Job => "check the controller manager: `kubectl get pods -n kube-system`",
+        WorkloadKind::Job | WorkloadKind::Pod => "check the controller manager: `kubectl get pods -n kube-system`",
         WorkloadKind::Workflow => {
             "check that Argo's controller runs and manages this namespace: `kubectl get deployments -A \
              --field-selector metadata.name=workflow-controller`"

@@ -77,6 +77,8 @@ pub struct ObservedPod {
     pub task: ObservedContainer,
     /// The container that prepares, if there is one.
     pub prepare: ObservedContainer,
+    /// True if Kubernetes has started the task's container again, as it does in standby pods alone.
+    pub was_restarted: bool,
 }
 
 impl ObservedPod {
@@ -260,7 +262,9 @@ impl ObservedPod {
         let containers = status.container_statuses.unwrap_or_default();
         let container = |name: &str| {
             let found = containers.iter().find(|container| container.name == name);
-            ObservedContainer::from_state(found.and_then(|container| container.state.as_ref()))
+            // Only the containers of standby pods are started again, and the second start runs no task.
+            let first_end = found.and_then(|container| container.last_state.as_ref()).filter(|state| state.terminated.is_some());
+            ObservedContainer::from_state(first_end.or(found.and_then(|container| container.state.as_ref())))
         };
         let init = status.init_container_statuses.unwrap_or_default();
         let init = ObservedContainer::from_state(init.first().and_then(|container| container.state.as_ref()));
@@ -276,6 +280,7 @@ impl ObservedPod {
             init,
             task: container(TASK_CONTAINER),
             prepare: container(PREPARE_CONTAINER),
+            was_restarted: containers.iter().any(|container| container.restart_count > 0),
         }
     }
 }

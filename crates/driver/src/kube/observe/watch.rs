@@ -21,6 +21,7 @@ use crate::kube::api::retry::LastOutage;
 use crate::kube::names;
 use crate::kube::observe::observed::{ObservedPod, ObservedWorkload};
 use crate::kube::observe::registry::WorkloadRegistry;
+use crate::kube::standby::pool::StandbyPools;
 use crate::kube::workload::kind::WorkloadKind;
 use crate::kube::workload::state::WorkloadObject;
 
@@ -36,7 +37,7 @@ pub struct Watches {
 
 impl Watches {
     /// Starts them.
-    pub fn start(cluster: &Cluster, registry: &Arc<WorkloadRegistry>) -> Watches {
+    pub fn start(cluster: &Cluster, registry: &Arc<WorkloadRegistry>, standby: &Arc<StandbyPools>) -> Watches {
         let (client, namespace) = (&cluster.client, &cluster.namespace);
         let mut running = JoinSet::new();
         let last_outage = || Arc::clone(&cluster.last_outage);
@@ -59,7 +60,11 @@ impl Watches {
             ));
         }
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        running.spawn(watch_pods(pods, ours, Arc::clone(registry), last_outage()));
+        let seen = SeenPods {
+            registry: Arc::clone(registry),
+            standby: Arc::clone(standby),
+        };
+        running.spawn(watch_pods(pods, ours, seen, last_outage()));
         let events: Api<KubeEvent> = Api::namespaced(client.clone(), namespace);
         let warnings = watcher::Config::default().fields("type=Warning");
         running.spawn(watch_events(events, warnings, Arc::clone(registry)));
@@ -129,40 +134,54 @@ async fn watch_workloads<K>(
     }
 }
 
-async fn watch_pods(
-    api: Api<Pod>,
-    config: watcher::Config,
+/// Who learns of pods.
+struct SeenPods {
     registry: Arc<WorkloadRegistry>,
-    last_outage: Arc<LastOutage>,
-) {
+    standby: Arc<StandbyPools>,
+}
+
+impl SeenPods {
+    fn see(&self, pod: &Pod) {
+        self.standby.see(pod);
+        if let Some(name) = names::workload_of(pod) {
+            self.registry
+                .update(name, |observed| observed.apply_pod(pod, Instant::now()));
+        }
+    }
+
+    fn delete(&self, pod: &Pod) {
+        self.see(pod);
+        self.standby.gone(&pod.name_any());
+        if let Some(name) = names::workload_of(pod) {
+            self.registry.update(name, |observed| observed.pod_deleted(&pod.name_any()));
+        }
+    }
+
+    /// Applies the end of a complete listing.
+    fn keep_only(&self, listing: &Listing) {
+        self.standby.keep_only(&listing.names);
+        let unlisted = |observed: &ObservedWorkload, _: &str| {
+            let lacks = |pod: &ObservedPod| listing.lacks(&pod.name, observed.first_seen.pod);
+            observed.pod.as_ref().is_some_and(lacks) && !observed.pod_gone
+        };
+        self.registry
+            .remove_missing(unlisted, |observed| observed.pod_gone = true);
+    }
+}
+
+async fn watch_pods(api: Api<Pod>, config: watcher::Config, seen: SeenPods, last_outage: Arc<LastOutage>) {
     let mut events = StreamBackoff::new(watcher::watcher(api, config), WatchBackoff::default()).boxed();
     let mut listing = Listing::default();
-    let see = |pod: &Pod| {
-        if let Some(name) = names::workload_of(pod) {
-            registry.update(name, |observed| observed.apply_pod(pod, Instant::now()));
-        }
-    };
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(pod)) => see(&pod),
+            Ok(Event::Apply(pod)) => seen.see(&pod),
             Ok(Event::InitApply(pod)) => {
-                see(&pod);
+                seen.see(&pod);
                 listing.names.insert(pod.name_any());
             }
-            Ok(Event::Delete(pod)) => {
-                see(&pod);
-                if let Some(name) = names::workload_of(&pod) {
-                    registry.update(name, |observed| observed.pod_deleted(&pod.name_any()));
-                }
-            }
+            Ok(Event::Delete(pod)) => seen.delete(&pod),
             Ok(Event::Init) => listing = Listing::begin(),
-            Ok(Event::InitDone) => {
-                let unlisted = |observed: &ObservedWorkload, _: &str| {
-                    let lacks = |pod: &ObservedPod| listing.lacks(&pod.name, observed.first_seen.pod);
-                    observed.pod.as_ref().is_some_and(lacks) && !observed.pod_gone
-                };
-                registry.remove_missing(unlisted, |observed| observed.pod_gone = true);
-            }
+            Ok(Event::InitDone) => seen.keep_only(&listing),
             Err(_) => last_outage.note(),
         }
     }

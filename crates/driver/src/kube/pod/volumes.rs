@@ -5,6 +5,7 @@
 //! task        request   PVC, read-only, as needed      read-only   emptyDirs of its own
 //! prepare     request   PVC, writable, as needed       writable    emptyDirs of its own; writable /builds if something is built
 //! build       request   the store, read-only           none        emptyDirs of its own; read-only /builds
+//! standby     none      PVC, read-only, both          none         emptyDirs of its own; /standby, which no task can reach
 //! maintain    request   PVC, writable, or whole volumes below /volumes
 //! ```
 //!
@@ -163,6 +164,12 @@ pub fn handover(access: MountAccess) -> MountedVolume {
 pub fn builds(access: MountAccess) -> MountedVolume {
     let volume = empty("builds", Some("Memory"), HANDOVER_SIZE);
     (volume, mount("builds", BUILDS_FOLDER, access))
+}
+
+/// Where the runner of a standby pod notes its first start. It outlives a container that is started again.
+pub fn started(path: &str) -> MountedVolume {
+    let volume = empty("started", Some("Memory"), HANDOVER_SIZE);
+    (volume, mount("started", path, MountAccess::Writable))
 }
 
 /// Certificates that replace the image's own; `None` if the cluster needs none.

@@ -5,7 +5,7 @@ use crate::kube::names;
 /// Group and version of Argo's Workflows.
 pub const ARGO_API_VERSION: &str = "argoproj.io/v1alpha1";
 
-/// Job or Workflow.
+/// Job, Workflow or standby pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WorkloadKind {
     /// A Job of Kubernetes.
@@ -13,6 +13,8 @@ pub enum WorkloadKind {
     Job,
     /// A Workflow of Argo.
     Workflow,
+    /// A standby pod that was claimed.
+    Pod,
 }
 
 impl WorkloadKind {
@@ -21,6 +23,7 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Job => "Job",
             WorkloadKind::Workflow => "Workflow",
+            WorkloadKind::Pod => "standby pod",
         }
     }
 
@@ -29,6 +32,7 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Job => "batch/v1",
             WorkloadKind::Workflow => ARGO_API_VERSION,
+            WorkloadKind::Pod => "v1",
         }
     }
 
@@ -37,6 +41,8 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Job => names::JOB_NAME,
             WorkloadKind::Workflow => names::WORKFLOW_NAME,
+            // It has no pod but itself.
+            WorkloadKind::Pod => names::TASK,
         }
     }
 }

@@ -1,27 +1,31 @@
-//! A workload of either kind, as the driver creates, reads and deletes it.
+//! A workload of any kind, as the driver creates, reads and deletes it.
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::kube::workload::kind::WorkloadKind;
 use crate::kube::workload::state::{WorkloadObject, WorkloadState};
 use crate::kube::workload::workflow::Workflow;
 
-/// A Job or a Workflow.
+/// A Job, a Workflow or a claimed standby pod.
 #[derive(Clone, Debug)]
 pub enum Workload {
     /// A Job of Kubernetes.
     Job(Box<Job>),
     /// A Workflow of Argo.
     Workflow(Box<Workflow>),
+    /// A standby pod that was claimed.
+    Pod(Box<Pod>),
 }
 
 impl Workload {
-    /// Job or Workflow.
+    /// Its kind.
     pub fn kind(&self) -> WorkloadKind {
         match self {
             Workload::Job(_) => WorkloadKind::Job,
             Workload::Workflow(_) => WorkloadKind::Workflow,
+            Workload::Pod(_) => WorkloadKind::Pod,
         }
     }
 
@@ -30,6 +34,7 @@ impl Workload {
         match self {
             Workload::Job(job) => &job.metadata,
             Workload::Workflow(workflow) => &workflow.metadata,
+            Workload::Pod(pod) => &pod.metadata,
         }
     }
 
@@ -67,6 +72,8 @@ impl WorkloadObject for Workload {
         match self {
             Workload::Job(job) => job.state(),
             Workload::Workflow(workflow) => workflow.state(),
+            // Its own state says everything.
+            Workload::Pod(_) => WorkloadState::Active,
         }
     }
 
@@ -74,6 +81,7 @@ impl WorkloadObject for Workload {
         match self {
             Workload::Job(job) => job.pod_refusal(),
             Workload::Workflow(workflow) => workflow.pod_refusal(),
+            Workload::Pod(_) => None,
         }
     }
 }
@@ -81,6 +89,12 @@ impl WorkloadObject for Workload {
 impl From<Job> for Workload {
     fn from(job: Job) -> Workload {
         Workload::Job(Box::new(job))
+    }
+}
+
+impl From<Pod> for Workload {
+    fn from(pod: Pod) -> Workload {
+        Workload::Pod(Box::new(pod))
     }
 }
 

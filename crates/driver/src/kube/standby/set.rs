@@ -1,0 +1,155 @@
+//! The ReplicaSet of a pool, and the pods that it makes.
+
+use std::collections::BTreeMap;
+
+use hybrid_cache_model::pod::STANDBY_FOLDER;
+use hybrid_cache_model::{CachePolicy, Tenant};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use crate::Epoch;
+use crate::kube::config::{KubeConfig, Resources};
+use crate::kube::names::{self, Component, TASK_CONTAINER};
+use crate::kube::pod::containers::{PodParts, container, pod_spec};
+use crate::kube::pod::volumes::{self, CacheMounts, MountAccess};
+use crate::needs::Needs;
+
+/// CPU that the scheduler sets aside for a pod that waits. Its limit is that of a task.
+const IDLE_CPU_REQUEST: &str = "20m";
+/// Hexadecimal digits of a template's hash in the name of its pool.
+const HASH_DIGITS: usize = 12;
+
+/// Whose caches the pods of a pool mount.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The tenant.
+    pub tenant: Tenant,
+}
+
+impl PoolKey {
+    /// The standing caches of the tenant that has no name of its own.
+    pub fn standing() -> PoolKey {
+        PoolKey {
+            epoch: Epoch::Standing,
+            tenant: Tenant::default(),
+        }
+    }
+}
+
+/// The name of a pool, of its ReplicaSet, and the value of the label [`names::STANDBY`] of its pods.
+pub fn name(config: &KubeConfig, key: &PoolKey) -> String {
+    // A pod's specification can be written as JSON, whatever it holds.
+    let template = serde_json::to_vec(&template(config, key)).unwrap_or_default();
+    let hash = blake3::hash(&template).to_hex();
+    format!("standby-{}", &hash[..HASH_DIGITS])
+}
+
+/// The ReplicaSet of a pool.
+pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32) -> ReplicaSet {
+    let selected = BTreeMap::from([(names::STANDBY.to_owned(), name.to_owned())]);
+    let mut labels = names::labels(Component::Standby, name);
+    labels.remove(names::TASK);
+    labels.extend(selected.clone());
+    let mut annotations = BTreeMap::from([(names::TENANT.to_owned(), key.tenant.to_string())]);
+    annotations.extend(key.epoch.name().map(|epoch| (names::EPOCH.to_owned(), epoch.to_owned())));
+    ReplicaSet {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels.clone()),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ReplicaSetSpec {
+            replicas: Some(i32::try_from(replicas).unwrap_or(i32::MAX)),
+            selector: LabelSelector {
+                match_labels: Some(selected),
+                match_expressions: None,
+            },
+            template: Some(PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(template(config, key)),
+            }),
+            ..ReplicaSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// A pod like that of a cached task, with both caches. Its request comes over standard input instead of from a Secret.
+fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
+    let caches = CacheMounts {
+        needs: Needs::BOTH,
+        policy: CachePolicy::Use,
+        epoch: key.epoch.name(),
+        tenant: &key.tenant,
+    };
+    let mut pod = PodParts::default();
+    for part in volumes::caches(config, &caches, MountAccess::ReadOnly) {
+        pod.add(part);
+    }
+    for part in volumes::own(&config.task_resources, TASK_CONTAINER) {
+        pod.add(part);
+    }
+    pod.add(volumes::started(STANDBY_FOLDER));
+    pod.add_optional(volumes::certificates(config));
+    let resources = Resources {
+        cpu_request: IDLE_CPU_REQUEST.to_owned(),
+        ..config.task_resources.clone()
+    };
+    let mut task = container(config, TASK_CONTAINER, "pod-standby", &resources, pod.take_mounts());
+    task.stdin = Some(true);
+    // The end of the first connection ends the input, so a second one cannot send another order.
+    task.stdin_once = Some(true);
+    PodSpec {
+        // A ReplicaSet allows nothing else. The runner of a container that is started again takes no task.
+        restart_policy: Some("Always".to_owned()),
+        ..pod_spec(config, vec![task], pod.volumes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kube::config::tests::config;
+
+    #[test]
+    fn another_image_tenant_epoch_or_limit_is_another_pool() {
+        let base = name(&config(), &PoolKey::standing());
+        let other_image = KubeConfig {
+            image: "other".to_owned(),
+            ..config()
+        };
+        let mut other_limit = config();
+        other_limit.task_resources.memory_limit = "2Gi".to_owned();
+        let tenant = PoolKey {
+            tenant: "team".parse().unwrap(),
+            ..PoolKey::standing()
+        };
+        let epoch = PoolKey {
+            epoch: Epoch::Fresh("epoch-a".to_owned()),
+            ..PoolKey::standing()
+        };
+        let others = [
+            name(&other_image, &PoolKey::standing()),
+            name(&other_limit, &PoolKey::standing()),
+            name(&config(), &tenant),
+            name(&config(), &epoch),
+        ];
+        let all: std::collections::HashSet<&String> = others.iter().chain([&base]).collect();
+        assert_eq!(all.len(), 5);
+        assert_eq!(base, name(&config(), &PoolKey::standing()));
+    }
+
+    #[test]
+    fn a_standby_pod_is_as_restricted_as_a_task_and_mounts_no_request_and_no_token() {
+        let key = PoolKey::standing();
+        let set = replica_set(&config(), &key, &name(&config(), &key), 3);
+        insta::assert_yaml_snapshot!("standby", set);
+    }
+}
