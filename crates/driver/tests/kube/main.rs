@@ -18,6 +18,7 @@ mod report;
 mod restart;
 mod scripts;
 mod settings;
+mod standby;
 mod tasks;
 mod trace;
 mod warm;

@@ -84,6 +84,8 @@ fn metadata(context: &TaskContext, candidate: &Candidate, token: &str) -> serde_
     let until_s = Timestamp::now().as_second().saturating_add_unsigned(limit_s);
     json!({
         "resourceVersion": candidate.version,
+        // Deleting the pool must not delete it.
+        "ownerReferences": null,
         "labels": {
             (names::STANDBY): null,
             (names::COMPONENT): Component::Task.value(),

@@ -1,6 +1,7 @@
 //! The standby pods as the watch shows them, and how many each pool should have. Pure but for its lock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -313,14 +314,15 @@ impl StandbyPools {
 }
 
 impl PoolState {
-    /// Takes the oldest ready pod of a pool: it is the least likely to be just starting.
+    /// Takes any ready pod of a pool. By chance, because several drivers that prefer the same one would compete for it.
     fn reserve(&mut self, pool: &str) -> Option<Candidate> {
         let is_free = |pod: &SeenPod| {
             let is_here = matches!(&pod.place, Place::Idle { pool: of } if of == pool);
             is_here && pod.is_ready && !pod.is_taken && !pod.is_dead
         };
         let free = self.pods.iter_mut().filter(|(_, pod)| is_free(pod));
-        let (name, pod) = free.min_by(|(_, one), (_, other)| one.created.cmp(&other.created))?;
+        let chance = RandomState::new();
+        let (name, pod) = free.min_by_key(|(name, _)| chance.hash_one(name))?;
         pod.is_taken = true;
         Some(Candidate {
             name: name.clone(),
