@@ -1,6 +1,6 @@
 //! Trials of the gate and of `--until`: how often they are wrong on runs without a difference, and how often the gate finds one.
 //!
-//! The long ones take minutes: `cargo test --workspace --release --test trials -- --ignored --nocapture`.
+//! The long ones take minutes: `cargo test --package hybrid-cache-report --release --test trials -- --ignored --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -24,41 +24,21 @@ struct Turn {
     peers: Vec<PeerSample>,
 }
 
-/// The recorded rounds, from the order alone: a round is its first runs and six turns of cached ones, which are halved here as the
-/// report halves them.
+/// The recorded rounds, in order, each with its turns.
 fn recorded_rounds(record: &RunRecord) -> Vec<Vec<Turn>> {
-    let scenarios = record.scenarios.len();
-    let mut cached: Vec<Turn> = Vec::new();
-    let mut first: Vec<Turn> = Vec::new();
+    let mut rounds: BTreeMap<u32, BTreeMap<u32, Turn>> = BTreeMap::new();
+    let mut turn = |place: Option<PlanPlace>, add: &dyn Fn(&mut Turn)| {
+        let place = place.unwrap();
+        add(rounds.entry(place.round).or_default().entry(place.turn).or_default());
+    };
     for sample in &record.samples {
-        let turns = if sample.temperature == Temperature::First {
-            &mut first
-        } else {
-            &mut cached
-        };
-        if turns.last().is_none_or(|turn| turn.samples.len() == scenarios) {
-            turns.push(Turn::default());
-        }
-        turns.last_mut().unwrap().samples.push(sample.clone());
+        turn(sample.place, &|turn| turn.samples.push(sample.clone()));
     }
     for peer in &record.peers {
-        let turns = if peer.peer.temperature() == Temperature::First {
-            &mut first
-        } else {
-            &mut cached
-        };
-        let free = |turn: &&mut Turn| {
-            turn.peers
-                .iter()
-                .all(|other| (&other.scenario, other.peer) != (&peer.scenario, peer.peer))
-        };
-        turns.iter_mut().find(free).unwrap().peers.push(peer.clone());
+        turn(peer.place, &|turn| turn.peers.push(peer.clone()));
     }
-    let mut rounds: Vec<Vec<Turn>> = cached.chunks(3).map(<[Turn]>::to_vec).collect();
-    for (at, turn) in first.into_iter().enumerate() {
-        rounds[2 * at].insert(0, turn);
-    }
-    rounds
+    let in_order = |turns: BTreeMap<u32, Turn>| turns.into_values().collect();
+    rounds.into_values().map(in_order).collect()
 }
 
 /// A run of so many blocks of rounds, drawn with replacement.
@@ -83,8 +63,9 @@ fn drawn(record: &RunRecord, rounds: &[Vec<Turn>], (blocks, each): (u32, u32), r
     run
 }
 
-/// The same run as one of two builds: of two neighbouring runs of a scenario, one counts as the other build's. Which one is drawn.
-fn as_two_builds(run: &RunRecord, random: &mut SplitMix64) -> RunRecord {
+/// The same run as one of two builds, of which ours takes this many times as long: of two neighbouring runs of a scenario, one counts as
+/// the other build's. Which one is drawn.
+fn as_two_builds(run: &RunRecord, factor: f64, random: &mut SplitMix64) -> RunRecord {
     let mut of: BTreeMap<(String, u32), Vec<Sample>> = BTreeMap::new();
     for sample in run
         .samples
@@ -105,7 +86,12 @@ fn as_two_builds(run: &RunRecord, random: &mut SplitMix64) -> RunRecord {
     for pair in of.values().flat_map(|own| own.chunks_exact(2)) {
         let ours = random.below(2);
         let (ours, other) = (&pair[ours], &pair[1 - ours]);
-        two.samples.push(ours.clone());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some 100,000")]
+        let wall_us = (ours.wall_us as f64 * factor) as u64;
+        two.samples.push(Sample {
+            wall_us,
+            ..ours.clone()
+        });
         two.peers.push(PeerSample {
             scenario: ours.scenario.clone(),
             peer: Peer::OtherCached,
@@ -147,7 +133,7 @@ fn without_a_difference(trials: u32) -> [Counts; 2] {
         let before = drawn(&record, &rounds, (1, 12), &mut random);
         let after = drawn(&record, &rounds, (2, 12), &mut random);
         counts[0].add(gate_runs(&before, &after, 0.1).outcome);
-        counts[1].add(gate_run(&as_two_builds(&after, &mut random), None).outcome);
+        counts[1].add(gate_run(&as_two_builds(&after, 1.0, &mut random), None).outcome);
     }
     counts
 }
@@ -165,6 +151,57 @@ fn three_hundred_comparisons_of_recorded_rounds_without_a_difference_raise_no_al
     let counts = without_a_difference(300);
     println!("stored runs: {:?}\ntwo builds: {:?}", counts[0], counts[1]);
     assert!(counts.iter().all(|counts| counts.regression == 0), "{counts:?}");
+}
+
+/// Recorded rounds as two builds of which ours is slower, in blocks of so many rounds.
+fn slower_by_recorded_rounds(factor: f64, rounds: u32, trials: u32) -> Counts {
+    let record = baseline();
+    let recorded = recorded_rounds(&record);
+    let mut random = SplitMix64::seeded(10);
+    let mut counts = Counts::default();
+    for _ in 0..trials {
+        let run = drawn(&record, &recorded, (2, rounds), &mut random);
+        counts.add(gate_run(&as_two_builds(&run, factor, &mut random), None).outcome);
+    }
+    counts
+}
+
+/// Correlation of neighbouring cached runs of a scenario, and standard deviation of their quotient; both of logarithms.
+fn neighbours(record: &RunRecord, scenario: &str) -> (f64, f64) {
+    let own = |sample: &&Sample| sample.scenario == scenario && sample.temperature == Temperature::Cached;
+    let times: Vec<f64> = record
+        .samples
+        .iter()
+        .filter(own)
+        .map(|sample| (sample.wall_us as f64).ln())
+        .collect();
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let middle = mean(&times);
+    let apart: Vec<f64> = times.iter().map(|time| (time - middle).powi(2)).collect();
+    let together: Vec<f64> = times
+        .windows(2)
+        .map(|two| (two[0] - middle) * (two[1] - middle))
+        .collect();
+    let quotients: Vec<f64> = times.windows(2).map(|two| (two[1] - two[0]).powi(2)).collect();
+    (mean(&together) / mean(&apart), mean(&quotients).sqrt())
+}
+
+#[test]
+#[ignore = "takes minutes; the command is in docs/method.md"]
+fn recorded_rounds_raise_no_alarm_at_any_length_and_show_a_tenth_now_and_then() {
+    let record = baseline();
+    for scenario in record.scenarios.iter().map(|scenario| &scenario.name) {
+        let (correlation, scatter) = neighbours(&record, scenario);
+        println!(
+            "recorded, {scenario}: neighbours correlate by {correlation:.2}, their quotient scatters by {scatter:.2}"
+        );
+    }
+    for rounds in [12, 40, 50, 60, 80] {
+        let same = slower_by_recorded_rounds(1.0, rounds, 100);
+        let slower = slower_by_recorded_rounds(1.1, rounds, 100);
+        println!("recorded, {rounds} rounds: no difference {same:?}, 10 % slower {slower:?}");
+        assert_eq!((same.regression, slower.good), (0, 0), "{rounds} rounds");
+    }
 }
 
 #[test]
