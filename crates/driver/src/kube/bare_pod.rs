@@ -239,6 +239,7 @@ mod tests {
         match workload {
             Workload::Job(job) => serde_json::to_value(job).unwrap(),
             Workload::Workflow(workflow) => serde_json::to_value(workflow).unwrap(),
+            Workload::Pod(pod) => serde_json::to_value(pod).unwrap(),
         }
     }
 

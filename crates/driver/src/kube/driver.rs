@@ -54,7 +54,9 @@ impl KubeDriver {
         tokio::spawn(sweep::run(Arc::downgrade(&shared)));
         if let Some(range) = shared.config.standby {
             let key = PoolKey::standing();
-            shared.standby.ensure(&key, &set::name(&shared.config, &key), range, true);
+            shared
+                .standby
+                .ensure(&key, &set::name(&shared.config, &key), range, true);
             tokio::spawn(keeper::run(Arc::downgrade(&shared)));
         }
         Ok(KubeDriver {
@@ -203,7 +205,10 @@ impl KubeDriver {
         };
         let (pools, name) = (&self.shared.standby, set::name(&self.shared.config, &key));
         if !pools.ensure(&key, &name, range, false) {
-            return Err(Failure::new(FailureKind::Internal, "this driver has too many pools of standby pods"));
+            return Err(Failure::new(
+                FailureKind::Internal,
+                "this driver has too many pools of standby pods",
+            ));
         }
         pools.wait_until_full(&key, limit).await
     }

@@ -19,6 +19,7 @@ mod restart;
 mod scripts;
 mod settings;
 mod standby;
+mod standby_faults;
 mod tasks;
 mod trace;
 mod warm;

@@ -8,8 +8,7 @@ use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::{End, FailureKind, Phase, TaskSpec, Tenant};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{Api, ListParams};
 
 use super::bench::{self, Bench, options, run, spec, wait, within};
 
@@ -64,17 +63,17 @@ impl Drop for Pool {
 }
 
 /// True if the task ran in a standby pod.
-fn was_standby(ran: &bench::Ran) -> bool {
+pub fn was_standby(ran: &bench::Ran) -> bool {
     let has = |phase| ran.outcome.timeline.spans.iter().any(|span| span.phase == phase);
     has(Phase::Claim) && !has(Phase::Submit)
 }
 
-fn pods(bench: &Bench) -> Api<Pod> {
+pub fn pods(bench: &Bench) -> Api<Pod> {
     Api::namespaced(bench.client.clone(), &bench.config.namespace)
 }
 
 /// The pod that carries a task.
-async fn pod_of(bench: &Bench, ticket: &Ticket) -> String {
+pub async fn pod_of(bench: &Bench, ticket: &Ticket) -> String {
     let params = ListParams::default().labels(&format!("hybrid-cache.dev/task={}", ticket.id));
     let found = pods(bench).list(&params).await.unwrap().items;
     found[0].metadata.name.clone().unwrap()
@@ -326,72 +325,6 @@ async fn another_process_adopts_a_task_of_a_standby_pod() {
         within(gone).await;
         driver.end_standby().await.unwrap();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claimed_pod_that_was_never_sent_its_task_does_not_run_it_and_a_job_does() {
-    let Some(bench) = bench::cluster("a_claimed_pod_without_its_task").await else {
-        return;
-    };
-    let pool = Pool::open(&bench, "standby-unsent", 1).await;
-    let set = "app.kubernetes.io/component=standby";
-    let tenant_sets: Api<k8s_openapi::api::apps::v1::ReplicaSet> =
-        Api::namespaced(bench.client.clone(), &bench.config.namespace);
-    let sets = tenant_sets.list(&ListParams::default().labels(set)).await.unwrap();
-    let ours = sets.items.iter().find(|set| {
-        let annotations = set.metadata.annotations.as_ref();
-        annotations.is_some_and(|all| {
-            all.get("hybrid-cache.dev/tenant")
-                .is_some_and(|of| of == "standby-unsent")
-        })
-    });
-    let name = ours.unwrap().metadata.name.clone().unwrap();
-    let listed = pods(&bench)
-        .list(&ListParams::default().labels(&format!("hybrid-cache.dev/standby={name}")))
-        .await
-        .unwrap();
-    let idle = listed.items[0].metadata.name.clone().unwrap();
-    // As a driver leaves it that ends between claim and order.
-    let id = format!("unsent-{}", std::process::id());
-    let claim = json!({"metadata": {
-        "labels": {"hybrid-cache.dev/standby": null, "app.kubernetes.io/component": "task", "hybrid-cache.dev/task": id},
-        "annotations": {"hybrid-cache.dev/claimed-until": "9999999999", "hybrid-cache.dev/trailer": "0123456789abcdef",
-            "hybrid-cache.dev/form": "warm"},
-        "ownerReferences": null,
-    }});
-    pods(&bench)
-        .patch(&idle, &PatchParams::default(), &Patch::Merge(claim))
-        .await
-        .unwrap();
-    let options = SubmitOptions {
-        id: Some(id.clone()),
-        ..pool.options.clone()
-    };
-    let other = bench.driver().await;
-    let ran = run(&other, &TaskSpec::new("print('once')"), &options).await;
-    ran.printed("once\n");
-    assert!(!was_standby(&ran));
-    assert!(pods(&bench).get_opt(&idle).await.unwrap().is_none());
-    pool.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_is_deleted_while_it_runs_ends_its_task_once() {
-    let Some(bench) = bench::cluster("a_standby_pod_that_is_deleted").await else {
-        return;
-    };
-    let pool = Pool::open(&bench, "standby-deleted", 1).await;
-    let code = "import time\nprint('begun', flush=True)\ntime.sleep(100)";
-    let ticket = pool.driver.submit(&TaskSpec::new(code), &pool.options).await.unwrap();
-    within(pool.driver.logs(&ticket).unwrap().next()).await.expect("output");
-    let pod = pod_of(&bench, &ticket).await;
-    pods(&bench).delete(&pod, &DeleteParams::default()).await.unwrap();
-    let asked = Instant::now();
-    let ran = wait(&pool.driver, &ticket).await;
-    ran.failed(FailureKind::Evicted, &["deleted the task's pod", "run the task again"]);
-    assert_eq!(ran.stdout, "begun\n");
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
-    pool.end().await;
 }
 
 /// For a person: what a cached task takes with a free standby pod, and what a Job takes beside it.

@@ -343,7 +343,10 @@ async fn last_output(
         ReceivedOutput::Attached { progress, tail: None } => {
             let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
             let missing = follow::missing(expected, progress.known.passed.iter().sum());
-            return (progress.reported_at, missing.into_iter().chain(context.log.overflow()).collect());
+            return (
+                progress.reported_at,
+                missing.into_iter().chain(context.log.overflow()).collect(),
+            );
         }
         ReceivedOutput::Attached { tail, .. } => tail,
         ReceivedOutput::Log(tail) => tail.or_else(|| {
@@ -355,5 +358,8 @@ async fn last_output(
     };
     let Some(tail) = tail else { return (None, Vec::new()) };
     let (log, missing) = tail.finish(passed, &context.shared.pulse).await;
-    (log.reported_at.or(log.ended), missing.into_iter().chain(context.log.overflow()).collect())
+    (
+        log.reported_at.or(log.ended),
+        missing.into_iter().chain(context.log.overflow()).collect(),
+    )
 }

@@ -13,7 +13,7 @@ fn yaml(job: &Job) -> String {
 fn task_job(config: &KubeConfig, pod: &TaskPod) -> Job {
     match task(config, pod) {
         Workload::Job(job) => *job,
-        Workload::Workflow(workflow) => panic!("{workflow:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -155,7 +155,7 @@ fn workflow(variant: PodVariant, epoch: Option<&'static str>) -> String {
     };
     serde_yaml::to_string(match &task(&argo(), &pod) {
         Workload::Workflow(workflow) => workflow,
-        Workload::Job(job) => panic!("{job:?}"),
+        other => panic!("{other:?}"),
     })
     .unwrap()
 }
