@@ -21,6 +21,7 @@ use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
 use crate::protocol::{BuildReport, Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::resources::TaskResources;
 use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
@@ -181,6 +182,9 @@ pub struct PodRequest {
     /// True if a container of the same pod builds packages that have no wheel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub builds: bool,
+    /// What the task asked for of its container, for a driver that adopts the task; the runner does not read it.
+    #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
+    pub resources: TaskResources,
 }
 
 /// What the building container says of one order, one JSON object a line.

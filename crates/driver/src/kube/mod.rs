@@ -35,6 +35,7 @@ mod names;
 mod observe;
 mod pod;
 mod shared;
+mod task_resources;
 mod workload;
 
 #[cfg(test)]
