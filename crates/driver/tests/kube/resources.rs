@@ -1,10 +1,11 @@
-//! A task's own `resources` in a pod, and pods where the operator wants them.
+//! A task's own `resources` in a pod, and pods where and how the operator wants them.
 
 use hybrid_cache_driver::{Driver, DriverError};
 use hybrid_cache_model::placement::{TaintEffect, Toleration};
-use hybrid_cache_model::{CacheStatus, TaskResources, TaskSpec};
+use hybrid_cache_model::{CacheStatus, FailureKind, TaskResources, TaskSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 
 use super::bench::{self, options, run, spec, wait};
 use super::ends::{out_of_memory, running_pod};
@@ -108,4 +109,44 @@ async fn tasks_and_preparations_run_on_the_chosen_node_and_share_environments_wh
     ran.printed("six\n");
     assert_eq!(ran.outcome.cache.python, CacheStatus::Hit);
     driver.discard_epoch(&epoch).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_class_runs_the_pod_and_a_node_without_its_handler_is_named() {
+    let Some(bench) = bench::cluster("a_runtime_class_runs_the_pod").await else {
+        return;
+    };
+    let classes: Api<RuntimeClass> = Api::all(bench.client.clone());
+    // `runc` is the handler that containerd has by itself.
+    let handlers = [
+        ("hybrid-cache-test-runc", "runc"),
+        ("hybrid-cache-test-none", "no-such-handler"),
+    ];
+    for (name, handler) in handlers {
+        let class = RuntimeClass {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            handler: handler.to_owned(),
+            ..RuntimeClass::default()
+        };
+        match classes.create(&PostParams::default(), &class).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            created => drop(created.unwrap()),
+        }
+    }
+    let [good, bad] = handlers.map(|(name, _)| {
+        bench.with(|config| {
+            config.placement.runtime_class_name = Some(name.to_owned());
+            config.start_s = if name.ends_with("none") { 10 } else { config.start_s };
+        })
+    });
+    let ran = run(&good.driver().await, &TaskSpec::new("print(1)"), &options()).await;
+    let failed = run(&bad.driver().await, &TaskSpec::new("print(1)"), &options()).await;
+    for (name, _) in handlers {
+        classes.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    ran.printed("1\n");
+    failed.failed(FailureKind::Sandbox, &["no-such-handler", "pods.runtimeClassName"]);
 }
