@@ -15,6 +15,7 @@ mod pythons;
 mod quota;
 mod refusals;
 mod report;
+mod resources;
 mod restart;
 mod scripts;
 mod settings;

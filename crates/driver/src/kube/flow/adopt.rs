@@ -161,7 +161,10 @@ async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant)
         tenant: request.tenant,
     };
     Ok(SubmittedTask {
-        spec: request.task,
+        spec: TaskSpec {
+            resources: request.resources,
+            ..request.task
+        },
         task,
         options,
         clock,

@@ -161,7 +161,11 @@ async fn create(
         Attempt::Stale => Freshness::StaleAccepted,
         Attempt::First | Attempt::Prepared | Attempt::Building => Freshness::Required,
     };
-    let (config, options) = (&context.shared.config, &context.options);
+    let (config, options) = (
+        context.shared.config.for_task(&context.spec.resources),
+        &context.options,
+    );
+    let config = &*config;
     let mut requests = request::for_task(config, &context.spec, &context.task, options, variant, freshness);
     if let Some(prepare) = &mut requests.prepare {
         prepare.describe = context.shared.trace.get().is_some() && options.epoch == Epoch::Standing;
