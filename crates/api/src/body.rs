@@ -2,6 +2,7 @@
 //! for the task files of `cargo xtask run`.
 
 use hybrid_cache_model::TaskSpec;
+use hybrid_cache_model::resources::RESOURCE_FIELDS;
 use hybrid_cache_model::task_error::MAX_SHOWN;
 use serde_json::Value;
 
@@ -27,7 +28,10 @@ const FIELDS: &[(&str, Kind)] = &[
     ("stdin", Kind::Text),
     ("args", Kind::List),
     ("labels", Kind::Texts),
+    (RESOURCES, Kind::Texts),
 ];
+/// The field whose own fields are known.
+const RESOURCES: &str = "resources";
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +138,8 @@ fn field_errors(problem: Problem) -> FieldErrors {
 /// What is wrong with a field, and with the values in it.
 fn wrong_field(name: &str, value: &Value) -> Vec<Problem> {
     let Some((_, kind)) = FIELDS.iter().find(|(known, _)| *known == name) else {
-        let problem = Problem::new(ProblemType::InvalidTask, format!("unknown field {}", shown(name)));
         let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-        let (last, others) = names.split_last().unwrap_or((&"", &[]));
-        let known = format!("the fields are {} and {last}", others.join(", "));
-        return vec![problem.at(pointer(name)).hint(known)];
+        return vec![unknown_field("", name, &names)];
     };
     if !kind.is_of(value) {
         let problem = unexpected(kind.expected(), value).at(pointer(name));
@@ -149,14 +150,34 @@ fn wrong_field(name: &str, value: &Value) -> Vec<Problem> {
     }
     match value {
         Value::Array(items) => wrong_values(name, items.iter().enumerate()),
+        Value::Object(fields) if name == RESOURCES => {
+            let unknown = fields.keys().filter(|key| !RESOURCE_FIELDS.contains(&key.as_str()));
+            let mut wrong: Vec<_> = unknown.map(|key| unknown_field(name, key, RESOURCE_FIELDS)).collect();
+            wrong.extend(wrong_values(name, fields.iter()));
+            wrong
+        }
         Value::Object(fields) => wrong_values(name, fields.iter()),
         _ => Vec::new(),
     }
 }
 
+/// A field that does not exist; `inside` is the field around it, or empty.
+fn unknown_field(inside: &str, name: &str, known: &[&str]) -> Problem {
+    let problem = Problem::new(ProblemType::InvalidTask, format!("unknown field {}", shown(name)));
+    let (last, others) = known.split_last().unwrap_or((&"", &[]));
+    let known = format!("the fields are {} and {last}", others.join(", "));
+    let around = if inside.is_empty() {
+        String::new()
+    } else {
+        pointer(inside)
+    };
+    problem.at(format!("{around}{}", pointer(name))).hint(known)
+}
+
 /// The values of a list or an object that are no strings. None of them is repeated: a field may hold secrets.
 fn wrong_values<'a, K: ToString>(name: &str, values: impl Iterator<Item = (K, &'a Value)>) -> Vec<Problem> {
-    let wrong = values.filter(|(_, value)| !(value.is_string() || name == "secretEnv" && value.is_null()));
+    let wrong =
+        values.filter(|(_, value)| !(value.is_string() || ["secretEnv", RESOURCES].contains(&name) && value.is_null()));
     let problems = wrong.map(|(key, value)| {
         let place = format!("{}{}", pointer(name), pointer(&key.to_string()));
         let problem = unexpected("a string", value).at(place);
@@ -190,6 +211,9 @@ fn remedy(name: &str, kind: Kind, value: &Value) -> Option<String> {
             (written.len() <= MAX_LIST_BYTES).then(|| format!("write it as one string: \"{name}\": {written}"))
         }
         (_, Kind::List, Value::String(_)) => Some(format!("write one string for each: \"{name}\": [\"-v\", \"file\"]")),
+        (RESOURCES, _, Value::Array(_) | Value::String(_)) => Some(format!(
+            "write an object: \"{name}\": {{\"cpu\": \"2\", \"memory\": \"1Gi\"}}"
+        )),
         (_, Kind::Texts, Value::Array(_) | Value::String(_)) => {
             Some(format!("write an object: \"{name}\": {{\"NAME\": \"value\"}}"))
         }
@@ -374,6 +398,26 @@ mod tests {
         assert_eq!(alone.errors, []);
         assert!(alone.hint.unwrap().contains(r#""env": {"NAME": "value"}"#));
         assert!(parse_task(br#"{"pythonCode": "1", "timeoutSeconds": null}"#).is_ok());
+    }
+
+    #[test]
+    fn resources_have_fields_of_their_own_and_every_mistake_in_them_has_its_place() {
+        let problem =
+            refused(br#"{"pythonCode": "1", "resources": {"cpu": 2, "gpu": "1", "disk": ["1Gi"], "memory": null}}"#);
+        let mut places: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
+        places.sort_unstable();
+        assert_eq!(places, ["/resources/cpu", "/resources/disk", "/resources/gpu"]);
+        let gpu = problem
+            .errors
+            .iter()
+            .find(|error| error.pointer == "/resources/gpu")
+            .unwrap();
+        assert_eq!(gpu.hint.as_deref(), Some("the fields are cpu, memory and disk"));
+        let text = refused(br#"{"pythonCode": "1", "resources": "1Gi"}"#);
+        assert_eq!(text.pointer.as_deref(), Some("/resources"));
+        assert!(text.hint.unwrap().contains(r#""resources": {"cpu": "2""#));
+        let spec = parse_task(br#"{"pythonCode": "1", "resources": {"cpu": "2", "memory": null}}"#).unwrap();
+        assert_eq!(spec.resources.shown(), "cpu 2");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hybrid_cache_model::task::MAX_CODE_BYTES;
 use hybrid_cache_model::{Lane, Phase};
 use serde::Serialize;
 use serde_json::json;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -121,11 +121,29 @@ impl PartialSchema for TaskBody {
                 texts("Pairs by which tasks are listed; keys and values have the form of Kubernetes' labels. At most 64.")
                     .examples([json!({"team": "blue"})]),
             )
-            .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::<Schema>::FreeForm(
-                false,
-            )))
+            .property("resources", resources())
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
             .into()
     }
+}
+
+fn resources() -> ObjectBuilder {
+    let amount = |description: &str, example: &str| {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some(description))
+            .examples([example])
+    };
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(
+            "CPU, memory and disk for the program, as Kubernetes quantities, each at most the operator's maximum. What is left out \
+             is the operator's choice.",
+        ))
+        .property("cpu", amount("CPUs that it may use; at least `10m`. On one machine only its number of threads.", "500m"))
+        .property("memory", amount("Memory that it may use; at least `16Mi`.", "2Gi"))
+        .property("disk", amount("Disk that it may write in `/tmp` and its working folder; at least `16Mi`.", "1Gi"))
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
 }
 
 fn text(description: &str, example: &str) -> ObjectBuilder {
@@ -211,7 +229,7 @@ mod tests {
         )));
         assert!(validator.is_valid(&body(
             r#"{"pythonCode": "1", "timeoutSeconds": 5, "env": {"A": "1"}, "secretEnv": {"B": null}, "stdin": "x",
-                "args": ["-v"], "labels": {"team": "blue"}}"#
+                "args": ["-v"], "labels": {"team": "blue"}, "resources": {"cpu": "2", "memory": "1Gi"}}"#
         )));
         for bad in [
             "{}",
@@ -219,6 +237,8 @@ mod tests {
             r#"{"pythonCode": "1", "usecache": true}"#,
             r#"{"pythonCode": "1", "env": {"A": 1}}"#,
             r#"{"pythonCode": "1", "timeoutSeconds": 0}"#,
+            r#"{"pythonCode": "1", "resources": {"gpu": "1"}}"#,
+            r#"{"pythonCode": "1", "resources": {"cpu": 1}}"#,
             "[]",
         ] {
             assert!(!validator.is_valid(&body(bad)), "{bad}");

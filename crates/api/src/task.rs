@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::outcome::{Output, Resolved};
+use hybrid_cache_model::resources::RESOURCE_FIELDS;
 use hybrid_cache_model::task::TASK_FIELDS;
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, TaskSpec, Timeline};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -215,6 +216,10 @@ impl TaskView {
 fn known_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TaskSpec, D::Error> {
     let mut fields = serde_json::Map::deserialize(deserializer)?;
     fields.retain(|name, _| TASK_FIELDS.contains(&name.as_str()));
+    let resources = fields.get_mut("resources").and_then(serde_json::Value::as_object_mut);
+    if let Some(resources) = resources {
+        resources.retain(|name, _| RESOURCE_FIELDS.contains(&name.as_str()));
+    }
     serde_json::from_value(fields.into()).map_err(serde::de::Error::custom)
 }
 
@@ -225,7 +230,7 @@ mod tests {
     fn task(fields: &str) -> TaskView {
         let text = format!(
             r#"{{"id": "task-abc123", "createdAt": "2026-01-01T00:00:00Z", "cancelRequested": false, "new": 1,
-            "request": {{"pythonCode": "print(1)", "useCache": true, "new": 1}}, "warnings": [],
+            "request": {{"pythonCode": "print(1)", "useCache": true, "new": 1, "resources": {{"new": "1"}}}}, "warnings": [],
             "output": {{"stdout": "", "stderr": "", "stdoutBytes": 0, "stderrBytes": 0, "truncated": false}}, {fields}}}"#
         );
         serde_json::from_str(&text).unwrap()
@@ -303,6 +308,7 @@ mod tests {
         spec.env.insert("A".to_owned(), String::new());
         spec.secret_env.insert("B", "");
         spec.labels.insert("c".to_owned(), String::new());
+        spec.resources.cpu = Some("1".to_owned());
         let json = serde_json::to_value(spec).unwrap();
         let mut named: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields = TASK_FIELDS.to_vec();

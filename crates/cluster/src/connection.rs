@@ -6,9 +6,13 @@ use hybrid_cache_driver::kube::{Argo, KubeConfig, KubeDriver, Resources};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::trace;
 use hybrid_cache_image::task_image as image;
+use hybrid_cache_model::placement::PodPlacement;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
-use hybrid_cache_tools::{Checkout, Error, Result, TaskNetwork, default_root, network_settings};
+use hybrid_cache_model::quantity;
+use hybrid_cache_model::resources::{ResourceKind, TaskResources};
+use hybrid_cache_model::settings::PodSettings;
+use hybrid_cache_tools::{Checkout, Error, OperatorSettings, Result, TaskNetwork, default_root, network_settings};
 
 use crate::api::ClusterApi;
 use crate::facts::ClaimFacts;
@@ -156,7 +160,36 @@ pub async fn config(checkout: &Checkout, settings: Option<&Path>) -> Result<Kube
     let image = image::reference(checkout).ok_or_else(|| {
         Error::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
     })?;
-    Ok(config_with(image, network_settings(checkout, settings).await?))
+    let config = config_with(image, network_settings(checkout, settings).await?);
+    Ok(with_pods(config, &OperatorSettings::read(settings)?.pods))
+}
+
+/// The settings with what an operator's file says of pods. A request never exceeds its limit, and a limit that the file does not
+/// name never exceeds the maximum.
+pub fn with_pods(config: KubeConfig, pods: &PodSettings) -> KubeConfig {
+    let (limits, requests, most) = (&pods.limits, &pods.requests, &pods.maximum);
+    let limit = |kind: ResourceKind, default: &str| match (limits.get(kind), most.get(kind)) {
+        (Some(limit), _) => limit.to_owned(),
+        (None, most) => quantity::smaller(default, most.unwrap_or(default)).to_owned(),
+    };
+    let request = |kind: ResourceKind, default: &str, limit: &str| {
+        quantity::smaller(requests.get(kind).unwrap_or(default), limit).to_owned()
+    };
+    let default = &config.task_resources;
+    let cpu_limit = limit(ResourceKind::Cpu, &default.cpu_limit);
+    let memory_limit = limit(ResourceKind::Memory, &default.memory_limit);
+    KubeConfig {
+        task_resources: Resources {
+            cpu_request: request(ResourceKind::Cpu, &default.cpu_request, &cpu_limit),
+            memory_request: request(ResourceKind::Memory, &default.memory_request, &memory_limit),
+            disk_limit: limit(ResourceKind::Disk, &default.disk_limit),
+            cpu_limit,
+            memory_limit,
+        },
+        task_maximum: most.clone(),
+        placement: pods.placement.clone(),
+        ..config
+    }
 }
 
 /// Settings of the driver for an image and a network that are already known.
@@ -183,6 +216,8 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         task_variables: tasks.variables,
         standby: None,
         argo: None,
+        placement: PodPlacement::default(),
+        task_maximum: TaskResources::default(),
     }
 }
 
@@ -205,5 +240,59 @@ pub fn with_argo(config: KubeConfig) -> KubeConfig {
             executor_resources: resources(["10m", "1"], ["32Mi", "256Mi"], "512Mi"),
         }),
         ..config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str) -> KubeConfig {
+        let pods = hybrid_cache_model::settings::Settings::from_yaml(text).unwrap().pods;
+        with_pods(config_with("base:1".into(), NetworkSettings::default()), &pods)
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_of_pods_changes_nothing() {
+        assert_eq!(with("{}"), config_with("base:1".into(), NetworkSettings::default()));
+    }
+
+    #[test]
+    fn the_example_is_read_and_its_amounts_are_the_defaults() {
+        let text = std::fs::read_to_string(crate::tests::checkout().path("manifests/settings.yaml")).unwrap();
+        let config = with(&text);
+        let ours = config_with("base:1".into(), NetworkSettings::default());
+        assert_eq!(config.task_resources, ours.task_resources);
+        assert!(!config.placement.is_empty() && !config.task_maximum.is_empty());
+    }
+
+    #[test]
+    fn what_a_file_says_of_pods_is_the_drivers_and_what_it_leaves_out_fits() {
+        let config = with(
+            "pods:\n  nodeSelector: {pool: tasks}\n  imagePullSecrets: [registry]\n  taskResources:\n    \
+             requests: {memory: 64Mi}\n    limits: {cpu: 100m}\n    maximum: {memory: 512Mi, disk: 8Gi}\n",
+        );
+        let expected = Resources {
+            cpu_request: "100m".into(),
+            cpu_limit: "100m".into(),
+            memory_request: "64Mi".into(),
+            memory_limit: "512Mi".into(),
+            disk_limit: "1Gi".into(),
+        };
+        assert_eq!(config.task_resources, expected);
+        assert_eq!(config.task_maximum.shown(), "memory 512Mi, disk 8Gi");
+        assert_eq!(config.placement.node_selector["pool"], "tasks");
+        assert_eq!(config.placement.image_pull_secrets, ["registry"]);
+        // Only tasks have the operator's amounts.
+        let ours = config_with("base:1".into(), NetworkSettings::default());
+        assert_eq!(config.prepare_resources, ours.prepare_resources);
+        let larger = with("pods: {taskResources: {limits: {memory: 4Gi}}}");
+        assert_eq!(
+            (
+                larger.task_resources.memory_request.as_str(),
+                larger.task_resources.memory_limit.as_str()
+            ),
+            ("256Mi", "4Gi")
+        );
     }
 }

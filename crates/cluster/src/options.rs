@@ -1,5 +1,6 @@
 //! Options of the cluster's commands: which cluster, and what is done to it. Plain data; the command line fills it in.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -51,6 +52,16 @@ impl FromStr for StandbyChoice {
             Ok(range) => Ok(StandbyChoice::Pods(range)),
             Err(StandbyRangeError::None) => Err("0 standby pods are none: write `none`".to_owned()),
             Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for StandbyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StandbyChoice::None => f.write_str("none"),
+            StandbyChoice::Recorded => f.write_str("as recorded"),
+            StandbyChoice::Pods(range) => range.fmt(f),
         }
     }
 }
@@ -178,6 +189,9 @@ mod tests {
         assert_eq!("none".parse(), Ok(StandbyChoice::None));
         assert_eq!("4".parse(), Ok(range("4")));
         assert_eq!("2..8".parse(), Ok(range("2..8")));
+        for text in ["none", "4", "2..8"] {
+            assert_eq!(text.parse::<StandbyChoice>().unwrap().to_string(), text);
+        }
         for (text, reason) in [
             ("0", "write `none`"),
             ("8..2", "ends below its beginning"),

@@ -183,6 +183,14 @@ pub trait Driver: Send + Sync {
         spec.check().map(drop)
     }
 
+    /// Checks what a task asks for against the limits that it will be submitted with.
+    ///
+    /// # Errors
+    /// Everything that is more than they allow.
+    fn check_limits(&self, _spec: &TaskSpec, _limits: &Limits) -> Result<(), TaskErrors> {
+        Ok(())
+    }
+
     /// True if this driver may know the ticket.
     fn knows(&self, ticket: &Ticket) -> bool {
         ticket.driver == self.name()

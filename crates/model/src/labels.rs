@@ -1,4 +1,4 @@
-//! Labels of a task: pairs by which tasks are found again. Their form is that of Kubernetes, and nothing else uses them.
+//! Labels of a task: pairs by which tasks are found again. Their form is that of Kubernetes, which an operator's settings use too.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub fn check_one(key: &str, value: &str) -> Result<(), Refusal> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    if !is_name(name) || !prefix.is_none_or(is_prefix) {
+    if !is_name(name) || !prefix.is_none_or(is_dns_name) {
         return Err(Refusal::new(
             format!("{} is not the key of a label", Refusal::quote(key)),
             "use letters, digits, `-`, `_` and `.`, at most 63, a letter or digit at both ends; \
@@ -64,7 +64,8 @@ fn is_name(text: &str) -> bool {
     edge(text.bytes().next()) && edge(text.bytes().last()) && text.bytes().all(inner) && text.len() <= MAX_LABEL_BYTES
 }
 
-fn is_prefix(text: &str) -> bool {
+/// True for a lower-case DNS name, which names most objects of Kubernetes.
+pub(crate) fn is_dns_name(text: &str) -> bool {
     let edge = |letter: Option<u8>| letter.is_some_and(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit());
     let inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
     let is_part = |part: &str| {

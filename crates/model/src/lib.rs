@@ -20,6 +20,7 @@ pub mod network;
 pub mod option_value;
 pub mod outcome;
 mod peer;
+pub mod placement;
 mod plan_place;
 pub mod pod;
 pub mod program_input;
@@ -29,6 +30,7 @@ pub mod python_start;
 pub mod python_version;
 pub mod quantity;
 pub mod requirement;
+pub mod resources;
 pub mod sample;
 pub mod scenario;
 #[cfg(feature = "yaml")]
@@ -51,6 +53,7 @@ pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, 
 pub use protection::Protection;
 pub use python_version::PythonVersion;
 pub use requirement::Requirement;
+pub use resources::TaskResources;
 pub use scenario::{Claim, Scenario};
 pub use shown::shown;
 pub use sources::{AllowedSources, SourcePolicy};

@@ -22,6 +22,7 @@ use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
 use crate::protocol::{BuildReport, Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::resources::TaskResources;
 use crate::sources::AllowedSources;
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
@@ -187,6 +188,9 @@ pub struct PodRequest {
     /// True if a container of the same pod builds packages that have no wheel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub builds: bool,
+    /// What the task asked for of its container, for a driver that adopts the task; the runner does not read it.
+    #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
+    pub resources: TaskResources,
 }
 
 /// The one task of a standby pod: one line of JSON on the standard input of its runner.

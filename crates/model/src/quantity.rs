@@ -20,18 +20,54 @@ const SUFFIXES: [(&str, f64); 15] = [
     ("P", 1e15),
     ("E", 1e18),
 ];
+/// Longest quantity that a person writes, in bytes.
+const MAX_PLAIN_BYTES: usize = 24;
 /// From here on, a float no longer holds every whole number.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The value of a Kubernetes quantity in its base unit; `None` if the text is not a quantity.
 pub fn value(text: &str) -> Option<f64> {
-    let suffix = SUFFIXES.iter().find(|(suffix, _)| text.ends_with(suffix));
-    let (number, factor) = match suffix {
-        Some((suffix, factor)) => (text.strip_suffix(suffix)?, *factor),
-        None => (text, 1.0),
-    };
+    let (number, factor) = split(text);
     let number: f64 = number.parse().ok()?;
     (number.is_finite() && number >= 0.0).then_some(number * factor)
+}
+
+/// The same for a text of a person: digits, perhaps with a point, and a suffix. Exponents and signs, of which Kubernetes takes
+/// some, are not quantities here.
+pub fn plain_value(text: &str) -> Option<f64> {
+    let (number, _) = split(text);
+    let is_plain = text.len() <= MAX_PLAIN_BYTES
+        && number.starts_with(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    value(text).filter(|_| is_plain)
+}
+
+/// True if the first quantity is larger than the second; false if one of them is not a quantity.
+pub fn is_more(one: &str, other: &str) -> bool {
+    matches!((value(one), value(other)), (Some(one), Some(other)) if one > other)
+}
+
+/// The smaller of two quantities; the first if one of them is not a quantity.
+pub fn smaller<'a>(one: &'a str, other: &'a str) -> &'a str {
+    if is_more(one, other) { other } else { one }
+}
+
+/// Bytes as a Kubernetes quantity, with the largest suffix that needs no fraction: `1Gi`, `1500Mi`.
+pub fn from_bytes(bytes: u64) -> String {
+    let units = [(1_u64 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+    let unit = units
+        .into_iter()
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    unit.map_or_else(
+        || bytes.to_string(),
+        |(unit, suffix)| format!("{}{suffix}", bytes / unit),
+    )
+}
+
+/// The number of a quantity and what its suffix multiplies by.
+fn split(text: &str) -> (&str, f64) {
+    let with_suffix = |(suffix, factor): &(&str, f64)| Some((text.strip_suffix(suffix)?, *factor));
+    SUFFIXES.iter().find_map(with_suffix).unwrap_or((text, 1.0))
 }
 
 /// Bytes of a Kubernetes quantity; `None` if the text is not a quantity, or not a whole number of bytes below 2^53.
@@ -97,6 +133,44 @@ mod tests {
         assert_eq!(value("a"), None);
         assert_eq!(value("-1"), None);
         assert_eq!(value(""), None);
+    }
+
+    #[test]
+    fn a_person_writes_digits_and_a_suffix() {
+        for text in ["500m", "2", "0.5", "1.5Gi", "1E"] {
+            assert_eq!(plain_value(text), value(text), "{text}");
+        }
+        for text in [
+            "1e3",
+            "+1",
+            "-1",
+            "inf",
+            "NaN",
+            ".5",
+            "m",
+            "",
+            " 1",
+            "1 Gi",
+            &"1".repeat(25),
+        ] {
+            assert_eq!(plain_value(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_compared_by_what_they_are_worth() {
+        assert!(is_more("1025Mi", "1Gi") && !is_more("1024Mi", "1Gi") && is_more("2", "1999m"));
+        assert!(!is_more("x", "1") && !is_more("1", "x"));
+        assert_eq!((smaller("2", "500m"), smaller("500m", "2")), ("500m", "500m"));
+        for (bytes, text) in [
+            (1 << 30, "1Gi"),
+            (1500 << 20, "1500Mi"),
+            (1000, "1000"),
+            (3 << 40, "3Ti"),
+            (0, "0"),
+        ] {
+            assert_eq!(from_bytes(bytes), text);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::labels;
 use crate::program_input;
 use crate::python_version::PythonVersion;
 use crate::requirement::{self, PythonOptions, Requirement, RequirementsFile};
+use crate::resources::TaskResources;
 use crate::sources::SourcePolicy;
 use crate::system::{self, SystemPackage};
 use crate::task_error::{Faults, TaskError, TaskErrors};
@@ -39,6 +40,7 @@ pub const TASK_FIELDS: &[&str] = &[
     "stdin",
     "args",
     "labels",
+    "resources",
 ];
 
 /// What a user submits: the body of `POST /api/v1/tasks/submit` and a scenario's `request:`.
@@ -85,6 +87,9 @@ pub struct TaskSpec {
     /// Pairs by which the service finds the task again; the program does not see them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// CPU, memory and disk for the program, within the operator's limits.
+    #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
+    pub resources: TaskResources,
 }
 
 fn use_cache_by_default() -> bool {
@@ -139,7 +144,13 @@ impl TaskSpec {
             stdin: String::new(),
             args: Vec::new(),
             labels: BTreeMap::new(),
+            resources: TaskResources::default(),
         }
+    }
+
+    /// True if the task names its own amount of CPU, memory or disk, so that only a sandbox or pod made for it will do.
+    pub fn asks_for_resources(&self) -> bool {
+        !self.resources.is_empty()
     }
 
     /// Checks every field and puts it into normal form. Accepts each source of packages that some operator may allow; who
@@ -179,6 +190,7 @@ impl TaskSpec {
         faults.keep(program_input::check(&self.args, &self.stdin, self.timeout_seconds));
         faults.keep(variables::check(&self.env, &self.secret_env));
         faults.keep(labels::check(&self.labels));
+        faults.keep(self.resources.check());
         let cache = if self.use_cache {
             CachePolicy::Use
         } else {
@@ -364,6 +376,9 @@ mod tests {
         spec.stdin = "x".into();
         spec.args = vec!["-v".into()];
         spec.labels.insert("team".into(), "blue".into());
+        assert!(!spec.asks_for_resources());
+        spec.resources.memory = Some("2Gi".into());
+        assert!(spec.asks_for_resources());
         assert_eq!(spec.check().unwrap(), plain);
         let read: TaskSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
         assert_eq!(read, spec);
@@ -371,9 +386,16 @@ mod tests {
         spec.timeout_seconds = Some(0);
         spec.env.insert("PATH".into(), String::new());
         spec.labels.insert("a b".into(), String::new());
+        spec.resources.memory = Some("2GB".into());
         spec.dependencies = "--pre".into();
         let reported = refused(spec);
-        for field in ["/dependencies", "/timeoutSeconds", "/env", "/labels"] {
+        for field in [
+            "/dependencies",
+            "/timeoutSeconds",
+            "/env",
+            "/labels",
+            "/resources/memory",
+        ] {
             assert!(reported.contains(field), "{reported}");
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::inline_metadata;
+use crate::resources::TaskResources;
 use crate::task::TaskSpec;
 use crate::variables::SecretEnv;
 
@@ -17,6 +18,7 @@ impl TaskSpec {
         TaskSpec {
             timeout_seconds: None,
             labels: BTreeMap::new(),
+            resources: TaskResources::default(),
             ..self.clone()
         }
     }
@@ -33,6 +35,7 @@ impl TaskSpec {
             stdin: String::new(),
             args: Vec::new(),
             labels: BTreeMap::new(),
+            resources: TaskResources::default(),
             ..self.clone()
         }
     }
@@ -64,6 +67,7 @@ mod tests {
         spec.env.insert("OPEN".to_owned(), "open".to_owned());
         spec.secret_env.insert("TOKEN", "hush");
         spec.labels.insert("team".to_owned(), "blue".to_owned());
+        spec.resources.cpu = Some("500m".to_owned());
         spec
     }
 
@@ -78,7 +82,7 @@ mod tests {
         assert_eq!(checked.requirements.len(), 3);
         let json = serde_json::to_string(&prepared).unwrap();
         for word in [
-            "private", "open", "OPEN", "hush", "TOKEN", "typed", "--flag", "team", "timeout",
+            "private", "open", "OPEN", "hush", "TOKEN", "typed", "--flag", "team", "timeout", "500m",
         ] {
             assert!(!json.contains(word), "{word}: {json}");
         }
@@ -86,9 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn a_program_gets_no_labels_and_what_is_shown_has_no_secrets() {
+    fn a_program_gets_neither_labels_nor_resources_and_what_is_shown_has_no_secrets() {
         let program = full().for_program();
         assert_eq!((program.timeout_seconds, program.labels.len()), (None, 0));
+        assert!(!program.asks_for_resources() && full().without_secrets().asks_for_resources());
         assert_eq!((program.secret_env, program.env), (full().secret_env, full().env));
         let json = serde_json::to_string(&full().without_secrets()).unwrap();
         assert!(

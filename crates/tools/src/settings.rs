@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::settings::{Login, SecretSource, Settings};
+use hybrid_cache_model::settings::{Login, PodSettings, SecretSource, Settings};
 use hybrid_cache_model::{AllowedSources, SourcePolicy};
 
 use crate::environment;
@@ -22,6 +22,8 @@ pub struct OperatorSettings {
     pub sources: AllowedSources,
     /// Python versions that the image brings beside its own.
     pub python_versions: Vec<String>,
+    /// Where pods run on a cluster, and what tasks may use there.
+    pub pods: PodSettings,
     /// uv's variables with user names and passwords.
     logins: Vec<(String, String)>,
 }
@@ -32,6 +34,7 @@ impl std::fmt::Debug for OperatorSettings {
         f.debug_struct("OperatorSettings")
             .field("sources", &self.sources)
             .field("python_versions", &self.python_versions)
+            .field("pods", &self.pods)
             .field("logins", &names)
             .finish()
     }
@@ -77,6 +80,7 @@ impl OperatorSettings {
         Ok(OperatorSettings {
             sources: settings.sources,
             python_versions: settings.python_versions,
+            pods: settings.pods,
             logins,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hybrid_cache_driver::kube::KubeConfig;
 use hybrid_cache_image::task_image as image;
 use hybrid_cache_model::pod::NetworkSettings;
-use hybrid_cache_tools::{Checkout, Error, Progress, Result, Steps, TaskNetwork, network_settings};
+use hybrid_cache_tools::{Checkout, Error, OperatorSettings, Progress, Result, Steps, TaskNetwork, network_settings};
 
 use crate::kind_cluster::KindCluster;
 use crate::options::{StandbyChoice, UpOptions};
@@ -79,6 +79,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     };
     let observed = KindCluster::observe(checkout, &options.cluster.name, steps);
     let (mut cluster, network) = tokio::try_join!(observed, network_settings(checkout, settings))?;
+    let pods = OperatorSettings::read(settings)?.pods;
     warn(&network, progress.as_ref());
     let volumes = cluster.volumes(options.volumes_dir.as_ref())?;
     let todo = cluster
@@ -91,7 +92,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
         let image = task_image::plan(checkout, &cluster.engine).await?;
         // A reference that no engine has: the plan says that the image is built.
         let reference = image::reference(checkout).unwrap_or_else(|| format!("{}:not-built", image::REPOSITORY));
-        let config = connection::config_with(reference, network);
+        let config = connection::with_pods(connection::config_with(reference, network), &pods);
         if todo.decision != Decision::Nothing {
             let plan = [vec![todo, image], after_cluster(&config, options)].concat();
             return Ok(UpReport {
@@ -121,7 +122,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     cluster.act(&todo, checkout, options, steps).await?;
     let mut up = UpContext {
         api: cluster.api().await?,
-        config: connection::config_with(image, network),
+        config: connection::with_pods(connection::config_with(image, network), &pods),
         standby: None,
         options,
         kind: Some(&cluster),

@@ -56,12 +56,13 @@ pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, spec: &TaskSpec) -> Result
     let invalid = |error: hybrid_cache_model::TaskErrors| Failure::new(FailureKind::InvalidTask, error.to_string());
     let task = spec.check().map_err(invalid)?;
     let (variant, freshness) = (PodVariant::Warm, Freshness::Required);
-    let requests = request::for_task(&shared.config, spec, &task, &options, variant, freshness);
+    let config = shared.config.for_task(&spec.resources);
+    let requests = request::for_task(&config, spec, &task, &options, variant, freshness);
     let data = request::secret_data(&requests).map_err(invalid)?;
     let secret = render::secret(Component::Task, &id, &id, data);
-    let token = trailer::token_for(&shared.config);
+    let token = trailer::token_for(&config);
     let pod = render::task(
-        &shared.config,
+        &config,
         &TaskPod {
             id: &id,
             name: &id,
@@ -239,6 +240,7 @@ mod tests {
         match workload {
             Workload::Job(job) => serde_json::to_value(job).unwrap(),
             Workload::Workflow(workflow) => serde_json::to_value(workflow).unwrap(),
+            Workload::Pod(pod) => serde_json::to_value(pod).unwrap(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The configuration of the kube driver: namespace, image, claims, and how much a task may use.
 
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::placement::PodPlacement;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
 use hybrid_cache_model::quantity;
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, TaskResources};
 use serde::{Deserialize, Serialize};
 
 use crate::kube::standby::range::StandbyRange;
@@ -57,6 +58,12 @@ pub struct KubeConfig {
     /// If present, tasks run as Argo Workflows; otherwise as Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argo: Option<Argo>,
+    /// Where pods run and what they need there: nodes, RuntimeClass, logins of registries.
+    #[serde(default, skip_serializing_if = "PodPlacement::is_empty")]
+    pub placement: PodPlacement,
+    /// The most that a task may ask for; an amount that is not set is the limit in `task_resources`.
+    #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
+    pub task_maximum: TaskResources,
 }
 
 /// What tasks as Workflows need in addition.
@@ -116,6 +123,18 @@ impl KubeConfig {
                     .hint("write it as Kubernetes does, such as `500m` or `2` for CPUs, `512Mi` or `2Gi` for bytes"));
             }
         }
+        if let Some((kind, text)) = self
+            .task_maximum
+            .amounts()
+            .find(|(kind, text)| kind.check(text).is_err())
+        {
+            let message = format!(
+                "the most {} that a task may ask for is {text:?}, which is not an amount",
+                kind.name()
+            );
+            return Err(Failure::new(FailureKind::Refused, message)
+                .hint("correct `pods.taskResources.maximum` in the operator's settings"));
+        }
         Ok(())
     }
 }
@@ -158,6 +177,8 @@ pub(in crate::kube) mod tests {
             task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],
             standby: None,
             argo: None,
+            placement: PodPlacement::default(),
+            task_maximum: TaskResources::default(),
         }
     }
 
@@ -170,6 +191,46 @@ pub(in crate::kube) mod tests {
                 executor_resources: config.task_resources.clone(),
             }),
             ..config
+        }
+    }
+
+    /// The same, with an operator's wishes for pods.
+    pub fn placed() -> KubeConfig {
+        let placement = serde_json::json!({
+            "nodeSelector": {"pool": "tasks"},
+            "tolerations": [{"key": "dedicated", "value": "tasks", "effect": "NoSchedule"}, {"operator": "Exists",
+                             "effect": "NoExecute", "tolerationSeconds": 30}],
+            "runtimeClassName": "gvisor",
+            "imagePullSecrets": ["registry"],
+        });
+        KubeConfig {
+            placement: serde_json::from_value(placement).unwrap(),
+            ..config()
+        }
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read_and_a_new_one_says_nothing_that_is_not_set() {
+        let mut old = serde_json::to_value(config()).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        assert!(
+            ["placement", "task_maximum"]
+                .iter()
+                .all(|name| !fields.contains_key(*name))
+        );
+        fields.remove("python_claim_bytes");
+        assert_eq!(serde_json::from_value::<KubeConfig>(old).unwrap(), config());
+        let text = serde_json::to_string(&placed()).unwrap();
+        assert_eq!(serde_json::from_str::<KubeConfig>(&text).unwrap(), placed());
+    }
+
+    #[test]
+    fn a_maximum_that_is_no_amount_is_named_before_any_task_is_submitted() {
+        let mut config = config();
+        config.task_maximum.memory = Some("8GB".to_owned());
+        let reported = config.check().unwrap_err().to_string();
+        for part in ["memory", "8GB", "pods.taskResources.maximum"] {
+            assert!(reported.contains(part), "{reported}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::standby::StandbyStatus;
+use hybrid_cache_model::task_error::Faults;
 use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, SourcePolicy, Task, TaskErrors, TaskSpec, Tenant};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
@@ -54,7 +55,9 @@ impl KubeDriver {
         tokio::spawn(sweep::run(Arc::downgrade(&shared)));
         if let Some(range) = shared.config.standby {
             let key = PoolKey::standing();
-            shared.standby.ensure(&key, &set::name(&shared.config, &key), range, true);
+            shared
+                .standby
+                .ensure(&key, &set::name(&shared.config, &key), range, true);
             tokio::spawn(keeper::run(Arc::downgrade(&shared)));
         }
         Ok(KubeDriver {
@@ -84,9 +87,13 @@ impl KubeDriver {
         SourcePolicy::new(&network.sources, &network.python_variables)
     }
 
-    /// The task, checked also against the index that its pod would use.
-    fn checked(&self, spec: &TaskSpec) -> Result<Task, DriverError> {
-        Ok(spec.check_for(&self.policy())?)
+    /// The task, checked also against the index that its pod would use and against what the operator lets one task have.
+    fn checked(&self, spec: &TaskSpec) -> Result<Task, TaskErrors> {
+        let mut faults = Faults::default();
+        let task = faults.keep(spec.check_for(&self.policy()).map(Some));
+        faults.keep(self.shared.config.check_resources(&spec.resources));
+        // Without a fault there is a task.
+        faults.result(task)?.map_or_else(|| spec.check(), Ok)
     }
 
     /// Drops the remembered hit of a task's packages, as happens an hour after their use was recorded, so that the next task
@@ -203,7 +210,10 @@ impl KubeDriver {
         };
         let (pools, name) = (&self.shared.standby, set::name(&self.shared.config, &key));
         if !pools.ensure(&key, &name, range, false) {
-            return Err(Failure::new(FailureKind::Internal, "this driver has too many pools of standby pods"));
+            return Err(Failure::new(
+                FailureKind::Internal,
+                "this driver has too many pools of standby pods",
+            ));
         }
         pools.wait_until_full(&key, limit).await
     }
@@ -239,7 +249,7 @@ impl Driver for KubeDriver {
     }
 
     fn check(&self, spec: &TaskSpec) -> Result<(), TaskErrors> {
-        spec.check_for(&self.policy()).map(drop)
+        self.checked(spec).map(drop)
     }
 
     fn knows(&self, ticket: &Ticket) -> bool {

@@ -38,6 +38,7 @@ mod observe;
 mod pod;
 mod shared;
 mod standby;
+mod task_resources;
 mod workload;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::protocol::{Identity, Limits};
 use hybrid_cache_model::trust;
 use hybrid_cache_model::{Outcome, Phase, TaskErrors, TaskSpec};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::local::folders::{self, Folders};
 use crate::local::memory::MemoryGroups;
 use crate::local::network::{NetworkStatus, NetworkWait, Networks};
 use crate::local::sandbox::HostLayout;
+use crate::local::task_resources;
 use crate::log::{LogReader, LogWriter};
 use crate::trace::{Notes, RequestRecorder};
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket, ids};
@@ -123,6 +124,10 @@ impl Driver for LocalDriver {
         spec.check_for(&self.config.policy()).map(drop)
     }
 
+    fn check_limits(&self, spec: &TaskSpec, limits: &Limits) -> Result<(), TaskErrors> {
+        task_resources::check(&spec.resources, limits)
+    }
+
     /// bubblewrap ends its sandbox with the process that started it.
     fn lifetime(&self) -> Lifetime {
         Lifetime::WithProcess
@@ -131,6 +136,7 @@ impl Driver for LocalDriver {
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let clock = Instant::now();
         let task = self.config.check(spec)?;
+        self.check_limits(spec, &options.limits)?;
         let config = match self.config.for_task(&task)? {
             Some(config) => Arc::new(config),
             None => Arc::clone(&self.config),

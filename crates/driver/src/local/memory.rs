@@ -135,8 +135,9 @@ impl MemoryGroup {
         file.as_fd().try_clone_to_owned()
     }
 
-    /// What the user should know if the kernel ended a process because memory ran out; `None` if it did not.
-    pub fn out_of_memory(&self) -> Option<String> {
+    /// What the user should know if the kernel ended a process because memory ran out; `None` if it did not. `raised_by` names
+    /// what sets the limit.
+    pub fn out_of_memory(&self, raised_by: &str) -> Option<String> {
         let name = match self.version {
             Version::One => "memory.oom_control",
             Version::Two => "memory.events",
@@ -145,7 +146,7 @@ impl MemoryGroup {
         (count_of(&text, "oom_kill")? > 0).then(|| {
             format!(
                 "a process of the task needed more memory than the limit of {} MiB and was ended by the kernel; raise the \
-                 limit with `--memory`, or use less",
+                 limit with `{raised_by}`, or use less",
                 self.bytes >> 20
             )
         })

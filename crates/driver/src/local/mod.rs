@@ -8,6 +8,7 @@
 //! | `process` | starting a sandbox, its request, its report, its output |
 //! | `network` | the network of user code |
 //! | `memory` | control groups that bound the memory of tasks |
+//! | `task_resources` | what a task's own resources become |
 //! | `folders`, `volumes`, `layout`, `owned_folders` | the cache folder, pairs of volumes, and what tasks mount of them |
 //! | `maintenance`, `cache_commands`, `contents`, `last_use`, `set_aside` | looking after the caches |
 
@@ -30,6 +31,7 @@ mod process;
 mod requests;
 pub mod sandbox;
 mod set_aside;
+mod task_resources;
 mod volumes;
 
 pub use config::{LocalConfig, LocalInterpreter, Network, SystemConfig};

@@ -19,6 +19,8 @@ mod many;
 mod own;
 #[path = "../kube/refusals.rs"]
 mod refusals;
+#[path = "../kube/resources.rs"]
+mod resources;
 #[path = "../kube/restart.rs"]
 mod restart;
 #[path = "../kube/tasks.rs"]

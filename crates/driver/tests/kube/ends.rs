@@ -8,10 +8,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 
-use super::bench::{self, Bench, options, run, spec, wait, within};
+use super::bench::{self, Bench, Ran, options, run, spec, wait, within};
 
 /// The task's pod, once a line of its output has come.
-async fn running_pod(bench: &Bench, driver: &impl Driver, ticket: &hybrid_cache_driver::Ticket) -> String {
+pub async fn running_pod(bench: &Bench, driver: &impl Driver, ticket: &hybrid_cache_driver::Ticket) -> String {
     let mut log = driver.logs(ticket).unwrap();
     within(log.next()).await.expect("output");
     let pods: Api<Pod> = Api::namespaced(bench.client.clone(), &bench.config.namespace);
@@ -111,6 +111,11 @@ async fn too_much_memory_is_reported_as_such() {
         &options(),
     )
     .await;
+    out_of_memory(&ran);
+}
+
+/// Checks that memory ran out.
+pub fn out_of_memory(ran: &Ran) {
     match &ran.outcome.end {
         // Where the kernel ends the whole control group, the runner goes with it.
         End::Failed { failure } => assert_eq!(failure.kind, FailureKind::OutOfMemory, "{failure}"),

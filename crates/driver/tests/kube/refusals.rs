@@ -73,6 +73,39 @@ async fn a_missing_node_is_waited_for_and_then_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_class_that_does_not_exist_is_refused_at_once_with_the_setting() {
+    let Some(bench) = bench::cluster("a_runtime_class_that_does_not_exist").await else {
+        return;
+    };
+    let bench = bench.with(|config| config.placement.runtime_class_name = Some("no-such-class".to_owned()));
+    let driver = bench.driver().await;
+    let asked = Instant::now();
+    let ran = run(&driver, &TaskSpec::new("print(1)"), &options()).await;
+    ran.failed(FailureKind::Refused, &["no-such-class", "pods.runtimeClassName"]);
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_that_fits_no_node_is_waited_for_and_then_reported_with_the_setting() {
+    let Some(bench) = bench::cluster("a_selector_that_fits_no_node").await else {
+        return;
+    };
+    let bench = bench.with(|config| {
+        let selector = &mut config.placement.node_selector;
+        selector.insert("hybrid-cache.dev/no-such-label".to_owned(), "none".to_owned());
+        config.start_s = 4;
+    });
+    let driver = bench.driver().await;
+    let asked = Instant::now();
+    let ran = run(&driver, &TaskSpec::new("print(1)"), &options()).await;
+    ran.failed(
+        FailureKind::Unschedulable,
+        &["didn't match Pod's node affinity/selector", "pods.nodeSelector"],
+    );
+    assert!(asked.elapsed() >= Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn opening_reports_a_cluster_that_does_not_answer_and_a_missing_namespace() {
     let Some(bench) = bench::cluster("a_cluster_that_does_not_answer").await else {
         return;

@@ -19,6 +19,7 @@ mod programs;
 mod public_files;
 mod pythons;
 mod race;
+mod resources;
 mod roles;
 mod sandbox;
 mod scripts;

@@ -1,20 +1,24 @@
-//! The operator's settings file: further indexes, hosts of wheels, git repositories and Python versions. Every fault of it is named
-//! at once.
+//! The operator's settings file: further indexes, hosts of wheels, git repositories, Python versions, and how pods run on a
+//! cluster. Every fault of it is named at once.
 //!
 //! A file names where a user name and a password are, never what they are: whoever reads the file learns no secret, and a
 //! message may quote it.
 
+mod faults;
+mod pods;
 mod tree;
 
 use crate::python_version;
 use crate::requirement::Address;
 use crate::sources::{AllowedSources, NamedIndex, login_variable};
+use faults::{FaultList, HINT, line, quote};
 use tree::{Node, Tree};
+
+pub use faults::SettingsFault;
+pub use pods::PodSettings;
 
 /// Largest accepted file, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
-/// Most entries of each list.
-const MAX_ENTRIES: usize = 64;
 
 /// What a settings file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Settings {
     pub logins: Vec<Login>,
     /// Python versions, such as `3.12` or `3.12.1`, that the image brings beside its own.
     pub python_versions: Vec<String>,
+    /// Where pods run on a cluster, and what tasks may use there.
+    pub pods: PodSettings,
 }
 
 /// A user name or a password of one index.
@@ -49,20 +55,6 @@ pub enum SecretSource {
     File(String),
 }
 
-/// One fault of a settings file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, {field}: {message}{}", crate::task_error::at_hint(Some(hint)))]
-pub struct SettingsFault {
-    /// The line, from 1.
-    pub line: u64,
-    /// The field, such as `indexes[0].url`.
-    pub field: String,
-    /// What is wrong, in lower case.
-    pub message: String,
-    /// The next step.
-    pub hint: String,
-}
-
 impl Settings {
     /// Reads and checks the text of a settings file.
     ///
@@ -72,13 +64,13 @@ impl Settings {
         let mut reader = Reader::default();
         if text.len() > MAX_BYTES {
             let message = format!("it has {} bytes, at most {MAX_BYTES} are accepted", text.len());
-            reader.fault(
+            reader.faults.add(
                 1,
                 "the file",
                 message,
                 "name prefixes of repositories instead of each one",
             );
-            return Err(reader.faults);
+            return Err(reader.faults.all());
         }
         match tree::read(text) {
             Ok(document) => reader.document(&document),
@@ -87,24 +79,23 @@ impl Settings {
                 let line = error.location().map_or(1, |place| place.line()).max(1);
                 let message = error.to_string();
                 let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-                reader.fault(line, "the file", message, HINT);
+                reader.faults.add(line, "the file", message, HINT);
             }
         }
-        if reader.faults.is_empty() {
-            Ok(reader.settings)
-        } else {
-            Err(reader.faults)
+        match reader.faults.all() {
+            faults if faults.is_empty() => Ok(reader.settings),
+            faults => Err(faults),
         }
     }
 }
 
-const HINT: &str = "docs/settings.md describes every field";
-const FIELDS: [&str; 5] = [
+const FIELDS: [&str; 6] = [
     "indexes",
     "wheelHosts",
     "gitRepositories",
     "pythonVersions",
     "addSetuptools",
+    "pods",
 ];
 const INDEX_FIELDS: [&str; 4] = ["name", "url", "username", "password"];
 
@@ -112,123 +103,67 @@ const INDEX_FIELDS: [&str; 4] = ["name", "url", "username", "password"];
 #[derive(Default)]
 struct Reader {
     settings: Settings,
-    faults: Vec<SettingsFault>,
-}
-
-fn line(node: &Node) -> u64 {
-    node.referenced.line().max(1)
-}
-
-/// A piece of the file for a message, without anything behind a `://`.
-fn quote(text: &str) -> String {
-    crate::requirement::Refusal::quote(text)
+    faults: FaultList,
 }
 
 impl Reader {
-    fn fault(&mut self, line: u64, field: &str, message: impl Into<String>, hint: impl Into<String>) {
-        self.faults.push(SettingsFault {
-            line,
-            field: field.to_owned(),
-            message: message.into(),
-            hint: hint.into(),
-        });
-    }
-
     fn document(&mut self, document: &Node) {
         let fields = match &document.value {
             Tree::Map(fields) => fields,
             Tree::Null => return,
-            _ => return self.fault(line(document), "the file", "it holds no fields", HINT),
+            _ => return self.faults.add(line(document), "the file", "it holds no fields", HINT),
         };
         for (name, node) in fields {
             match name.as_str() {
                 "indexes" => {
-                    for (place, item) in self.list(name, node) {
+                    for (place, item) in self.faults.list(name, node) {
                         self.index(&place, item);
                     }
                 }
                 "wheelHosts" => {
-                    for (place, item) in self.list(name, node) {
+                    for (place, item) in self.faults.list(name, node) {
                         self.host(&place, item);
                     }
                 }
                 "gitRepositories" => {
-                    for (place, item) in self.list(name, node) {
+                    for (place, item) in self.faults.list(name, node) {
                         self.repository(&place, item);
                     }
                 }
                 "pythonVersions" => {
-                    for (place, item) in self.list(name, node) {
+                    for (place, item) in self.faults.list(name, node) {
                         self.python_version(&place, item);
                     }
                 }
                 "addSetuptools" => match node.value {
                     Tree::Truth(adds) => self.settings.sources.no_setuptools = !adds,
                     Tree::Null => {}
-                    _ => self.fault(
+                    _ => self.faults.add(
                         line(node),
                         name,
                         "it is neither true nor false",
                         "write `false` or leave it out",
                     ),
                 },
-                _ => self.unknown(name, "", node, &FIELDS),
-            }
-        }
-    }
-
-    fn unknown(&mut self, name: &str, inside: &str, node: &Node, known: &[&str]) {
-        let shown = quote(name);
-        let message = format!("there is no setting {shown}");
-        let hint = format!("the fields are {}; {HINT}", known.join(", "));
-        self.fault(
-            line(node),
-            &format!("{inside}{}", shown.trim_matches('`')),
-            message,
-            hint,
-        );
-    }
-
-    /// The items of a list, each with its place in the file.
-    fn list<'a>(&mut self, name: &str, node: &'a Node) -> Vec<(String, &'a Node)> {
-        match &node.value {
-            Tree::List(items) if items.len() <= MAX_ENTRIES => {
-                let place = |(number, item)| (format!("{name}[{number}]"), item);
-                items.iter().enumerate().map(place).collect()
-            }
-            Tree::List(items) => {
-                let message = format!("{} entries, at most {MAX_ENTRIES} are accepted", items.len());
-                self.fault(line(node), name, message, HINT);
-                Vec::new()
-            }
-            Tree::Null => Vec::new(),
-            _ => {
-                self.fault(line(node), name, "it is not a list", "begin each entry with `- `");
-                Vec::new()
-            }
-        }
-    }
-
-    fn text<'a>(&mut self, place: &str, node: &'a Node) -> Option<&'a str> {
-        match &node.value {
-            Tree::Text(text) => Some(text),
-            _ => {
-                self.fault(line(node), place, "it is not a text", HINT);
-                None
+                "pods" => self.settings.pods = pods::read(name, node, &mut self.faults),
+                _ => self.faults.unknown(name, "", node, &FIELDS),
             }
         }
     }
 
     fn index(&mut self, place: &str, node: &Node) {
         let Tree::Map(fields) = &node.value else {
-            return self.fault(line(node), place, "it is not an index", "write `name:` and `url:`");
+            return self
+                .faults
+                .add(line(node), place, "it is not an index", "write `name:` and `url:`");
         };
         for (name, node) in fields.iter().filter(|(name, _)| !INDEX_FIELDS.contains(&name.as_str())) {
-            self.unknown(name, &format!("{place}."), node, &INDEX_FIELDS);
+            self.faults.unknown(name, &format!("{place}."), node, &INDEX_FIELDS);
         }
         let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, node)| node);
         for missing in ["name", "url"].into_iter().filter(|name| field(name).is_none()) {
-            self.fault(line(node), place, format!("it has no `{missing}`"), HINT);
+            self.faults
+                .add(line(node), place, format!("it has no `{missing}`"), HINT);
         }
         let name = field("name").and_then(|node| self.index_name(&format!("{place}.name"), node));
         let url = field("url").and_then(|node| self.address(&format!("{place}.url"), node));
@@ -250,18 +185,20 @@ impl Reader {
     }
 
     fn index_name(&mut self, place: &str, node: &Node) -> Option<String> {
-        let name = self.text(place, node)?;
+        let name = self.faults.text(place, node)?;
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let is_name = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(inner) && name.len() < 64;
         if !is_name {
             let hint = "begin with a letter; a-z, 0-9, `-` and `_`, at most 63 characters";
-            self.fault(line(node), place, format!("{} is not a name", quote(name)), hint);
+            self.faults
+                .add(line(node), place, format!("{} is not a name", quote(name)), hint);
             return None;
         }
         let same = |index: &&NamedIndex| login_variable(&index.name, "") == login_variable(name, "");
         if let Some(other) = self.settings.sources.indexes.iter().find(same) {
             let message = format!("{} has the same variables as the index `{}`", quote(name), other.name);
-            self.fault(line(node), place, message, "give each index a name of its own");
+            self.faults
+                .add(line(node), place, message, "give each index a name of its own");
             return None;
         }
         Some(name.to_owned())
@@ -269,7 +206,7 @@ impl Reader {
 
     /// An address without secrets, as it is compared.
     fn address(&mut self, place: &str, node: &Node) -> Option<String> {
-        let text = self.text(place, node)?;
+        let text = self.faults.text(place, node)?;
         let fault = match Address::read(text) {
             Err(why) => (format!("{} {why}", quote(text)), "write `https://host/path`"),
             Ok(read) if read.has_login => (
@@ -291,12 +228,14 @@ impl Reader {
             ),
             Ok(read) => return Some(read.plain()),
         };
-        self.fault(line(node), place, fault.0, fault.1);
+        self.faults.add(line(node), place, fault.0, fault.1);
         None
     }
 
     fn host(&mut self, place: &str, node: &Node) {
-        let Some(text) = self.text(place, node) else { return };
+        let Some(text) = self.faults.text(place, node) else {
+            return;
+        };
         let read = Address::read(&format!("https://{text}"));
         match read {
             Ok(read) if read.is_simple() && read.host.eq_ignore_ascii_case(text) => {
@@ -304,7 +243,8 @@ impl Reader {
             }
             _ => {
                 let hint = "write the host alone, `files.example.org`, with `:PORT` if it is not the usual one";
-                self.fault(line(node), place, format!("{} is not a host", quote(text)), hint);
+                self.faults
+                    .add(line(node), place, format!("{} is not a host", quote(text)), hint);
             }
         }
     }
@@ -313,7 +253,7 @@ impl Reader {
         if let Some(address) = self.address(place, node) {
             if address.contains(['%', '@']) || address.contains("//.") {
                 let hint = "write the path as it is, `https://host/team`";
-                return self.fault(line(node), place, "an encoded path", hint);
+                return self.faults.add(line(node), place, "an encoded path", hint);
             }
             self.settings.sources.git_repositories.push(address);
         }
@@ -334,7 +274,7 @@ impl Reader {
                 "write the version in quotes, `\"3.10\"`: without them it is a number, 3.1",
             ),
         };
-        self.fault(line(node), place, what, hint);
+        self.faults.add(line(node), place, what, hint);
     }
 
     fn secret(&mut self, place: &str, node: &Node) -> Option<SecretSource> {
@@ -352,7 +292,8 @@ impl Reader {
             }
         }
         // The value may be the secret, so no message repeats it.
-        self.fault(line(node), place, "it names neither a variable nor a file", hint);
+        self.faults
+            .add(line(node), place, "it names neither a variable nor a file", hint);
         None
     }
 }
@@ -377,6 +318,8 @@ gitRepositories:
   - https://git.example/team/
 pythonVersions: [\"3.10\", '3.12.1']
 addSetuptools: false
+pods:
+  runtimeClassName: gvisor
 ";
 
     #[test]
@@ -397,6 +340,7 @@ addSetuptools: false
         assert_eq!(settings.sources.git_repositories, ["https://git.example/team"]);
         assert_eq!(settings.python_versions, ["3.10", "3.12.1"]);
         assert!(settings.sources.no_setuptools);
+        assert_eq!(settings.pods.placement.runtime_class_name.as_deref(), Some("gvisor"));
         let [user, password] = settings.logins.as_slice() else {
             panic!("{:?}", settings.logins)
         };
@@ -448,6 +392,7 @@ pythonVersions:
   - \">=3.10\"
   - \"3\"
 addSetuptools: \"no\"
+pods: [here]
 ";
         let faults = Settings::from_yaml(text).unwrap_err();
         let reported: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -471,6 +416,7 @@ addSetuptools: \"no\"
             (24, "pythonVersions[1]"),
             (25, "pythonVersions[2]"),
             (26, "addSetuptools"),
+            (27, "pods"),
         ] {
             let start = format!("line {line}, {field}: ");
             assert!(
@@ -480,7 +426,7 @@ addSetuptools: \"no\"
                 "{start}{reported:#?}"
             );
         }
-        assert_eq!(reported.len(), 19, "{reported:#?}");
+        assert_eq!(reported.len(), 20, "{reported:#?}");
         assert!(!reported.concat().contains("hush"), "{reported:#?}");
         let reported = Settings::from_yaml("indexes: [\n").unwrap_err();
         assert_eq!(reported.len(), 1);

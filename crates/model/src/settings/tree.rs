@@ -17,7 +17,9 @@ pub enum Tree {
     Null,
     /// A truth value.
     Truth(bool),
-    /// A number, which no setting has.
+    /// A whole number.
+    Whole(u64),
+    /// A number with a sign or a fraction, which no setting has.
     Other,
     /// A list.
     List(Vec<Node>),
@@ -74,12 +76,12 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Truth(is_true))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Tree, E> {
-        Ok(Tree::Other)
+    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
+        Ok(u64::try_from(number).map_or(Tree::Other, Tree::Whole))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Tree, E> {
-        Ok(Tree::Other)
+    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
+        Ok(Tree::Whole(number))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Tree, E> {

@@ -256,6 +256,7 @@ impl Inner {
         }
         let mut faults = Faults::default();
         faults.keep(self.driver.check(spec));
+        faults.keep(self.driver.check_limits(spec, &self.config.limits));
         let most_s = self.config.limits.time_ms / 1000;
         let above = |seconds: &u64| seconds.saturating_mul(1000) > self.config.limits.time_ms;
         if let Some(seconds) = spec.timeout_seconds.filter(above) {

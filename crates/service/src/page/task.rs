@@ -199,6 +199,7 @@ fn request(view: &TaskView) -> Markup {
                 (field("System tools", &spec.system_dependencies))
                 @if !spec.use_cache { div { dt { "Caches" } dd { "bypassed" } } }
                 @if let Some(seconds) = spec.timeout_seconds { div { dt { "Time limit" } dd { (seconds) " s" } } }
+                (field("Resources", &spec.resources.shown()))
                 (field("Arguments", &spec.args.join("\n")))
                 (field("Variables", &pairs(&spec.env)))
                 (field("Secret variables", &spec.secret_env.names().collect::<Vec<_>>().join("\n")))

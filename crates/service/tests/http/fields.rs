@@ -39,6 +39,7 @@ async fn a_task_gets_all_fields_and_its_secrets_are_never_shown() {
     let task = json!({
         "pythonCode": "print x", "timeoutSeconds": 30, "env": {"OPEN": "<b>"}, "secretEnv": {"TOKEN": HUSH},
         "stdin": "typed\n", "args": ["-v", "<i>"], "labels": {"team": "blue", "example.org/run": "7"},
+        "resources": {"cpu": "500m", "memory": "64Mi"},
     });
     let id = submitted(&place, &task).await;
     let path = format!("/api/v1/tasks/{id}");
@@ -73,6 +74,7 @@ async fn a_task_gets_all_fields_and_its_secrets_are_never_shown() {
         "TOKEN",
         "typed",
         "30 s",
+        "cpu 500m, memory 64Mi",
         "/?label=team%3Dblue",
     ] {
         assert!(page.contains(words), "{words}: {page}");
@@ -116,7 +118,7 @@ async fn wrong_fields_are_named_all_at_once_without_their_secrets() {
     let place = place::start_with(|config| config.limits.time_ms = 60_000, |_| {}).await;
     let task = json!({
         "pythonCode": "1", "timeoutSeconds": 61, "env": {"PATH": "x"}, "secretEnv": {"TOKEN=hush": "", "A": "hush\u{0}"},
-        "args": ["\u{0}"], "labels": {"a b": ""}, "dependencies": "--pre",
+        "args": ["\u{0}"], "labels": {"a b": ""}, "dependencies": "--pre", "resources": {"memory": "64MB"},
     });
     let answer = place.submit(task.to_string()).await;
     let json = answer.json();
@@ -133,6 +135,7 @@ async fn wrong_fields_are_named_all_at_once_without_their_secrets() {
         "/secretEnv",
         "/labels",
         "/timeoutSeconds",
+        "/resources/memory",
     ] {
         assert!(places.contains(&pointer), "{pointer}: {json}");
     }
@@ -146,6 +149,8 @@ async fn wrong_fields_are_named_all_at_once_without_their_secrets() {
         ("secretEnv", json!(["hush"]), "/secretEnv"),
         ("args", json!("-v"), "/args"),
         ("labels", json!({"a/b": null}), "/labels/a~1b"),
+        ("resources", json!({"cpu": 2}), "/resources/cpu"),
+        ("resources", json!({"gpu": "1"}), "/resources/gpu"),
     ] {
         let answer = place.submit(json!({"pythonCode": "1", field: value}).to_string()).await;
         assert_eq!(answer.problem(), ("invalid_task".to_owned(), Some(pointer.to_owned())));

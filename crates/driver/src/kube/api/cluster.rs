@@ -17,7 +17,6 @@ use crate::kube::api::create_error::CreateError;
 use crate::kube::api::retry::{LastOutage, OUTAGE_TIMEOUT, Refusal, persist};
 use crate::kube::api::temporary;
 use crate::kube::names::{self, Attempt};
-use crate::kube::standby::requests;
 use crate::kube::workload::kind::WorkloadKind;
 use crate::kube::workload::object::Workload;
 use crate::kube::workload::workflow::{self, Workflow};
@@ -343,7 +342,7 @@ impl Cluster {
         }
     }
 
-    /// The latest workload of a task, of any kind, and which attempt it is. The driver knows the names, so it reads no
+    /// The latest Job or Workflow of a task, and which attempt it is. The driver knows the names, so it reads no
     /// other task's objects.
     ///
     /// # Errors
@@ -366,12 +365,7 @@ impl Cluster {
             }
         };
         let (job, workflow) = tokio::try_join!(all(WorkloadKind::Job), workflow)?;
-        if let Some(found) = workflow.or(job) {
-            return Ok(Some(found));
-        }
-        // A task that a standby pod did not begin runs as a Job, so a Job counts more.
-        let claimed = requests::claimed_pod(self, id).await?;
-        Ok(claimed.map(|pod| (Attempt::First, Workload::from(pod))))
+        Ok(workflow.or(job))
     }
 
     /// The data of a Secret; empty if there is none.

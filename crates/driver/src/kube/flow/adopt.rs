@@ -11,13 +11,12 @@ use crate::kube::flow::context::TaskContext;
 use crate::kube::flow::first_workload::{Adopted, FirstWorkload};
 use crate::kube::flow::task_flow::TaskFlow;
 use crate::kube::flow::task_registry::{Presence, TaskAnswer, TaskChannels, TaskRegistry};
-use crate::kube::names;
+use crate::kube::names::{self, Attempt};
 use crate::kube::pod::request::TASK_KEY;
 use crate::kube::pod::variant::PodVariant;
 use crate::kube::shared::Shared;
 use crate::kube::standby;
 use crate::kube::workload::kind::WorkloadKind;
-use crate::kube::workload::object::Workload;
 use crate::trace::Notes;
 use crate::{Epoch, SubmitOptions};
 
@@ -123,12 +122,11 @@ async fn find(shared: &Arc<Shared>, id: &str) -> Result<Option<Box<Adopted>>, Fa
     if names::check_id(id).is_err() {
         return Ok(None);
     }
-    let latest = shared.cluster.latest(id).await?;
-    if let Some((_, Workload::Pod(pod))) = &latest
-        && !standby::adopt::has_begun(shared, pod).await?
-    {
-        return Ok(None);
-    }
+    let latest = match shared.cluster.latest(id).await? {
+        Some(latest) => Some(latest),
+        // A task that a standby pod did not begin runs as a Job, so a Job counts more.
+        None => standby::adopt::begun_pod(shared, id).await?.map(|pod| (Attempt::First, pod)),
+    };
     Ok(latest.map(|(attempt, workload)| {
         Box::new(Adopted {
             variant: PodVariant::from(&workload),
@@ -163,7 +161,10 @@ async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant)
         tenant: request.tenant,
     };
     Ok(SubmittedTask {
-        spec: request.task,
+        spec: TaskSpec {
+            resources: request.resources,
+            ..request.task
+        },
         task,
         options,
         clock,

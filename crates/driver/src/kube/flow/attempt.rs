@@ -161,7 +161,11 @@ async fn create(
         Attempt::Stale => Freshness::StaleAccepted,
         Attempt::First | Attempt::Prepared | Attempt::Building => Freshness::Required,
     };
-    let (config, options) = (&context.shared.config, &context.options);
+    let (config, options) = (
+        context.shared.config.for_task(&context.spec.resources),
+        &context.options,
+    );
+    let config = &*config;
     let mut requests = request::for_task(config, &context.spec, &context.task, options, variant, freshness);
     if let Some(prepare) = &mut requests.prepare {
         prepare.describe = context.shared.trace.get().is_some() && options.epoch == Epoch::Standing;
@@ -343,7 +347,10 @@ async fn last_output(
         ReceivedOutput::Attached { progress, tail: None } => {
             let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
             let missing = follow::missing(expected, progress.known.passed.iter().sum());
-            return (progress.reported_at, missing.into_iter().chain(context.log.overflow()).collect());
+            return (
+                progress.reported_at,
+                missing.into_iter().chain(context.log.overflow()).collect(),
+            );
         }
         ReceivedOutput::Attached { tail, .. } => tail,
         ReceivedOutput::Log(tail) => tail.or_else(|| {
@@ -355,5 +362,8 @@ async fn last_output(
     };
     let Some(tail) = tail else { return (None, Vec::new()) };
     let (log, missing) = tail.finish(passed, &context.shared.pulse).await;
-    (log.reported_at.or(log.ended), missing.into_iter().chain(context.log.overflow()).collect())
+    (
+        log.reported_at.or(log.ended),
+        missing.into_iter().chain(context.log.overflow()).collect(),
+    )
 }

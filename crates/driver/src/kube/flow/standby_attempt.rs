@@ -42,12 +42,9 @@ pub async fn run(context: &mut TaskContext, progress: &mut TaskProgress) -> Opti
     };
     if found.is_none() {
         let now_us = context.now_us();
-        progress.timeline.push(
-            Phase::Claim,
-            Lane::Driver,
-            began_us,
-            now_us - began_us,
-        );
+        progress
+            .timeline
+            .push(Phase::Claim, Lane::Driver, began_us, now_us - began_us);
         progress.timeline.total_us = now_us;
     }
     found
@@ -163,9 +160,7 @@ async fn converse(context: &mut TaskContext, run: &mut WorkloadRun, exchange: Ex
             }
         }
     };
-    if is_open
-        && let Ok(ExchangeEnd::Broken(known)) = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, exchanging).await
-    {
+    if is_open && let Ok(ExchangeEnd::Broken(known)) = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, exchanging).await {
         tail = Some(tail_after(known));
     }
     match (unaccepted, &ended) {

@@ -175,7 +175,14 @@ mod tests {
         let mut timeline = Timeline::default();
         assert_eq!(lay(&mut timeline, &marks, Some(&run())), 100);
         let us = |phase| timeline.phase_us(phase);
-        let outside = [Phase::Claim, Phase::Submit, Phase::Schedule, Phase::Sandbox, Phase::Observe].map(us);
+        let outside = [
+            Phase::Claim,
+            Phase::Submit,
+            Phase::Schedule,
+            Phase::Sandbox,
+            Phase::Observe,
+        ]
+        .map(us);
         assert_eq!(outside, [15, 0, 0, 85, 620]);
     }
 

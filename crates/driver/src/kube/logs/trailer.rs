@@ -165,7 +165,10 @@ mod tests {
             reports.extend(scanner.take(other, &mut passed));
             passed.extend(scanner.finish());
             assert_eq!(passed, b"one\n\x1e\x1etwo\x1etoken \x1etokerr\n", "cut at {cut}");
-            assert_eq!((reports, scanner.is_accepted()), (vec!["{\"report\":1}".to_owned()], true));
+            assert_eq!(
+                (reports, scanner.is_accepted()),
+                (vec!["{\"report\":1}".to_owned()], true)
+            );
         }
         let mut other = TrailerScanner::new(Some("xyz"));
         other.take(&log, &mut Vec::new());

@@ -73,9 +73,14 @@ fn refusal(said: &str) -> Failure {
         format!("the cluster refuses the task's pod: {said}"),
     );
     if said.contains("exceeded quota") {
-        failure.hint("ask for less in the task's resources, or have the namespace's ResourceQuota raised")
+        failure.hint("ask for less in the task's `resources`, or have the namespace's ResourceQuota raised")
     } else if said.contains("PodSecurity") {
         failure.hint("the namespace demands more of a pod than this driver's pods satisfy; ask its administrator")
+    } else if said.contains("RuntimeClass") {
+        failure.hint(
+            "create that RuntimeClass in the cluster, or correct `pods.runtimeClassName` in the operator's settings; then \
+             `cargo xtask up`",
+        )
     } else if said.contains("serviceaccount") || said.contains("service account") {
         failure.hint("create what a task needs in its namespace: `cargo xtask up`")
     } else {
@@ -157,8 +162,8 @@ fn image_pull(reason: &str, message: &str) -> Failure {
     let said = if message.is_empty() { reason } else { message };
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
     let hint = if has(&["no basic auth", "unauthorized", "authorization failed", "denied"]) {
-        "give the node credentials for that registry: a Secret of type `kubernetes.io/dockerconfigjson`, named in the \
-         `imagePullSecrets` of the service account `hybrid-cache-task`"
+        "give the node credentials for that registry: a Secret of type `kubernetes.io/dockerconfigjson` in the namespace of \
+         tasks, named in `pods.imagePullSecrets` of the operator's settings; then `cargo xtask up`"
     } else if has(&["x509", "certificate", "CA cert"]) {
         "the node does not trust the registry's certificate: give its CA to containerd, in \
          /etc/containerd/certs.d/REGISTRY:PORT/hosts.toml"
@@ -208,7 +213,8 @@ fn pod_removed(pod: &ObservedPod, observed: &ObservedWorkload) -> Option<Failure
         let failure = evicted(&pod.reason, &pod.message);
         return Some(
             if pod.message.contains("ephemeral") || pod.message.contains("EmptyDir") {
-                failure.hint("the task wrote more than its disk limit: raise the limit, or write less")
+                failure
+                    .hint("the task wrote more than its disk limit: ask for more with `resources.disk`, or write less")
             } else {
                 failure.hint("run the task again; if it happens often, check the node: `kubectl describe node`")
             },
@@ -289,6 +295,16 @@ pub fn not_started(observed: &ObservedWorkload) -> Failure {
         let message = "the task's node was restarted and did not start the task's pod in time afterwards";
         return Failure::new(FailureKind::Evicted, message).hint("run the task again");
     }
+    if let Some(said) = observed
+        .warning("FailedCreatePodSandBox")
+        .filter(|said| said.contains("no runtime for"))
+    {
+        let message = format!("the node has no such container runtime: {said}");
+        return Failure::new(FailureKind::Sandbox, message).hint(
+            "install the handler of the RuntimeClass on the node, or correct `pods.runtimeClassName` in the operator's \
+             settings; then `cargo xtask up`",
+        );
+    }
     for reason in ["FailedMount", "FailedAttachVolume"] {
         if let Some(said) = observed.warning(reason) {
             return Failure::new(FailureKind::CacheAccess, format!("a volume cannot be mounted: {said}")).hint(
@@ -343,7 +359,14 @@ fn unschedulable(said: &str) -> Failure {
     if said.contains("persistentvolumeclaim") || said.contains("PersistentVolumeClaim") {
         failure.hint("the claims of the caches are missing or not bound: `cargo xtask up` creates them")
     } else if said.contains("Insufficient") {
-        failure.hint("wait for other tasks, ask for less in the task's resources, or add a node")
+        failure.hint("wait for other tasks, ask for less in the task's `resources`, or add a node")
+    } else if said.contains("didn't match Pod's node affinity/selector") {
+        failure.hint(
+            "label a node (`kubectl label node`) that the volumes reach, or correct `pods.nodeSelector` in the operator's \
+             settings; then `cargo xtask up`",
+        )
+    } else if said.contains("untolerated taint") {
+        failure.hint("add the taint to `pods.tolerations` in the operator's settings; then `cargo xtask up`")
     } else {
         failure.hint("`kubectl describe pod` shows what the nodes lack")
     }
@@ -372,7 +395,10 @@ pub fn no_report(ended: &ContainerEnd, observed: &ObservedWorkload) -> Failure {
             FailureKind::OutOfMemory,
             "the task needed more memory than its limit, and the kernel ended it",
         )
-        .hint("raise the memory limit of the task's resources, or use less");
+        .hint(
+            "ask for more with the task's `resources.memory`, within `pods.taskResources.maximum` of the operator's \
+             settings, or use less memory",
+        );
     }
     let taken = observed.pod.as_ref().and_then(|pod| pod_removed(pod, observed));
     if let Some(failure) = taken.or_else(|| lost(ended)) {

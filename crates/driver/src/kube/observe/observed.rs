@@ -263,7 +263,9 @@ impl ObservedPod {
         let container = |name: &str| {
             let found = containers.iter().find(|container| container.name == name);
             // Only the containers of standby pods are started again, and the second start runs no task.
-            let first_end = found.and_then(|container| container.last_state.as_ref()).filter(|state| state.terminated.is_some());
+            let first_end = found
+                .and_then(|container| container.last_state.as_ref())
+                .filter(|state| state.terminated.is_some());
             ObservedContainer::from_state(first_end.or(found.and_then(|container| container.state.as_ref())))
         };
         let init = status.init_container_statuses.unwrap_or_default();

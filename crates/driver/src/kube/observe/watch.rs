@@ -153,7 +153,8 @@ impl SeenPods {
         self.see(pod);
         self.standby.gone(&pod.name_any());
         if let Some(name) = names::workload_of(pod) {
-            self.registry.update(name, |observed| observed.pod_deleted(&pod.name_any()));
+            self.registry
+                .update(name, |observed| observed.pod_deleted(&pod.name_any()));
         }
     }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::kube::config::{KubeConfig, Resources};
+use crate::kube::pod::placement;
 use crate::kube::pod::volumes::MountedVolume;
 
 /// Seconds between SIGTERM and SIGKILL: the program's own grace (`MAX_POD_GRACE_MS`), and time for the runner to report.
@@ -48,7 +49,7 @@ impl PodParts {
 
 /// The pod around its containers.
 pub fn pod_spec(config: &KubeConfig, containers: Vec<Container>, volumes: Vec<Volume>) -> PodSpec {
-    PodSpec {
+    let spec = PodSpec {
         containers,
         volumes: Some(volumes),
         restart_policy: Some("Never".to_owned()),
@@ -70,7 +71,8 @@ pub fn pod_spec(config: &KubeConfig, containers: Vec<Container>, volumes: Vec<Vo
             ..PodSecurityContext::default()
         }),
         ..PodSpec::default()
-    }
+    };
+    placement::place(spec, &config.placement)
 }
 
 /// A container that runs one of the runner's commands.

@@ -7,7 +7,7 @@ use hybrid_cache_model::pod::{
     PodMaintenanceCommand, PodRequest,
 };
 use hybrid_cache_model::protocol::{Keep, MAX_POD_GRACE_MS, Volumes};
-use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskErrors, TaskSpec};
+use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskErrors, TaskResources, TaskSpec};
 use k8s_openapi::ByteString;
 use serde::Serialize;
 
@@ -149,11 +149,13 @@ pub fn for_task(
         tenant: options.tenant.clone(),
         describe: false,
         builds: false,
+        resources: spec.resources.clone(),
     };
     let prepare = variant.prepares().then(|| PodRequest {
         task: spec.for_preparation(),
         variables: Vec::new(),
         builds: variant == PodVariant::Building,
+        resources: TaskResources::default(),
         ..whole.clone()
     });
     let task = PodRequest {
@@ -169,6 +171,7 @@ pub fn for_task(
     let build = (variant == PodVariant::Building).then(|| PodRequest {
         task: spec.for_preparation(),
         variables: Vec::new(),
+        resources: TaskResources::default(),
         ..task.clone()
     });
     PodRequests { task, prepare, build }
@@ -260,6 +263,21 @@ mod tests {
             workload.push_str(text);
         }
         assert!(!workload.contains("hush"));
+    }
+
+    #[test]
+    fn threads_follow_what_the_task_asks_for_and_its_amounts_are_kept_for_who_adopts_it() {
+        let mut spec = TaskSpec::new("1");
+        spec.resources.cpu = Some("700m".to_owned());
+        let (config, task) = (config(), spec.check().unwrap());
+        let config = config.for_task(&spec.resources);
+        let (options, fresh) = (SubmitOptions::default(), Freshness::Required);
+        let requests = for_task(&config, &spec, &task, &options, PodVariant::Prepared, fresh);
+        assert_eq!(requests.task.limits.threads, 1);
+        assert_eq!(requests.task.resources, spec.resources);
+        // A runner of an earlier version refuses a task with fields that it does not know.
+        assert!(!requests.task.task.asks_for_resources());
+        assert!(requests.prepare.unwrap().resources.is_empty());
     }
 
     #[test]

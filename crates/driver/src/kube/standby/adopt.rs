@@ -27,18 +27,38 @@ const MAX_LOG_BYTES: i64 = 4096;
 /// How long a pod may take to end that has not begun its task: its grace period, and time for the kubelet to report the end.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The standby pod that has begun a task, if there is one.
+///
+/// # Errors
+/// The cluster does not answer, so it is not known.
+pub async fn begun_pod(shared: &Arc<Shared>, id: &str) -> Result<Option<Workload>, Failure> {
+    if shared.config.standby.is_none() && !shared.standby.has_claimed() {
+        return Ok(None);
+    }
+    match requests::claimed_pod(&shared.cluster, id).await? {
+        Some(pod) if has_begun(shared, &pod).await? => Ok(Some(Workload::from(pod))),
+        _ => Ok(None),
+    }
+}
+
 /// True if the pod has begun its task. A pod that has not is deleted, so that it never will: its driver ended between claim and order.
 ///
 /// # Errors
 /// The cluster does not answer, so it is not known.
-pub async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
+async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
     let workload = Workload::from(pod.clone());
     let Some(token) = workload.annotation(names::TRAILER) else {
         return Ok(true);
     };
     let ended = |pod: &Pod| {
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        let mut ends = statuses.into_iter().flatten().map(|status| [&status.state, &status.last_state]);
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_ref());
+        let mut ends = statuses
+            .into_iter()
+            .flatten()
+            .map(|status| [&status.state, &status.last_state]);
         ends.any(|states| states.into_iter().flatten().any(|state| state.terminated.is_some()))
     };
     // What an ended container has left says more than its log.

@@ -47,7 +47,9 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
         match requests::claim(&shared.cluster, &candidate.name, &metadata(context, &candidate, &token)).await {
             ClaimAnswer::Claimed(pod) if pod.metadata.deletion_timestamp.is_none() => {
                 shared.standby.see(&pod);
-                shared.standby.count(|counts| counts.claim_us += micros(began.elapsed()));
+                shared
+                    .standby
+                    .count(|counts| counts.claim_us += micros(began.elapsed()));
                 return Some(ClaimedPod { pod: *pod, token });
             }
             ClaimAnswer::Claimed(_) | ClaimAnswer::Conflict => {
@@ -55,7 +57,9 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
                 shared.standby.count(|counts| counts.conflicts += 1);
             }
             ClaimAnswer::Refused(why) => {
-                shared.standby.note_refused(format!("the cluster refuses to claim a standby pod: {why}"));
+                shared
+                    .standby
+                    .note_refused(format!("the cluster refuses to claim a standby pod: {why}"));
                 break;
             }
             ClaimAnswer::Unknown => {
@@ -98,4 +102,3 @@ fn metadata(context: &TaskContext, candidate: &Candidate, token: &str) -> serde_
         },
     })
 }
-

@@ -147,7 +147,10 @@ impl Exchange {
     ) -> Option<ExchangeEnd> {
         let accepted = progress.wait_for(|progress| progress.known.read[0] > 0);
         if tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await.is_err() {
-            let message = format!("the runner did not accept the order within {} s", ACCEPT_TIMEOUT.as_secs());
+            let message = format!(
+                "the runner did not accept the order within {} s",
+                ACCEPT_TIMEOUT.as_secs()
+            );
             return Some(ExchangeEnd::Unaccepted(message));
         }
         // An error cannot occur: this exchange holds the sender.
@@ -156,7 +159,9 @@ impl Exchange {
         let in_time = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, complete).await.is_ok();
         drop(input);
         // Without the rest, its loss is reported.
-        in_time.then_some(ExchangeEnd::Complete).or(Some(ExchangeEnd::Broken(self.progress.borrow().known)))
+        in_time
+            .then_some(ExchangeEnd::Complete)
+            .or(Some(ExchangeEnd::Broken(self.progress.borrow().known)))
     }
 
     /// True if the report is there, and all output that it counts.
@@ -164,18 +169,24 @@ impl Exchange {
         let end = self.early.borrow();
         let Some(end) = end.as_ref() else { return false };
         let expected = match serde_json::from_str(&end.message) {
-            Ok(RunReport::Finished { stdout, stderr, .. }) => [stdout, stderr].map(|output: Output| output.passed_bytes),
+            Ok(RunReport::Finished { stdout, stderr, .. }) => {
+                [stdout, stderr].map(|output: Output| output.passed_bytes)
+            }
             Ok(RunReport::Missed { .. }) => [0; 2],
             // The text is no report, so the container's state decides.
             Err(_) => return true,
         };
         let passed = self.progress.borrow().known.passed;
-        passed.iter().zip(expected).all(|(passed, expected)| *passed >= expected)
+        passed
+            .iter()
+            .zip(expected)
+            .all(|(passed, expected)| *passed >= expected)
     }
 
     async fn read_stdout(&self, stdout: impl AsyncRead + Unpin) {
         let mut scanner = TrailerScanner::new(Some(&self.order.token));
-        self.read(Stream::Stdout, stdout, |piece, passed| scanner.take(piece, passed)).await;
+        self.read(Stream::Stdout, stdout, |piece, passed| scanner.take(piece, passed))
+            .await;
         let held = scanner.finish();
         self.pass(Stream::Stdout, 0, &held).await;
     }

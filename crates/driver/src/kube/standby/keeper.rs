@@ -118,7 +118,9 @@ pub async fn end(shared: &Arc<Shared>, is_over: impl Fn(&PoolKey) -> bool) -> Re
 
 /// Deletes ReplicaSets of the same caches with another template, and those that no driver has used for long.
 pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
-    let Ok(sets) = requests::list_sets(&shared.cluster).await else { return };
+    let Ok(sets) = requests::list_sets(&shared.cluster).await else {
+        return;
+    };
     let now_s = Timestamp::now().as_second();
     for found in sets {
         let name = found.name_any();

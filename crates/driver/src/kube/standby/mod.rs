@@ -36,7 +36,9 @@ use crate::kube::standby::set::PoolKey;
 
 /// True if a pool has these caches. The first call for a tenant begins its pool; a fresh epoch has one only if someone has asked for it.
 pub fn ask_for(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> bool {
-    let Some(range) = shared.config.standby else { return false };
+    let Some(range) = shared.config.standby else {
+        return false;
+    };
     let key = PoolKey {
         epoch: epoch.clone(),
         tenant: tenant.clone(),
@@ -44,5 +46,8 @@ pub fn ask_for(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> bool {
     if shared.standby.has(&key) {
         return true;
     }
-    *epoch == Epoch::Standing && shared.standby.ensure(&key, &set::name(&shared.config, &key), range, false)
+    *epoch == Epoch::Standing
+        && shared
+            .standby
+            .ensure(&key, &set::name(&shared.config, &key), range, false)
 }

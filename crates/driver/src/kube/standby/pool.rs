@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_model::standby::{StandbyCounts, StandbyStatus};
+use hybrid_cache_model::{Failure, FailureKind};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::Notify;
@@ -183,7 +183,10 @@ impl StandbyPools {
         let pool = state.pools.get_mut(key)?;
         pool.arrive(now);
         let (paused_until, name) = (pool.paused_until, pool.name.clone());
-        let is_paused = [paused_until, state.refused_until].into_iter().flatten().any(|until| now < until);
+        let is_paused = [paused_until, state.refused_until]
+            .into_iter()
+            .flatten()
+            .any(|until| now < until);
         let candidate = if is_paused { None } else { state.reserve(&name) };
         state.note_shortage(now);
         drop(state);
@@ -231,7 +234,11 @@ impl StandbyPools {
     pub fn plan(&self, now: Instant) -> (Vec<WantedPool>, Vec<String>) {
         let mut state = self.lock();
         let unused = |pool: &Pool| !pool.is_kept && now.saturating_duration_since(pool.asked) > UNUSED_PERIOD;
-        let over = state.pools.extract_if(|_, pool| unused(pool)).map(|(_, pool)| pool.name).collect();
+        let over = state
+            .pools
+            .extract_if(|_, pool| unused(pool))
+            .map(|(_, pool)| pool.name)
+            .collect();
         let wanted = state.pools.iter_mut().map(|(key, pool)| {
             pool.adapt(now);
             WantedPool {
@@ -277,9 +284,18 @@ impl StandbyPools {
         let pool = state.pools.get(key);
         let (ready, wanted) = pool.map_or((0, 0), |pool| (state.ready(&pool.name), pool.wanted));
         let why = state.trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let message = format!("{ready} of {wanted} standby pods are ready after {} s{why}", limit.as_secs());
+        let message = format!(
+            "{ready} of {wanted} standby pods are ready after {} s{why}",
+            limit.as_secs()
+        );
         Err(Failure::new(FailureKind::Unschedulable, message)
             .hint("`kubectl get pods -l app.kubernetes.io/component=standby` shows them; ask for fewer, or make room for them"))
+    }
+
+    /// True if the watch has shown a pod that carries a task.
+    pub fn has_claimed(&self) -> bool {
+        let state = self.lock();
+        state.pods.values().any(|pod| matches!(pod.place, Place::Claimed { .. }))
     }
 
     /// Figures for a person and for metrics.

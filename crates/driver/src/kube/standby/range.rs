@@ -118,9 +118,16 @@ mod tests {
     #[test]
     fn what_is_not_a_range_is_refused_with_the_reason() {
         for text in ["", "x", "-1", "+1", "1.5", "2..", "..2", "1...3", "4294967296"] {
-            assert_eq!(text.parse::<StandbyRange>(), Err(StandbyRangeError::Form(text.to_owned())), "{text}");
+            assert_eq!(
+                text.parse::<StandbyRange>(),
+                Err(StandbyRangeError::Form(text.to_owned())),
+                "{text}"
+            );
         }
-        assert_eq!("3..2".parse::<StandbyRange>(), Err(StandbyRangeError::Reversed { min: 3, max: 2 }));
+        assert_eq!(
+            "3..2".parse::<StandbyRange>(),
+            Err(StandbyRangeError::Reversed { min: 3, max: 2 })
+        );
         assert_eq!("0".parse::<StandbyRange>(), Err(StandbyRangeError::None));
         assert_eq!("1..501".parse::<StandbyRange>(), Err(StandbyRangeError::TooMany(501)));
     }

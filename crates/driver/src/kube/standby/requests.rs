@@ -48,7 +48,10 @@ pub async fn apply_set(cluster: &Cluster, mut set: ReplicaSet) -> Result<(), Fai
     let what = format!("create the ReplicaSet {name} in namespace {}", cluster.namespace);
     let params = PostParams::default();
     let api = sets(cluster);
-    let created = persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || api.create(&params, &set)).await;
+    let created = persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || {
+        api.create(&params, &set)
+    })
+    .await;
     match created {
         Ok(_) => return Ok(()),
         Err(refusal) if refusal.is_taken() => {}
@@ -61,7 +64,10 @@ pub async fn apply_set(cluster: &Cluster, mut set: ReplicaSet) -> Result<(), Fai
         "spec": {"replicas": replicas},
     }));
     let params = PatchParams::default();
-    let patched = persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || api.patch(&name, &params, &patch)).await;
+    let patched = persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || {
+        api.patch(&name, &params, &patch)
+    })
+    .await;
     patched.map(|_| ()).map_err(|refusal| refusal.explain(&what))
 }
 
@@ -71,7 +77,9 @@ pub async fn set_failure(cluster: &Cluster, name: &str) -> Option<String> {
     let listed = tokio::time::timeout(CLAIM_TIMEOUT, sets(cluster).list(&params)).await;
     let set = listed.ok()?.ok()?.items.pop()?;
     let conditions = set.status?.conditions?;
-    let failed = conditions.into_iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let failed = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     let said = failed.message.unwrap_or_default();
     Some(format!("the cluster refuses standby pods: {said}"))
 }
@@ -84,7 +92,11 @@ pub async fn delete_set(cluster: &Cluster, name: &str) -> Result<(), Failure> {
     let what = format!("delete the ReplicaSet {name}");
     let params = DeleteParams::background();
     let api = sets(cluster);
-    match persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || api.delete(name, &params)).await {
+    match persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || {
+        api.delete(name, &params)
+    })
+    .await
+    {
         Ok(_) => Ok(()),
         Err(refusal) if refusal.is_absent() => Ok(()),
         Err(refusal) => Err(refusal.explain(&what)),
@@ -101,7 +113,10 @@ pub async fn list_sets(cluster: &Cluster) -> Result<Vec<kube::core::PartialObjec
     let selector = format!("{},{}={component}", names::selector(), names::COMPONENT);
     let params = ListParams::default().labels(&selector);
     let api = sets(cluster);
-    let list = persist(&cluster.last_outage, None, what, OUTAGE_TIMEOUT, || api.list_metadata(&params)).await;
+    let list = persist(&cluster.last_outage, None, what, OUTAGE_TIMEOUT, || {
+        api.list_metadata(&params)
+    })
+    .await;
     list.map(|list| list.items).map_err(|refusal| refusal.explain(what))
 }
 

@@ -71,3 +71,29 @@ async fn without_builds_the_lack_of_a_wheel_is_the_end() {
     has_no_wheel(&outcome);
     assert_eq!(made, ["good"]);
 }
+
+#[tokio::test]
+async fn a_driver_that_adopts_a_task_gives_its_later_pods_what_the_task_asked_for() {
+    let cluster = Double::new(Duration::from_millis(200), report);
+    let mut config = config();
+    config.network.no_builds = true;
+    let first = KubeDriver::open(cluster.client(), config.clone()).await.unwrap();
+    let mut spec = TaskSpec {
+        dependencies: "docopt".to_owned(),
+        ..TaskSpec::new("print(1)")
+    };
+    spec.resources.memory = Some("512Mi".to_owned());
+    let options = SubmitOptions {
+        id: Some("good".to_owned()),
+        ..SubmitOptions::default()
+    };
+    let ticket = first.submit(&spec, &options).await.unwrap();
+    config.network.no_builds = false;
+    let second = KubeDriver::open(cluster.client(), config).await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), second.settle(&ticket)).await;
+    assert!(outcome.unwrap().unwrap().end.is_success());
+    assert_eq!(cluster.made(), ["good", "good-b"]);
+    let job = cluster.job("good-b").unwrap();
+    let limit = job.pointer("/spec/template/spec/containers/0/resources/limits/memory");
+    assert_eq!(limit, Some(&json!("512Mi")), "{job}");
+}

@@ -133,6 +133,11 @@ impl Double {
         self.world().logs.push(said.into());
     }
 
+    /// A Job that exists.
+    pub fn job(&self, name: &str) -> Option<Value> {
+        self.world().objects.get(&("jobs".to_owned(), name.to_owned())).cloned()
+    }
+
     /// The Jobs that were made, each name as often as it was.
     pub fn made(&self) -> Vec<String> {
         self.world().made.clone()

@@ -94,8 +94,9 @@ impl WorkloadObject for Workflow {
 
 /// The Workflow around a pod. What the template cannot express is a patch of the pod.
 pub fn workflow(argo: &Argo, frame: WorkloadFrame, pod: PodSpec) -> Workflow {
+    let patch = patch(argo, &pod);
     let containers: Vec<_> = pod.containers.into_iter().map(with_command).collect();
-    let spec = json!({
+    let mut spec = json!({
         "entrypoint": TEMPLATE,
         // Volumes of the template, because Argo mounts those of the Workflow in no container of a set.
         "templates": [{"name": TEMPLATE, "containerSet": {"containers": containers}, "volumes": pod.volumes}],
@@ -108,8 +109,17 @@ pub fn workflow(argo: &Argo, frame: WorkloadFrame, pod: PodSpec) -> Workflow {
         "archiveLogs": false,
         "activeDeadlineSeconds": frame.deadline_s,
         "ttlStrategy": {"secondsAfterCompletion": frame.ttl_s},
-        "podSpecPatch": patch(argo, pod.termination_grace_period_seconds, pod.enable_service_links).to_string(),
+        "podSpecPatch": patch.to_string(),
     });
+    for (name, placed) in [
+        ("nodeSelector", json!(pod.node_selector)),
+        ("tolerations", json!(pod.tolerations)),
+        ("imagePullSecrets", json!(pod.image_pull_secrets)),
+    ] {
+        if !placed.is_null() {
+            spec[name] = placed;
+        }
+    }
     Object {
         types: Some(TypeMeta {
             api_version: ARGO_API_VERSION.to_owned(),
@@ -140,8 +150,9 @@ fn with_command(container: Container) -> Container {
     }
 }
 
-/// What Argo's controller would otherwise take from its own configuration, which may belong to someone else.
-fn patch(argo: &Argo, grace_s: Option<i64>, service_links: Option<bool>) -> Value {
+/// What Argo's controller would otherwise take from its own configuration, which may belong to someone else, and what a Workflow
+/// has no field for.
+fn patch(argo: &Argo, pod: &PodSpec) -> Value {
     let own = |name: &str| {
         json!({
             "name": name,
@@ -149,12 +160,16 @@ fn patch(argo: &Argo, grace_s: Option<i64>, service_links: Option<bool>) -> Valu
             "securityContext": containers::restricted(),
         })
     };
-    json!({
-        "terminationGracePeriodSeconds": grace_s,
-        "enableServiceLinks": service_links,
+    let mut patch = json!({
+        "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
+        "enableServiceLinks": pod.enable_service_links,
         "initContainers": [own(INIT_CONTAINER)],
         "containers": [own(WAIT_CONTAINER)],
-    })
+    });
+    if let Some(class) = &pod.runtime_class_name {
+        patch["runtimeClassName"] = json!(class);
+    }
+    patch
 }
 
 /// Explains a cluster that does not know Workflows.

@@ -58,7 +58,7 @@ pub async fn build(
     if ran.ended {
         network.left();
     }
-    let out_of_memory = group.and_then(|group| group.out_of_memory());
+    let out_of_memory = group.and_then(|group| group.out_of_memory("--memory"));
     match (ran.report, out_of_memory) {
         _ if ran.cancelled => Err(RunError::Cancelled),
         (

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::local::flow::prepared::prepare_and_run;
 use crate::local::flow::task_run::TaskRun;
 use crate::local::volumes::VolumePair;
-use crate::local::{last_use, layout};
+use crate::local::{last_use, layout, task_resources};
 use crate::outcome::TaskProgress;
 use crate::trace::Noted;
 
@@ -16,6 +16,9 @@ use crate::trace::Noted;
 pub async fn run(mut run: TaskRun, ended: &watch::Sender<Option<Outcome>>) -> Outcome {
     let mut progress = TaskProgress::default();
     progress.timeline.push(Phase::Submit, Lane::Driver, 0, run.now_us());
+    progress
+        .warnings
+        .extend(task_resources::not_applied(&run.spec.resources));
     let outcome = match run.task.cache {
         CachePolicy::Use => {
             let volumes = run.folders.volumes(&run.options.epoch);

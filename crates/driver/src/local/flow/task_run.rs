@@ -16,7 +16,7 @@ use crate::local::memory::{self, MemoryGroups};
 use crate::local::network::{NetworkWait, Networks, TaskNetwork};
 use crate::local::sandbox::{self, HostLayout};
 use crate::local::volumes::VolumePair;
-use crate::local::{process, requests};
+use crate::local::{process, requests, task_resources};
 use crate::log::LogWriter;
 use crate::needs::Needs;
 use crate::outcome::{self, TaskProgress};
@@ -92,7 +92,12 @@ impl TaskRun {
         let start_us = self.now_us();
         let needs = self.needs();
         self.claim_network().await?;
-        let (tenant, limits) = (&self.options.tenant, &self.options.limits);
+        // Builds keep the operator's limits, so that a package is built alike for every task.
+        let options = SubmitOptions {
+            limits: task_resources::bounded(&self.options.limits, &self.spec.resources),
+            ..self.options.clone()
+        };
+        let (tenant, limits) = (&options.tenant, &options.limits);
         let Some(network) = &mut self.network else {
             let message = "a task has no network to run in";
             return Err(RunError::Failed(Failure::new(FailureKind::Internal, message)));
@@ -102,13 +107,18 @@ impl TaskRun {
         let command = sandbox::task_command(&self.config, &host, volumes, tenant, needs, staged, limits);
         let command = network.enter(command);
         let (config, identity) = (&self.config, self.host.identity);
-        let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
+        let request = requests::run_request(config, &self.spec, &options, identity, environments, accept_stale);
         let mut group = None;
-        let (groups, id, bytes) = (&self.memory, &self.id, self.options.limits.memory_bytes);
+        let (groups, id, bytes) = (&self.memory, &self.id, limits.memory_bytes);
         let enter = || memory::enter(groups, id, bytes, &mut group, &mut progress.warnings);
-        let limits = &self.options.limits;
         let run = process::run(&command, &request, limits, enter, &self.log, &mut self.cancel).await;
-        progress.warnings.extend(group.and_then(|group| group.out_of_memory()));
+        let raised_by = match &self.spec.resources.memory {
+            Some(_) => "resources.memory",
+            None => "--memory",
+        };
+        progress
+            .warnings
+            .extend(group.and_then(|group| group.out_of_memory(raised_by)));
         if run.ended {
             network.left();
         }

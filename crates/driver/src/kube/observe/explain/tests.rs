@@ -113,6 +113,17 @@ fn admission_and_a_missing_service_account_are_refusals_and_a_hiccup_is_not() {
         "pods \"x\" is forbidden: error looking up service account tasks/task: serviceaccount \"task\" not found";
     let observed = event(ObservedWorkload::default(), "FailedCreate", account);
     check(permanent_failure(&observed), FailureKind::Refused, &["cargo xtask up"]);
+    let class = "Error creating: pods \"task-a-\" is forbidden: pod rejected: RuntimeClass \"gvisor\" not found";
+    let observed = event(ObservedWorkload::default(), "FailedCreate", class);
+    check(
+        permanent_failure(&observed),
+        FailureKind::Refused,
+        &[
+            "RuntimeClass \"gvisor\" not found",
+            "`pods.runtimeClassName`",
+            "cargo xtask up",
+        ],
+    );
     let hiccup = "Internal error occurred: failed calling webhook: context deadline exceeded";
     assert_eq!(
         permanent_failure(&event(ObservedWorkload::default(), "FailedCreate", hiccup)),
@@ -149,7 +160,7 @@ fn missing_images_are_reported_at_once_and_a_slow_registry_gets_its_time() {
     for (said, remedy) in [
         (
             "pull access denied: authorization failed: no basic auth credentials",
-            "imagePullSecrets",
+            "`pods.imagePullSecrets`",
         ),
         (
             "failed to resolve reference: x509: certificate signed by unknown authority",
@@ -228,6 +239,45 @@ fn a_missing_claim_is_reported_at_once_and_a_full_node_at_the_end() {
 }
 
 #[test]
+fn nodes_that_the_settings_rule_out_are_waited_for_and_then_the_setting_is_named() {
+    for (said, setting) in [
+        (
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are \
+             available: 1 Preemption is not helpful for scheduling.",
+            "`pods.nodeSelector`",
+        ),
+        (
+            "0/2 nodes are available: 1 node(s) had untolerated taint {dedicated: gpu}, 1 node(s) had volume node affinity \
+             conflict.",
+            "`pods.tolerations`",
+        ),
+    ] {
+        let observed = unschedulable_pod(said);
+        // A node may come, or get the label.
+        assert_eq!(permanent_failure(&observed), None);
+        assert_eq!(waits_for_room(&observed), None);
+        assert!(waits_for_node(&observed).unwrap().contains(said));
+        check(
+            Some(not_started(&observed)),
+            FailureKind::Unschedulable,
+            &[said, setting, "cargo xtask up"],
+        );
+    }
+}
+
+#[test]
+fn a_runtime_class_whose_handler_the_node_lacks_is_named() {
+    let said = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox runtime: no runtime for \
+                \"runsc\" is configured";
+    let observed = event(waiting("ContainerCreating", ""), "FailedCreatePodSandBox", said);
+    check(
+        Some(not_started(&observed)),
+        FailureKind::Sandbox,
+        &["no runtime for \"runsc\"", "`pods.runtimeClassName`"],
+    );
+}
+
+#[test]
 fn a_pod_without_a_node_says_what_it_waits_for_until_it_has_one() {
     let full = "0/1 nodes are available: 1 Insufficient cpu. preemption: No preemption victims found";
     let waits = |said: &str| waits_for_node(&unschedulable_pod(said)).unwrap_or_default();
@@ -259,7 +309,7 @@ fn too_much_memory_is_reported_unless_the_runner_could_report() {
     check(
         report::<RunReport>(&end, &observed).err(),
         FailureKind::OutOfMemory,
-        &["memory limit"],
+        &["more memory than its limit", "`resources.memory`"],
     );
     let message = r#"{"report":"missed","missed":{"python":true,"python_stale":false,"system":false},
                       "timeline":{"total_us":1,"spans":[]}}"#;

@@ -1,10 +1,11 @@
 //! The workloads that a cluster has to admit: one snapshot of each variant.
 
+use hybrid_cache_model::TaskResources;
 use hybrid_cache_model::pod::RUNNER_FILE;
 use k8s_openapi::api::core::v1::{Container, Volume, VolumeMount};
 
 use super::*;
-use crate::kube::config::tests::{argo, config};
+use crate::kube::config::tests::{argo, config, placed};
 
 fn yaml(job: &Job) -> String {
     serde_yaml::to_string(job).unwrap()
@@ -13,7 +14,7 @@ fn yaml(job: &Job) -> String {
 fn task_job(config: &KubeConfig, pod: &TaskPod) -> Job {
     match task(config, pod) {
         Workload::Job(job) => *job,
-        Workload::Workflow(workflow) => panic!("{workflow:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -89,6 +90,45 @@ fn a_building_task_has_a_third_container_that_writes_nothing_shared() {
 }
 
 #[test]
+fn a_pod_goes_where_the_operator_wants_it_with_what_the_task_asks_for() {
+    let asked = TaskResources {
+        cpu: Some("1".to_owned()),
+        memory: Some("512Mi".to_owned()),
+        disk: None,
+    };
+    let config = placed();
+    let config = config.for_task(&asked);
+    insta::assert_snapshot!(yaml(&task_job(&config, &task_of(PodVariant::Prepared, true, true))));
+}
+
+#[test]
+fn every_pod_of_ours_goes_where_the_operator_wants_it() {
+    let placement = |job: &Job| {
+        let pod = job.spec.clone().unwrap().template.spec.unwrap();
+        (
+            pod.node_selector,
+            pod.tolerations,
+            pod.runtime_class_name,
+            pod.image_pull_secrets,
+        )
+    };
+    let placed = placed();
+    let expected = placement(&task_job(&placed, &task_of(PodVariant::Warm, true, true)));
+    assert!(expected.0.is_some() && expected.1.is_some() && expected.2.is_some() && expected.3.is_some());
+    let others = [
+        task_job(&placed, &task_of(PodVariant::Prepared, true, true)),
+        task_job(&placed, &task_of(PodVariant::Building, true, true)),
+        maintenance_job(&placed, "maintain-abc", None, true, 60),
+        maintenance_job(&placed, "maintain-abc", Some("first-1"), false, 60),
+    ];
+    for job in &others {
+        assert_eq!(placement(job), expected);
+    }
+    let nothing = placement(&task_job(&config(), &task_of(PodVariant::Building, true, true)));
+    assert_eq!(nothing, (None, None, None, None));
+}
+
+#[test]
 fn a_task_of_code_alone_mounts_no_volume() {
     let job = yaml(&task_job(&config(), &task_of(PodVariant::Warm, false, false)));
     assert!(!job.contains("persistentVolumeClaim"), "{job}");
@@ -148,14 +188,18 @@ fn a_secret_holds_the_request_and_cannot_change() {
 }
 
 fn workflow(variant: PodVariant, epoch: Option<&'static str>) -> String {
+    workflow_of(&argo(), variant, epoch)
+}
+
+fn workflow_of(config: &KubeConfig, variant: PodVariant, epoch: Option<&'static str>) -> String {
     let pod = TaskPod {
         epoch,
         token: None,
         ..task_of(variant, true, true)
     };
-    serde_yaml::to_string(match &task(&argo(), &pod) {
+    serde_yaml::to_string(match &task(config, &pod) {
         Workload::Workflow(workflow) => workflow,
-        Workload::Job(job) => panic!("{job:?}"),
+        other => panic!("{other:?}"),
     })
     .unwrap()
 }
@@ -168,6 +212,15 @@ fn a_warm_workflow_is_the_same_pod_and_what_argo_is_told_of_its_own() {
 #[test]
 fn a_prepared_workflow_has_its_preparing_container_in_the_set() {
     insta::assert_snapshot!(workflow(PodVariant::Prepared, Some("first-1")));
+}
+
+#[test]
+fn a_workflow_goes_where_the_operator_wants_it() {
+    let config = KubeConfig {
+        placement: placed().placement,
+        ..argo()
+    };
+    insta::assert_snapshot!(workflow_of(&config, PodVariant::Warm, None));
 }
 
 #[test]
