@@ -153,7 +153,9 @@ impl StandbyState {
         let why = match self {
             StandbyState::NotAsked => return None,
             _ if was_in_pod => return None,
-            StandbyState::Ready => "all were ready before; a task whose caches were last seen to hit an hour ago takes none",
+            StandbyState::Ready => {
+                "all were ready before; a task whose caches were last seen to hit an hour ago takes none"
+            }
             StandbyState::NotReady(why) => why,
         };
         Some(format!("it did not run in a standby pod: {why}"))
@@ -296,7 +298,9 @@ mod tests {
     fn a_run_that_a_job_took_over_is_not_one_in_a_standby_pod() {
         let timeline = |phases: &[Phase]| {
             let mut timeline = Timeline::default();
-            phases.iter().for_each(|phase| timeline.push(*phase, Lane::Driver, 0, 10));
+            phases
+                .iter()
+                .for_each(|phase| timeline.push(*phase, Lane::Driver, 0, 10));
             timeline
         };
         let claimed = timeline(&[Phase::Claim, Phase::Sandbox]);

@@ -48,7 +48,7 @@ pub struct TaskSetup {
     /// The cluster's addresses.
     pub ranges: Ranges,
     /// True if the user names other ranges than before.
-    has_new_ranges: bool,
+    pub has_new_ranges: bool,
 }
 
 impl TaskSetup {

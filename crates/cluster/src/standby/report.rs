@@ -31,7 +31,7 @@ pub struct StandbyReport {
     pub trouble: Option<String>,
     /// Names and nodes of the pods that wait.
     #[serde(skip)]
-    pub(super) waiting: Vec<(String, String)>,
+    pub(crate) waiting: Vec<(String, String)>,
 }
 
 /// What pods use that wait for a task, together.

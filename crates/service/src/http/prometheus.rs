@@ -92,7 +92,12 @@ fn standby_pods(page: &mut Page, standby: &StandbyStatus) {
     let help = "Times that standby pods were complete again.";
     page.single("standby_refills_total", "counter", help, counts.refills);
     let help = "Time that standby pods were incomplete before they were complete again.";
-    seconds(page, "standby_refill_seconds_total", help, counts.refill_ms as f64 / 1e3);
+    seconds(
+        page,
+        "standby_refill_seconds_total",
+        help,
+        counts.refill_ms as f64 / 1e3,
+    );
 }
 
 fn footprint(page: &mut Page, footprint: &Footprint) {
@@ -337,7 +342,10 @@ mod tests {
         let families = page.text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         for family in families {
             let name = family.split(' ').next().unwrap();
-            assert!(described.contains(&format!("`{name}`")), "docs/operations.md lacks {name}");
+            assert!(
+                described.contains(&format!("`{name}`")),
+                "docs/operations.md lacks {name}"
+            );
         }
     }
 

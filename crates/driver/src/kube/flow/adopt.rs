@@ -125,7 +125,9 @@ async fn find(shared: &Arc<Shared>, id: &str) -> Result<Option<Box<Adopted>>, Fa
     let latest = match shared.cluster.latest(id).await? {
         Some(latest) => Some(latest),
         // A task that a standby pod did not begin runs as a Job, so a Job counts more.
-        None => standby::adopt::begun_pod(shared, id).await?.map(|pod| (Attempt::First, pod)),
+        None => standby::adopt::begun_pod(shared, id)
+            .await?
+            .map(|pod| (Attempt::First, pod)),
     };
     Ok(latest.map(|(attempt, workload)| {
         Box::new(Adopted {

@@ -295,7 +295,10 @@ impl StandbyPools {
     /// True if the watch has shown a pod that carries a task.
     pub fn has_claimed(&self) -> bool {
         let state = self.lock();
-        state.pods.values().any(|pod| matches!(pod.place, Place::Claimed { .. }))
+        state
+            .pods
+            .values()
+            .any(|pod| matches!(pod.place, Place::Claimed { .. }))
     }
 
     /// Figures for a person and for metrics.
