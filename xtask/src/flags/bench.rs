@@ -71,7 +71,7 @@ pub struct Bench {
     /// Use the environments of tenant TENANT; each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
-    /// Peers to measure: direct exec and plain uv (on a cluster: bare pod, local driver, and for Argo a Job; with --service-url: direct
+    /// Peers to measure: direct exec and plain uv (on a cluster: bare pod, local driver, and for Argo or standby pods a Job; with --service-url: direct
     /// driver, round trip); `all` adds what people would use instead on this machine, such as pip, uv run, pex and nix shell
     #[arg(long, default_value = "default", value_parser = PeerChoice::NAMES, conflicts_with_all = ["against", "self_check", "load"])]
     pub peers: String,
