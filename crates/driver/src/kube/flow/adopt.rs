@@ -141,7 +141,7 @@ async fn find(shared: &Arc<Shared>, id: &str) -> Result<Option<Box<Adopted>>, Fa
 /// What was submitted, as the task's Secret holds it.
 async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant) -> Result<SubmittedTask, Failure> {
     if adopted.workload.kind() == WorkloadKind::Pod {
-        return standby::adopt::submitted(id, clock);
+        return of_standby_pod(id, clock);
     }
     let name = adopted.workload.name();
     let data = shared.cluster.secret(name).await?;
@@ -169,6 +169,20 @@ async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant)
         },
         task,
         options,
+        clock,
+    })
+}
+
+/// What is known of a task whose standby pod another process has claimed: not its text, which only its runner has.
+fn of_standby_pod(id: &str, clock: Instant) -> Result<SubmittedTask, Failure> {
+    let spec = TaskSpec::new("# known to its runner alone");
+    Ok(SubmittedTask {
+        task: spec.check()?,
+        spec,
+        options: SubmitOptions {
+            id: Some(id.to_owned()),
+            ..SubmitOptions::default()
+        },
         clock,
     })
 }

@@ -25,10 +25,13 @@ use crate::outcome::TaskProgress;
 /// How long output may still arrive once the pod is known to have ended.
 const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// True if a task may use a standby pod: everything that it asks for is in the caches, as far as is known, and there is a pool.
+/// True if a task may use a standby pod: everything that it asks for is in the caches, as far as is known, it asks for no
+/// resources of its own, and there is a pool.
 pub fn is_possible(context: &TaskContext, variant: PodVariant) -> bool {
     let is_cached = variant == PodVariant::Warm && context.task.cache == CachePolicy::Use;
-    is_cached && standby::ask_for(&context.shared, &context.options.epoch, &context.options.tenant)
+    // The limits of a pod that runs cannot change.
+    let fits = !context.spec.asks_for_resources();
+    is_cached && fits && standby::ask_for(&context.shared, &context.options.epoch, &context.options.tenant)
 }
 
 /// Runs a task in a standby pod. `None` if none is free, or if it did not begin the task: then it runs as a Job. Either way

@@ -372,7 +372,9 @@ impl PoolState {
             match (is_full, pool.short_since) {
                 (true, Some(since)) => {
                     pool.short_since = None;
-                    self.counts.note_refill(now.saturating_duration_since(since));
+                    let short = now.saturating_duration_since(since);
+                    self.counts
+                        .note_refill(u64::try_from(short.as_millis()).unwrap_or(u64::MAX));
                 }
                 (false, None) => pool.short_since = Some(now),
                 (true, None) | (false, Some(_)) => {}
