@@ -1,18 +1,21 @@
-//! Client of the Kubernetes API. Of these crates, only this file and its module name the client library; plain data goes in and comes
+//! Client of the Kubernetes API. This is the only file of these crates that names the client library; plain data goes in and comes
 //! out.
 
-mod questions;
+pub(crate) mod questions;
 
 use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_tools::{ErrorContext, Result, failed};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    ApiResource, DeleteParams, DynamicObject, GetParams, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Request;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config};
 use serde_json::Value;
@@ -24,8 +27,6 @@ use crate::ranges::AddressSources;
 use crate::request_error::{RequestError, allowed, library_error, root_cause};
 use crate::resource_kinds::{self, ResourceKind};
 use crate::{manifests, names};
-
-pub use questions::age_s;
 
 /// Field manager that owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
@@ -142,7 +143,7 @@ impl ClusterApi {
             .metadata
             .creation_timestamp
             .context("an object without a time")?;
-        Ok(time.0.as_second() - k8s_openapi::jiff::Timestamp::now().as_second())
+        Ok(time.0.as_second() - Timestamp::now().as_second())
     }
 
     async fn ask<T>(

@@ -34,6 +34,7 @@ mod proof_node;
 mod ranges;
 mod request_error;
 mod resource_kinds;
+mod rights;
 pub mod rollout;
 mod service;
 mod setup_record;

@@ -13,60 +13,18 @@ pub use report::{IdleUse, StandbyReport};
 use crate::api::ClusterApi;
 use crate::names::{DRIVER_LABEL, STANDBY_POOL};
 use crate::resource_kinds::{POD, REPLICA_SET};
+use crate::rights;
 
 /// Nodes that are asked for what their pods use.
 const MAX_NODES: usize = 20;
-
-/// Something that an account may do in a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Right {
-    /// The verb, such as `create`.
-    pub verb: &'static str,
-    /// API group; empty for Kubernetes' core.
-    pub group: &'static str,
-    /// Plural name of the kind.
-    pub resource: &'static str,
-    /// Part of the object, such as `attach`; empty for the object itself.
-    pub subresource: &'static str,
-}
-
-/// What a driver must be allowed to do for standby pods, in addition to what it does for Jobs.
-const RIGHTS: [Right; 7] = [
-    right("create", "", "pods", "attach"),
-    right("patch", "", "pods", ""),
-    right("delete", "", "pods", ""),
-    right("create", "apps", "replicasets", ""),
-    right("list", "apps", "replicasets", ""),
-    right("patch", "apps", "replicasets", ""),
-    right("delete", "apps", "replicasets", ""),
-];
-
-const fn right(verb: &'static str, group: &'static str, resource: &'static str, subresource: &'static str) -> Right {
-    Right {
-        verb,
-        group,
-        resource,
-        subresource,
-    }
-}
-
-impl std::fmt::Display for Right {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)?;
-        match self.subresource {
-            "" => Ok(()),
-            part => write!(f, "/{part}"),
-        }
-    }
-}
 
 /// The rights that this account lacks for standby pods, in words.
 ///
 /// # Errors
 /// The server does not answer.
 pub async fn missing_rights(api: &ClusterApi) -> Result<Vec<String>> {
-    let answers = try_join_all(RIGHTS.iter().map(|right| api.may(*right))).await?;
-    let lacking = RIGHTS.iter().zip(answers).filter(|(_, allowed)| !allowed);
+    let answers = try_join_all(rights::STANDBY.iter().map(|right| api.may(*right))).await?;
+    let lacking = rights::STANDBY.iter().zip(answers).filter(|(_, allowed)| !allowed);
     Ok(lacking.map(|(right, _)| right.to_string()).collect())
 }
 

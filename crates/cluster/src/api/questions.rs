@@ -1,18 +1,15 @@
 //! Questions that only read: events, objects by label, what pods use, and what this account may do.
 
 use hybrid_cache_tools::Result;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::core::v1::Event;
-use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::{DynamicObject, GetParams, ListParams, PostParams};
-use kube::core::Request;
 use serde_json::Value;
 
-use super::{ClusterApi, plain, resource};
+use super::{
+    Api, ClusterApi, DynamicObject, Event, GetParams, ListParams, PostParams, Request, ResourceAttributes,
+    SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, Timestamp, plain, resource,
+};
 use crate::request_error::{allowed, library_error};
 use crate::resource_kinds::ResourceKind;
-use crate::standby::Right;
+use crate::rights::Right;
 
 impl ClusterApi {
     /// The latest event about an object, in the cluster's own words; `None` if there is none or the request fails.

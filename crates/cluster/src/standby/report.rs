@@ -5,7 +5,7 @@ use hybrid_cache_report::units;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::age_s;
+use crate::api::questions::age_s;
 use crate::facts::TaskPod;
 use crate::names::{CLAIMED_UNTIL, STANDBY_POOL};
 
