@@ -323,7 +323,7 @@ mod tests {
             ..StandbyStatus::default()
         };
         (standby.counts.used, standby.counts.none_free, standby.counts.claim_us) = (7, 2, 12_500);
-        standby.counts.note_refill(std::time::Duration::from_millis(1500));
+        standby.counts.note_refill(1500);
         let mut page = Page::default();
         standby_pods(&mut page, &standby);
         for line in [
