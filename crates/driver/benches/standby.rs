@@ -36,7 +36,8 @@ struct Place {
 struct Sample {
     took: Duration,
     was_standby: bool,
-    claim_us: u64,
+    /// Microseconds of claiming, of the sandbox (connecting to it included), of the runner and of observing.
+    parts_us: [u64; 4],
 }
 
 impl Place {
@@ -107,7 +108,12 @@ async fn run(driver: &KubeDriver, spec: &TaskSpec) -> Result<Sample, String> {
     Ok(Sample {
         took,
         was_standby: has(Phase::Claim) && !has(Phase::Submit),
-        claim_us: outcome.timeline.phase_us(Phase::Claim),
+        parts_us: [
+            outcome.timeline.phase_us(Phase::Claim),
+            outcome.timeline.phase_us(Phase::Sandbox),
+            outcome.runner_us,
+            outcome.timeline.phase_us(Phase::Observe),
+        ],
     })
 }
 
@@ -116,16 +122,22 @@ fn show(what: &str, samples: &[Sample]) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() * share).div_ceil(100).clamp(1, times.len()) - 1].as_millis();
     let standby = samples.iter().filter(|sample| sample.was_standby).count();
-    let mut claims: Vec<u64> = samples.iter().map(|sample| sample.claim_us).collect();
-    claims.sort_unstable();
+    let part = |at: usize| {
+        let mut parts: Vec<u64> = samples.iter().map(|sample| sample.parts_us[at]).collect();
+        parts.sort_unstable();
+        parts[parts.len() / 2] as f64 / 1000.0
+    };
     println!(
-        "{what}: n {}, p50 {} ms, p95 {} ms, p99 {} ms, max {} ms; in standby pods {standby}; claim p50 {:.1} ms",
+        "{what}: n {}, p50 {} ms, p95 {} ms, p99 {} ms, max {} ms; in standby pods {standby}; p50 in ms: claim {:.1}, sandbox {:.1}, runner {:.1}, observe {:.1}",
         times.len(),
         at(50),
         at(95),
         at(99),
         at(100),
-        claims[claims.len() / 2] as f64 / 1000.0,
+        part(0),
+        part(1),
+        part(2),
+        part(3),
     );
 }
 
