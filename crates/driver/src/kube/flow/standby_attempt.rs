@@ -65,6 +65,7 @@ async fn in_pod(
         ..Marks::default()
     };
     let shared = Arc::clone(&context.shared);
+    let is_prepared = claimed.is_prepared;
     let pod = claimed.pod.metadata.name.clone().unwrap_or_default();
     let mut run = workload_run::adopt(&shared, &Workload::from(claimed.pod.clone()));
     run.followed
@@ -91,7 +92,7 @@ async fn in_pod(
             None
         }
         Conversation::Ended(ended, tail) => {
-            shared.standby.note_used();
+            shared.standby.note_used(is_prepared);
             // The pod has run its task, and the next one is being started already.
             claim::discard(&shared, pod);
             let received = ReceivedOutput::Attached {
