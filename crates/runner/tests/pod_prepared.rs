@@ -33,7 +33,7 @@ fn what_a_program_sees_of_itself_is_the_same() {
         "import os, subprocess, sys\nprint(list(os.environ.items()), os.environb[b'OPEN'])\n\
          subprocess.run(['/usr/bin/env', '-0'])\nsubprocess.run([sys.executable, '-c', 'import sys; print(sys.path, sys.argv)'])",
         "import signal, threading, sys\nprint({one: str(signal.getsignal(one)).split(' at ')[0] for one in signal.valid_signals()},\n\
-         signal.pthread_sigmask(0, []), threading.enumerate(), threading.main_thread() is threading.current_thread())",
+         signal.pthread_sigmask(0, []), [one.name for one in threading.enumerate()], threading.main_thread() is threading.current_thread())",
         "import resource, os\nprint([resource.getrlimit(one) for one in range(16)])\n\
          print([line for line in open('/proc/self/status') if line.split(':')[0] in ('NoNewPrivs', 'Seccomp', 'Seccomp_filters', \
          'CapEff', 'SigBlk', 'SigIgn', 'Groups', 'Uid')], open('/proc/self/oom_score_adj').read())",
@@ -272,14 +272,33 @@ fn an_environment_that_comes_later_is_prepared_then() {
 #[test]
 fn code_that_was_imported_before_the_order_cannot_reach_the_token_or_the_runner() {
     // A thread of the import tries for as long as the program runs.
-    let heavy = "import os, threading, time\nfound = []\n\
-        def read(path):\n    try:\n        with open(path, 'rb') as file: return file.read(1 << 20)\n    except OSError: return b''\n\
-        def look():\n    while True:\n        for pid in filter(str.isdigit, os.listdir('/proc')):\n            if int(pid) != os.getpid():\n                \
-        for name in ('environ', 'mem', 'fd/0', 'fd/1', 'fd/2', 'maps', 'fd/3', 'fd/4', 'fd/5', 'fd/6', 'root/etc/passwd'):\n                    \
-        if read(f'/proc/{pid}/{name}'): found.append((pid, name))\n        for path in ('/dev/termination-log', '/standby/started', '/task'):\n            \
-        if read(path) or os.access(path, os.W_OK) and open(path, 'a'): found.append(path)\n        \
-        if b'HYBRID_CACHE' in os.environb: found.append('variable')\n        time.sleep(0.001)\n\
-        threading.Thread(target=look, daemon=True).start()";
+    let heavy = r"
+import os, threading, time
+found = []
+NAMES = ['environ', 'mem', 'maps', 'root/etc/passwd'] + [f'fd/{number}' for number in range(10)]
+
+def read(path):
+    try:
+        with open(path, 'rb') as file:
+            return file.read(1 << 20)
+    except OSError:
+        return b''
+
+def look():
+    while True:
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            found.extend((pid, name) for name in NAMES if int(pid) != os.getpid() and read(f'/proc/{pid}/{name}'))
+        for path in ('/dev/termination-log', '/standby/started'):
+            try:
+                open(path, 'a').close()
+                found.append(path)
+            except OSError:
+                pass
+        found.extend(name for name in os.environ if name.startswith('HYBRID'))
+        time.sleep(0.001)
+
+threading.Thread(target=look, daemon=True).start()
+";
     let Some(place) = Place::new(&announced(heavy)) else {
         return;
     };
