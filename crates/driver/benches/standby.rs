@@ -200,6 +200,9 @@ async fn burst(place: &Place, rounds: usize) {
 /// Seconds of processor time of a node that is a container of this machine, and of its pods.
 fn processor_s() -> Option<(f64, f64)> {
     let used = |file: &str| {
+        if let Ok(text) = std::fs::read_to_string(file.replace("cpu.stat", "cpuacct.usage")) {
+            return text.trim().parse::<f64>().ok().map(|nsec| nsec / 1e9);
+        }
         let text = std::fs::read_to_string(file).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
         line.parse::<f64>().ok().map(|usec| usec / 1e6)
@@ -210,8 +213,12 @@ fn processor_s() -> Option<(f64, f64)> {
         .ok()?;
     let (mut node, mut pods) = (0.0, 0.0);
     for id in String::from_utf8_lossy(&list.stdout).lines() {
-        for base in ["/sys/fs/cgroup/docker", "/sys/fs/cgroup/system.slice"] {
-            let folder = if base.ends_with("docker") {
+        for base in [
+            "/sys/fs/cgroup/docker",
+            "/sys/fs/cgroup/system.slice",
+            "/sys/fs/cgroup/cpuacct/docker",
+        ] {
+            let folder = if base.ends_with("/docker") {
                 format!("{base}/{id}")
             } else {
                 format!("{base}/docker-{id}.scope")
@@ -316,7 +323,7 @@ async fn kills(place: &Place, count: usize) {
     killer.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;
     show("while pods are killed", &samples);
-    let ran = ran.lock().unwrap();
+    let ran = std::mem::take(&mut *ran.lock().unwrap());
     let twice = ran.values().filter(|times| **times > 1).count();
     println!(
         "{count} tasks, {} pods deleted, {} ended well, {twice} ran twice, {} ran; failed: {failed:?}",

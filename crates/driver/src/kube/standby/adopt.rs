@@ -43,7 +43,7 @@ pub async fn begun_pod(shared: &Arc<Shared>, id: &str) -> Result<Option<Workload
 ///
 /// # Errors
 /// The cluster does not answer, so it is not known.
-async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
+pub async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
     let workload = Workload::from(pod.clone());
     let Some(token) = workload.annotation(names::TRAILER) else {
         return Ok(true);

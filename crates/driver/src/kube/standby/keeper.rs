@@ -83,9 +83,7 @@ impl Keeper {
             self.noted = Some(now);
             remove_others(shared, &pools).await;
         }
-        for name in shared.standby.expired(Timestamp::now()) {
-            let _ = shared.cluster.delete_pod(&name, OUTAGE_TIMEOUT).await;
-        }
+        remove_expired(shared).await;
     }
 
     /// Makes a pool's ReplicaSet what it should be, if it is not known to be that.
@@ -114,6 +112,13 @@ pub async fn end(shared: &Arc<Shared>, is_over: impl Fn(&PoolKey) -> bool) -> Re
         requests::delete_set(&shared.cluster, &name).await?;
     }
     Ok(())
+}
+
+/// Deletes pods that will never take a task, and claimed ones whose time is over. What cannot be deleted stays for the next time.
+pub async fn remove_expired(shared: &Arc<Shared>) {
+    for name in shared.standby.expired(Timestamp::now()) {
+        let _ = shared.cluster.delete_pod(&name, OUTAGE_TIMEOUT).await;
+    }
 }
 
 /// Deletes ReplicaSets of the same caches with another template, and those that no driver has used for long.
