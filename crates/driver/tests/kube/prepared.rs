@@ -73,10 +73,10 @@ impl Prepared {
         let sets: kube::Api<k8s_openapi::api::apps::v1::ReplicaSet> =
             kube::Api::namespaced(self.bench.client.clone(), &self.bench.config.namespace);
         let sets = sets.list(&ListParams::default()).await.unwrap().items;
-        let imports = self.entry.imports.join(",");
+        let packages = format!("{};{}", self.entry.dependencies, self.entry.system_dependencies);
         let is_ours = |set: &k8s_openapi::api::apps::v1::ReplicaSet| {
             let annotations = set.metadata.annotations.as_ref();
-            annotations.and_then(|all| all.get("hybrid-cache.dev/prepared")) == Some(&imports)
+            annotations.and_then(|all| all.get("hybrid-cache.dev/prepared")) == Some(&packages)
         };
         let name = sets.into_iter().find(is_ours).unwrap().metadata.name.unwrap();
         let selector = format!("hybrid-cache.dev/standby={name}");
@@ -128,7 +128,7 @@ async fn a_task_with_exactly_these_packages_runs_in_an_interpreter_that_has_impo
     assert_eq!(ran.stdout, "True ['one'] open hush typed\n", "{:?}", ran.outcome);
     assert_eq!(ran.outcome.end, hybrid_cache_model::End::Exited { code: 5 });
     // Other packages, and none, do not get it.
-    for other in [spec(LOADED, "", ""), spec(LOADED, "numpy,six", "")] {
+    for other in [spec(LOADED, "", ""), spec(LOADED, "numpy,idna", "")] {
         let before = prepared.driver.standby().unwrap().counts.prepared;
         prepared.run(&other).await.printed("False\n");
         assert_eq!(prepared.driver.standby().unwrap().counts.prepared, before);
@@ -137,14 +137,14 @@ async fn a_task_with_exactly_these_packages_runs_in_an_interpreter_that_has_impo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_takes_an_ordinary_standby_pod_and_then_a_job_if_no_prepared_one_is_free() {
-    let Some(bench) = bench::cluster("a_task_takes_an_ordinary_standby_pod").await else {
+async fn tasks_without_a_free_prepared_interpreter_take_what_other_tasks_take() {
+    let Some(bench) = bench::cluster("tasks_without_a_free_prepared_interpreter").await else {
         return;
     };
-    let prepared = Prepared::open(&bench, "numpy", &["numpy", "numpy.linalg"]).await;
+    let prepared = Prepared::open(&bench, "numpy,six", &["numpy", "numpy.linalg"]).await;
     let task = spec(
         "import sys, time; print('numpy' in sys.modules); time.sleep(4)",
-        "numpy",
+        "numpy,six",
         "",
     );
     prepared.run_until_loaded(&task).await;
@@ -160,18 +160,13 @@ async fn a_task_takes_an_ordinary_standby_pod_and_then_a_job_if_no_prepared_one_
     for ticket in &tickets {
         ran.push(bench::wait(&prepared.driver, ticket).await);
     }
-    let mut kinds: Vec<(bool, &str)> = ran.iter().map(|ran| (was_standby(ran), ran.stdout.trim())).collect();
-    kinds.sort_unstable();
-    assert_eq!(kinds, [(false, "False"), (true, "False"), (true, "True")]);
+    // Other tests may take the ordinary one.
+    let loaded: Vec<&Ran> = ran.iter().filter(|ran| ran.stdout == "True\n").collect();
+    assert!(loaded.len() == 1 && was_standby(loaded[0]), "{ran:?}");
+    assert!(ran.iter().all(|ran| ran.outcome.end.is_success()), "{ran:?}");
     let after = prepared.driver.standby().unwrap().counts;
-    assert_eq!(
-        (
-            after.prepared - before.prepared,
-            after.used - before.used,
-            after.none_free - before.none_free
-        ),
-        (1, 2, 1)
-    );
+    assert_eq!(after.prepared - before.prepared, 1, "{after:?}");
+    assert!(after.none_free > before.none_free, "{after:?}");
     prepared.end().await;
 }
 

@@ -131,11 +131,11 @@ pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
         let name = found.name_any();
         let annotation = |key: &str| found.annotations().get(key).map(String::as_str);
         let used_s: Option<i64> = annotation(names::USED_AT).and_then(|text| text.parse().ok());
-        // A driver without prepared interpreters leaves those of another one alone.
+        // Interpreters that another driver prepares for other packages are left alone.
         let same_caches = |key: &PoolKey| {
-            let same_kind = key.prepared.is_some() == annotation(names::PREPARED).is_some();
+            let same_packages = set::packages(key).as_deref() == annotation(names::PREPARED);
             let same_epoch = key.epoch.name() == annotation(names::EPOCH);
-            same_kind && same_epoch && Some(key.tenant.as_str()) == annotation(names::TENANT)
+            same_packages && same_epoch && Some(key.tenant.as_str()) == annotation(names::TENANT)
         };
         let is_ours = pools.iter().any(|pool| pool.name == name);
         let is_replaced = pools.iter().any(|pool| same_caches(&pool.key));

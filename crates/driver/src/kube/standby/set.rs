@@ -57,6 +57,12 @@ pub fn prepared_pools(config: &KubeConfig) -> impl Iterator<Item = (PoolKey, Sta
     })
 }
 
+/// The packages for which a pool prepares an interpreter: the annotation [`names::PREPARED`] of its ReplicaSet.
+pub fn packages(key: &PoolKey) -> Option<String> {
+    let entry = key.prepared.as_ref()?;
+    Some(format!("{};{}", entry.dependencies, entry.system_dependencies))
+}
+
 /// The name of a pool, of its ReplicaSet, and the value of the label [`names::STANDBY`] of its pods.
 pub fn name(config: &KubeConfig, key: &PoolKey) -> String {
     // A pod's specification can be written as JSON, whatever it holds.
@@ -72,11 +78,7 @@ pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32
     labels.remove(names::TASK);
     labels.extend(selected.clone());
     let mut annotations = BTreeMap::from([(names::TENANT.to_owned(), key.tenant.to_string())]);
-    annotations.extend(
-        key.prepared
-            .as_ref()
-            .map(|prepared| (names::PREPARED.to_owned(), prepared.imports.join(","))),
-    );
+    annotations.extend(packages(key).map(|packages| (names::PREPARED.to_owned(), packages)));
     annotations.extend(
         key.epoch
             .name()
@@ -211,7 +213,7 @@ mod tests {
             .collect();
         assert_eq!(names.len(), 3);
         let set = replica_set(&config, &pools[0].0, "standby-x", 2);
-        assert_eq!(set.metadata.annotations.unwrap()[names::PREPARED], "numpy");
+        assert_eq!(set.metadata.annotations.unwrap()[names::PREPARED], "numpy;");
         let pod = template(&config, &pools[0].0);
         let variable = &pod.containers[0].env.as_ref().unwrap()[0];
         let text = variable.value.as_ref().unwrap();
