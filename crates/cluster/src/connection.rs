@@ -188,6 +188,7 @@ pub fn with_pods(config: KubeConfig, pods: &PodSettings) -> KubeConfig {
         },
         task_maximum: most.clone(),
         placement: pods.placement.clone(),
+        prepared: pods.prepared.clone(),
         ..config
     }
 }
@@ -217,6 +218,7 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         standby: None,
         argo: None,
         placement: PodPlacement::default(),
+        prepared: Vec::new(),
         task_maximum: TaskResources::default(),
     }
 }

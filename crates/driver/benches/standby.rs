@@ -3,7 +3,8 @@
 //! `cargo bench --package hybrid-cache-driver --bench standby -- PART [NUMBER]`, with `HYBRID_CACHE_KUBE_CONTEXT` and
 //! `HYBRID_CACHE_KUBE_CONFIG` as for the tests of the cluster. Parts: `arrivals` (tasks one after the other, one every two seconds, by
 //! default 300 of each kind), `burst` (20 at once on 24 pods), `crowd` (100 at once on eight pods, and as Jobs), `kills` (by default
-//! 1,000 tasks while pods are deleted at random), `refill` (single claims of an idle pool). Nothing is trimmed.
+//! 1,000 tasks while pods are deleted at random), `refill` (single claims of an idle pool), `prepared` (a task with numpy every two
+//! seconds, by default 300 of each kind: with a prepared interpreter and without). Nothing is trimmed.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run ends")]
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_model::prepared::PreparedInterpreter;
 use hybrid_cache_model::{Phase, TaskSpec, Tenant};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams};
@@ -369,6 +371,47 @@ async fn refill(place: &Place, count: usize) {
     driver.end_standby().await.unwrap();
 }
 
+/// Tasks with numpy in turn: in an interpreter that has imported it, and in an ordinary standby pod.
+async fn prepared(place: &Place, count: usize) {
+    let mut config = place.config.clone();
+    config.standby = Some("3".parse().unwrap());
+    config.prepared = vec![PreparedInterpreter {
+        dependencies: "numpy".to_owned(),
+        system_dependencies: String::new(),
+        imports: vec!["numpy".to_owned()],
+        pods: 3,
+    }];
+    let driver = KubeDriver::open(place.client.clone(), config).await.unwrap();
+    // Another request for the same package, which no entry names.
+    let ordinary = TaskSpec {
+        constraints: "idna<99".to_owned(),
+        ..numpy()
+    };
+    for spec in [numpy(), ordinary.clone()] {
+        run(&driver, &spec).await.unwrap();
+    }
+    let loaded = TaskSpec {
+        python_code: "import sys\nassert 'numpy' in sys.modules".to_owned(),
+        ..numpy()
+    };
+    let begun = Instant::now();
+    while run(&driver, &loaded).await.is_err() && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    fill(&driver).await;
+    let mut samples = [Vec::new(), Vec::new()];
+    for _ in 0..count {
+        for (spec, samples) in [numpy(), ordinary.clone()].iter().zip(&mut samples) {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            samples.push(run(&driver, spec).await.unwrap());
+        }
+    }
+    show("numpy, prepared", &samples[0]);
+    show("numpy, standby", &samples[1]);
+    println!("{:?}", driver.standby().unwrap());
+    driver.end_standby().await.unwrap();
+}
+
 fn main() {
     let words: Vec<String> = std::env::args()
         .skip(1)
@@ -389,7 +432,8 @@ fn main() {
             Some("crowd") => crowd(&place, number.unwrap_or(2)).await,
             Some("kills") => kills(&place, number.unwrap_or(1000)).await,
             Some("refill") => refill(&place, number.unwrap_or(20)).await,
-            _ => println!("parts: arrivals, burst, crowd, kills, refill"),
+            Some("prepared") => prepared(&place, number.unwrap_or(300)).await,
+            _ => println!("parts: arrivals, burst, crowd, kills, refill, prepared"),
         }
     });
 }

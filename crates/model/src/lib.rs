@@ -23,6 +23,7 @@ mod peer;
 pub mod placement;
 mod plan_place;
 pub mod pod;
+pub mod prepared;
 pub mod program_input;
 pub mod protection;
 pub mod protocol;

@@ -65,6 +65,11 @@ pub const STANDBY_FOLDER: &str = "/standby";
 /// What the runner of a standby pod writes to its log behind the mark and the token of its order, before it begins the task. Also its
 /// termination message from then until the report replaces it.
 pub const STANDBY_ACCEPTED: &str = "accepted";
+/// Names what the runner of a standby pod prepares before a task comes: one [`PreparedSetup`] as JSON.
+pub const PREPARED_VARIABLE: &str = "HYBRID_CACHE_PREPARED";
+/// Begins a line of a standby pod's log that an operator may read, a text as JSON. Such lines come before any order, so they are no
+/// output of a task.
+pub const STANDBY_NOTE: &str = "\u{1e}standby ";
 /// Where whole volumes are mounted while folders are made or deleted in them.
 pub const VOLUMES_FOLDER: &str = "/volumes";
 /// Where an image holds caches that were filled when it was built, as archives.
@@ -200,6 +205,15 @@ pub struct StandbyOrder {
     pub token: String,
     /// The task.
     pub request: PodRequest,
+}
+
+/// What the runner of a standby pod prepares: an interpreter for tasks with certain packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedSetup {
+    /// The packages and the limits of such a task. Its program is never run.
+    pub request: PodRequest,
+    /// Modules that are imported, in this order.
+    pub imports: Vec<String>,
 }
 
 /// What the building container says of one order, one JSON object a line.

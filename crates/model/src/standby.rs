@@ -29,6 +29,9 @@ pub struct StandbyStatus {
 pub struct StandbyCounts {
     /// Cached tasks that ran in a standby pod.
     pub used: u64,
+    /// Those of them whose pod was made to prepare an interpreter.
+    #[serde(default)]
+    pub prepared: u64,
     /// Cached tasks that found none free, and ran as a Job.
     pub none_free: u64,
     /// Claimed pods that did not begin their task, which then ran as a Job.

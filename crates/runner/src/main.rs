@@ -102,7 +102,7 @@ fn run(
     // If memory runs out, the kernel should end a sandbox rather than the service that started it.
     run::prefer_to_end_before_the_driver();
     let report = match read_run_request() {
-        Ok((request, memory_group)) => run::run(&request, FromDriver { memory_group, socket }, recorder),
+        Ok((request, memory_group)) => run::run(&request, FromDriver::new(memory_group, socket), recorder),
         Err(failure) => run::failed(failure, recorder),
     };
     report_to(destination, report)
@@ -211,7 +211,7 @@ fn build(recorder: &Recorder) -> i32 {
     let (first, memory_group) = run::take_descriptor(rustix::stdio::stdin());
     let socket = Some(rustix::stdio::stdin());
     let report = match read_request_after::<BuildRequest>(first) {
-        Ok(request) => builder::build(&request, FromDriver { memory_group, socket }, recorder),
+        Ok(request) => builder::build(&request, FromDriver::new(memory_group, socket), recorder),
         Err(failure) => builder::failed(failure),
     };
     match destination.write_whole(&report) {

@@ -3,6 +3,7 @@
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::placement::PodPlacement;
 use hybrid_cache_model::pod::NetworkSettings;
+use hybrid_cache_model::prepared::{self, PreparedInterpreter};
 use hybrid_cache_model::protocol::Identity;
 use hybrid_cache_model::quantity;
 use hybrid_cache_model::{Failure, FailureKind, TaskResources};
@@ -61,6 +62,9 @@ pub struct KubeConfig {
     /// Where pods run and what they need there: nodes, RuntimeClass, logins of registries.
     #[serde(default, skip_serializing_if = "PodPlacement::is_empty")]
     pub placement: PodPlacement,
+    /// Interpreters that standby pods prepare. Without standby pods they mean nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepared: Vec<PreparedInterpreter>,
     /// The most that a task may ask for; an amount that is not set is the limit in `task_resources`.
     #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
     pub task_maximum: TaskResources,
@@ -123,6 +127,19 @@ impl KubeConfig {
                     .hint("write it as Kubernetes does, such as `500m` or `2` for CPUs, `512Mi` or `2Gi` for bytes"));
             }
         }
+        for entry in &self.prepared {
+            entry.check_packages()?;
+            let modules = entry.imports.iter().map(|name| prepared::check_module(name));
+            let is_number = (1..=prepared::MAX_PODS).contains(&entry.pods);
+            if let Some(refusal) = modules.filter_map(Result::err).next() {
+                return Err(Failure::new(FailureKind::Refused, refusal.message).hint(refusal.hint));
+            }
+            if !is_number || self.prepared.len() > prepared::MAX_ENTRIES {
+                let message = "a prepared interpreter has an impossible number of pods, or there are too many of them";
+                return Err(Failure::new(FailureKind::Refused, message)
+                    .hint("correct `pods.preparedInterpreters` in the operator's settings"));
+            }
+        }
         if let Some((kind, text)) = self
             .task_maximum
             .amounts()
@@ -178,6 +195,7 @@ pub(in crate::kube) mod tests {
             standby: None,
             argo: None,
             placement: PodPlacement::default(),
+            prepared: Vec::new(),
             task_maximum: TaskResources::default(),
         }
     }

@@ -58,6 +58,10 @@ impl KubeDriver {
             shared
                 .standby
                 .ensure(&key, &set::name(&shared.config, &key), range, true);
+            for (key, range) in set::prepared_pools(&shared.config) {
+                let name = set::name(&shared.config, &key);
+                shared.standby.ensure(&key, &name, range, true);
+            }
             tokio::spawn(keeper::run(Arc::downgrade(&shared)));
         }
         Ok(KubeDriver {
@@ -207,6 +211,7 @@ impl KubeDriver {
         let key = PoolKey {
             epoch: epoch.clone(),
             tenant: tenant.clone(),
+            prepared: None,
         };
         let (pools, name) = (&self.shared.standby, set::name(&self.shared.config, &key));
         if !pools.ensure(&key, &name, range, false) {
@@ -215,7 +220,16 @@ impl KubeDriver {
                 "this driver has too many pools of standby pods",
             ));
         }
-        pools.wait_until_full(&key, limit).await
+        let began = Instant::now();
+        pools.wait_until_full(&key, limit).await?;
+        for (prepared, _) in set::prepared_pools(&self.shared.config) {
+            if (&prepared.epoch, &prepared.tenant) == (epoch, tenant) && pools.has(&prepared) {
+                pools
+                    .wait_until_full(&prepared, limit.saturating_sub(began.elapsed()))
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends all pools of this driver, with the pods that wait. A pod that runs a task ends its task.

@@ -27,6 +27,8 @@ pub const STANDBY: &str = "hybrid-cache.dev/standby";
 pub const CLAIMED_UNTIL: &str = "hybrid-cache.dev/claimed-until";
 /// Annotation of a ReplicaSet of standby pods: the tenant whose caches its pods mount.
 pub const TENANT: &str = "hybrid-cache.dev/tenant";
+/// Annotation of a ReplicaSet whose standby pods prepare an interpreter: the packages that it is for.
+pub const PREPARED: &str = "hybrid-cache.dev/prepared";
 /// Annotation of a ReplicaSet of standby pods: seconds since 1970 when a driver last used it.
 pub const USED_AT: &str = "hybrid-cache.dev/used-at";
 /// Label of a pod of a Job, set by Kubernetes.

@@ -11,6 +11,7 @@ mod builds;
 mod ends;
 mod many;
 mod policies;
+mod prepared;
 mod pythons;
 mod quota;
 mod refusals;

@@ -6,6 +6,7 @@
 
 mod faults;
 mod pods;
+mod prepared;
 mod tree;
 
 use crate::python_version;

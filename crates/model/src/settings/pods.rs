@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use crate::labels;
 use crate::placement::{PodPlacement, TaintEffect, Toleration, TolerationOperator};
+use crate::prepared::PreparedInterpreter;
 use crate::quantity;
 use crate::requirement::Refusal;
 use crate::resources::{RESOURCE_FIELDS, ResourceKind, TaskResources};
 use crate::settings::faults::{FaultList, HINT, line, quote};
+use crate::settings::prepared;
 use crate::settings::tree::{Node, Tree};
 
-const FIELDS: [&str; 5] = [
+const FIELDS: [&str; 6] = [
     "nodeSelector",
     "tolerations",
     "runtimeClassName",
     "imagePullSecrets",
     "taskResources",
+    "preparedInterpreters",
 ];
 const TOLERATION_FIELDS: [&str; 5] = ["key", "operator", "value", "effect", "tolerationSeconds"];
 const RESOURCE_GROUPS: [&str; 3] = ["requests", "limits", "maximum"];
@@ -33,6 +36,8 @@ pub struct PodSettings {
     pub limits: TaskResources,
     /// The most that a task may ask for.
     pub maximum: TaskResources,
+    /// Interpreters that standby pods prepare.
+    pub prepared: Vec<PreparedInterpreter>,
 }
 
 /// Reads the field `pods`.
@@ -50,6 +55,7 @@ pub fn read(place: &str, node: &Node, faults: &mut FaultList) -> PodSettings {
             }
             "runtimeClassName" => pods.placement.runtime_class_name = object_name(&place, node, faults),
             "imagePullSecrets" => pods.placement.image_pull_secrets = secrets(&place, node, faults),
+            "preparedInterpreters" => pods.prepared = prepared::read(&place, node, faults),
             _ => task_resources(&place, node, faults, &mut pods),
         }
     }

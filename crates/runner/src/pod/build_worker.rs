@@ -136,10 +136,7 @@ fn run(
     recorder: &Recorder,
 ) -> BuildReport {
     let request = request_for(image, request, order);
-    let from_driver = FromDriver {
-        memory_group: None,
-        socket: Some(connection.as_fd()),
-    };
+    let from_driver = FromDriver::new(None, Some(connection.as_fd()));
     let mut take = |name: &str, file: File, bytes: u64| {
         let name = name.to_owned();
         let sent = send(connection, &BuildMessage::File { name, bytes }).and_then(|()| {

@@ -10,6 +10,7 @@ mod epoch;
 mod handover;
 mod log;
 mod maintenance_command;
+mod preparation;
 mod prepare;
 mod requests;
 mod seed;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! driver                                  runner
-//!   claims the pod by its label             waits: mounts in place, image record read
+//!   claims the pod by its label             waits: mounts in place, image record read; perhaps an interpreter prepared
 //!   attaches, sends a StandbyOrder ───────► leaves "accepted" as its termination message, and says so in its log
 //!                                           looks up, leases, confines, runs the program
 //!   reads output and report ◄────────────── report: termination message, then the log
@@ -24,6 +24,7 @@ use hybrid_cache_model::protocol::{Environments, RunReport};
 use hybrid_cache_model::{Failure, FailureKind};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::preparation::Preparation;
 use super::requests::{check_version, for_task, read_image, run_request};
 use crate::clock::Recorder;
 use crate::run::kernel::Signals;
@@ -58,7 +59,7 @@ impl AttachedDriver {
         let deadline = Instant::now() + READ_TIMEOUT;
         let mut rest = Vec::new();
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-            match wait(rustix::stdio::stdin(), &self.0, Some(left)) {
+            match wait(rustix::stdio::stdin(), &self.0, std::iter::empty(), Some(left)) {
                 Ok(Woken::Input) => match read_from(rustix::stdio::stdin(), &mut rest) {
                     Ok(0) | Err(_) => return,
                     Ok(_) => rest.clear(),
@@ -87,7 +88,8 @@ pub fn stand_by() -> Result<Option<StandbyRun>, Failure> {
     // Open it before user code can replace it.
     let destination = Destination::file(Path::new(TERMINATION_FILE));
     let mut destination = destination.map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-    let Some(line) = read_line(rustix::stdio::stdin(), &signals)? else {
+    let mut preparation = Preparation::begin(&image);
+    let Some(line) = read_line(rustix::stdio::stdin(), &signals, &mut preparation)? else {
         return Ok(None);
     };
     let recorder = Recorder::start();
@@ -100,7 +102,11 @@ pub fn stand_by() -> Result<Option<StandbyRun>, Failure> {
     let report = match for_task(image, &order.request.task) {
         Ok(image) => {
             let request = run_request(&image, &order.request, Environments::Lookup);
-            run::run(&request, FromDriver::default(), &recorder)
+            let from_driver = FromDriver {
+                prepared: preparation.take(),
+                ..FromDriver::default()
+            };
+            run::run(&request, from_driver, &recorder)
         }
         Err(failure) => run::failed(failure, &recorder),
     };
@@ -142,20 +148,26 @@ enum Woken {
     Input,
     /// The pod is to end.
     Stop,
-    /// The time has passed, or another signal came.
+    /// The time has passed, another signal came, or something else happened.
     Nothing,
 }
 
-/// Waits for input or a signal; without `left`, for any time.
-fn wait(input: BorrowedFd<'_>, signals: &Signals, left: Option<Duration>) -> io::Result<Woken> {
+/// Waits for input, for a signal or for something at `others`; without `left`, for any time.
+fn wait<'a>(
+    input: BorrowedFd<'a>,
+    signals: &'a Signals,
+    others: impl Iterator<Item = BorrowedFd<'a>>,
+    left: Option<Duration>,
+) -> io::Result<Woken> {
     let timeout = left.map(|left| Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: left.subsec_nanos().into(),
     });
-    let mut polled = [
-        PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(input, PollFlags::IN),
-    ];
+    let first = [signals.as_fd(), input];
+    let watched = first.into_iter().chain(others);
+    let mut polled: Vec<PollFd<'_>> = watched
+        .map(|one| PollFd::from_borrowed_fd(one, PollFlags::IN))
+        .collect();
     match rustix::event::poll(&mut polled, timeout.as_ref()) {
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Woken::Nothing),
@@ -169,13 +181,26 @@ fn wait(input: BorrowedFd<'_>, signals: &Signals, left: Option<Duration>) -> io:
 }
 
 /// Reads one line; `None` if the pod is to end before, or if the input ends without one.
-fn read_line(input: BorrowedFd<'_>, signals: &Signals) -> Result<Option<Vec<u8>>, Failure> {
+fn read_line(
+    input: BorrowedFd<'_>,
+    signals: &Signals,
+    preparation: &mut Preparation,
+) -> Result<Option<Vec<u8>>, Failure> {
     let mut line = Vec::new();
     loop {
-        let woken = wait(input, signals, None).io_context("wait for", Path::new("standard input"))?;
-        match woken {
+        let left = preparation
+            .until()
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let woken = wait(input, signals, preparation.watched(), left);
+        match woken.io_context("wait for", Path::new("standard input"))? {
             Woken::Stop => return Ok(None),
-            Woken::Nothing => continue,
+            Woken::Nothing => {
+                // An order that has begun to arrive is close.
+                if line.is_empty() {
+                    preparation.advance();
+                }
+                continue;
+            }
             Woken::Input => {}
         }
         let begun = line.len();
@@ -237,12 +262,13 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        assert_eq!(read_line(reader.as_fd(), &signals).unwrap().unwrap(), b"{\"a\":1}");
+        let read = |reader: &io::PipeReader| read_line(reader.as_fd(), &signals, &mut Preparation::default());
+        assert_eq!(read(&reader).unwrap().unwrap(), b"{\"a\":1}");
         sent.join().unwrap();
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"{\"a\":1}").unwrap();
         drop(writer);
-        assert_eq!(read_line(reader.as_fd(), &signals).unwrap(), None);
+        assert_eq!(read(&reader).unwrap(), None);
     }
 
     #[test]

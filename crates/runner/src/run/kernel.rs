@@ -13,6 +13,7 @@ use std::process::Command;
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::protocol::{Identity, SOFT_OPEN_FILES};
 use rustix::fs::{Access, Mode, OFlags};
+use rustix::io::FdFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
 use seccompiler::BpfProgram;
@@ -189,6 +190,8 @@ pub struct ChildSetup {
     pub ruleset: Option<OwnedFd>,
     /// The system call filter; empty for none.
     pub filter: BpfProgram,
+    /// A descriptor that it keeps, under the same number.
+    pub kept: Option<OwnedFd>,
 }
 
 /// Makes `command` set its child up as `setup` says.
@@ -250,6 +253,9 @@ impl TaskChild {
         if Protection::OpenFilesLimit.is_on() {
             let hard = self.setup.open_files;
             limit(Resource::Nofile, SOFT_OPEN_FILES.min(hard), hard)?;
+        }
+        if let Some(kept) = &self.setup.kept {
+            rustix::io::fcntl_setfd(kept, FdFlags::empty())?;
         }
         rustix::thread::set_no_new_privs(true)?;
         // A dead runner cannot clean up. After the change of user, which resets this.

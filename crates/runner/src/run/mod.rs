@@ -11,6 +11,7 @@ pub(crate) mod kernel;
 
 pub(crate) mod memory;
 mod module_hint;
+pub(crate) mod prepared;
 mod program;
 mod report;
 mod standard_input;
@@ -34,18 +35,32 @@ pub use report::{Destination, ReportError};
 use crate::clock::Recorder;
 use find_environments::{FindResult, Ready};
 use kernel::Signals;
+use prepared::Prepared;
 use supervise::Supervised;
 
 /// The signal that the kernel sends when memory runs out.
 pub(crate) const SIGKILL: i32 = 9;
 
 /// What the driver gave the runner beside the request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FromDriver {
     /// The file of a control group that bounds the program's memory; a process enters by writing 0 to it.
     pub memory_group: Option<OwnedFd>,
     /// A socket whose hang-up cancels the task.
     pub socket: Option<BorrowedFd<'static>>,
+    /// A process that waits for a task like this one.
+    pub prepared: Option<Prepared>,
+}
+
+impl FromDriver {
+    /// A control group and a socket.
+    pub fn new(memory_group: Option<OwnedFd>, socket: Option<BorrowedFd<'static>>) -> FromDriver {
+        FromDriver {
+            memory_group,
+            socket,
+            prepared: None,
+        }
+    }
 }
 
 /// Runs one request and returns its report. Failures are part of the report.
@@ -84,7 +99,11 @@ fn try_run(
     recorder: &Recorder,
     on_leased: &dyn Fn(),
 ) -> Result<RunReport, Failure> {
-    let FromDriver { memory_group, socket } = from_driver;
+    let FromDriver {
+        memory_group,
+        socket,
+        prepared,
+    } = from_driver;
     let task = request.task.check()?;
     check_python(&task, &request.context.interpreter)?;
     let signals = guard_ourselves().map_err(|error| {
@@ -105,7 +124,9 @@ fn try_run(
     on_leased();
     let bounded = memory_group.is_some();
     let started = recorder.span(Phase::Start, Lane::Runner, || {
-        program::start(request, &ready.environment, memory_group)
+        // One that does not fit has ended when the program is started without it.
+        let handed_over = prepared.and_then(|prepared| prepared.hand_over(request, &ready.environment).ok());
+        handed_over.map_or_else(|| program::start(request, &ready.environment, memory_group), Ok)
     });
     let supervised = match started {
         Ok((started, warnings)) => {

@@ -2,15 +2,16 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use hybrid_cache_model::protocol::{Identity, Interpreter, RunRequest};
-use hybrid_cache_model::python_start::SITECUSTOMIZE;
+use hybrid_cache_model::protocol::{Identity, RunRequest};
+use hybrid_cache_model::python_start::{PREPARE, SITECUSTOMIZE};
 use hybrid_cache_model::{Failure, FailureKind, coding};
 use rustix::process::Pid;
 
@@ -21,6 +22,9 @@ use super::kernel::{self, ChildSetup};
 use super::standard_input;
 use super::supervise::Started;
 
+/// Folder of what an interpreter runs that is prepared.
+const PREPARATION: &str = "prepare";
+
 /// The scratch folder of one run:
 ///
 /// ```text
@@ -30,8 +34,10 @@ use super::supervise::Started;
 /// <scratch>/site           what every Python of the task imports at its start
 /// <scratch>/venv           an empty virtual environment, if the task requests no packages
 /// <scratch>/system.cmake   settings for CMake, if the task requests system packages
+/// <scratch>/prepare        what an interpreter imports at its start that is prepared for a task
 /// ```
-struct Scratch {
+pub struct Scratch {
+    root: PathBuf,
     work: PathBuf,
     home: PathBuf,
     tmp: PathBuf,
@@ -41,7 +47,8 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(root: &Path) -> Scratch {
+    /// The folders below this one, which need not exist.
+    pub fn new(root: &Path) -> Scratch {
         let work = root.join("work");
         Scratch {
             home: root.join("home"),
@@ -49,6 +56,7 @@ impl Scratch {
             site: root.join("site"),
             venv: root.join("venv"),
             program: work.join("main.py"),
+            root: root.to_owned(),
             work,
         }
     }
@@ -68,46 +76,89 @@ impl Scratch {
         )
     }
 
-    /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter. `system` says
-    /// whether the task requests system packages.
-    fn lay_out(
-        &self,
-        root: &Path,
-        code: &str,
-        owner: Option<Identity>,
-        interpreter: &Interpreter,
-        bare: Option<&Path>,
-        system: bool,
-    ) -> Result<(), Failure> {
+    /// Creates the folders, and the empty environment if the task requests no packages.
+    pub fn lay_out(&self, request: &RunRequest, environment: &Environment) -> Result<(), Failure> {
         let fail = |path: &Path, error: io::Error| not_laid_out(path, &error);
-        for folder in [root, &self.work, &self.home, &self.tmp, &self.site] {
+        let interpreter = &request.context.interpreter;
+        for folder in [&self.root, &self.work, &self.home, &self.tmp, &self.site] {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(folder, error)),
                 _ => {}
             }
         }
-        let customize = self.site.join("sitecustomize.py");
+        let customize = self.customize();
         fs::write(&customize, SITECUSTOMIZE).map_err(|error| fail(&customize, error))?;
         if let Ok(bytecode) = BASE64_STANDARD.decode(&interpreter.start) {
             // A Python without usable bytecode compiles the source.
             let _ = write_bytecode(&self.site, &interpreter.abi, &bytecode);
         }
-        fs::write(&self.program, coding::as_utf8(code).as_bytes()).map_err(|error| fail(&self.program, error))?;
-        let toolchain = system.then(|| build_tools::toolchain(root));
-        if let Some(file) = &toolchain {
-            build_tools::write_toolchain(root).map_err(|error| fail(file, error))?;
+        if !environment.system.is_empty() {
+            let file = build_tools::toolchain(&self.root);
+            build_tools::write_toolchain(&self.root).map_err(|error| fail(&file, error))?;
         }
-        if let Some(interpreter) = bare {
-            self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
+        if environment.python.is_none() {
+            self.make_venv(Path::new(&interpreter.path))
+                .map_err(|error| fail(&self.venv, error))?;
         }
-        let Some(owner) = owner else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Writes the program.
+    pub fn write_program(&self, request: &RunRequest) -> Result<(), Failure> {
+        let code = coding::as_utf8(&request.task.python_code);
+        fs::write(&self.program, code.as_bytes()).map_err(|error| not_laid_out(&self.program, &error))
+    }
+
+    /// Writes what an interpreter runs that imports modules and waits for its program at the other end of `link`.
+    pub fn write_preparation(&self, link: &UnixStream, imports: &[String]) -> Result<(), Failure> {
+        let folder = self.root.join(PREPARATION);
+        let file = folder.join("sitecustomize.py");
+        // Text and lists of text are written in Python as in JSON.
+        let [site, imports] =
+            [serde_json::to_string(&self.site), serde_json::to_string(imports)].map(Result::unwrap_or_default);
+        let text = format!(
+            "{PREPARE}\n\nraise_if(prepare({}, {site}, {imports}))\n",
+            link.as_raw_fd()
+        );
+        let write = || {
+            fs::create_dir_all(&folder)?;
+            fs::write(&file, text)
+        };
+        write().map_err(|error| not_laid_out(&file, &error))
+    }
+
+    /// The folder of what [`Scratch::write_preparation`] writes.
+    pub fn preparation_folder(&self) -> String {
+        self.root.join(PREPARATION).to_string_lossy().into_owned()
+    }
+
+    /// Deletes everything in the folder, as far as possible.
+    pub fn clear(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+                _ => fs::remove_file(&path),
+            };
+        }
+    }
+
+    /// Gives everything to the user who runs the program.
+    fn give(&self, owner: Identity, has_toolchain: bool) -> Result<(), Failure> {
+        let fail = |path: &Path, error: io::Error| not_laid_out(path, &error);
+        let root = self.root.as_path();
         // Change the owner last: root without capabilities could not enter the folder afterwards.
         fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
+        let (customize, toolchain) = (self.customize(), has_toolchain.then(|| build_tools::toolchain(root)));
         let paths = [&self.program, &customize, &self.work, &self.home, &self.tmp, &self.site];
         for path in paths.into_iter().chain(&toolchain).map(PathBuf::as_path).chain([root]) {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
         }
         Ok(())
+    }
+
+    fn customize(&self) -> PathBuf {
+        self.site.join("sitecustomize.py")
     }
 }
 
@@ -142,38 +193,69 @@ pub fn start(
     environment: &Environment,
     memory_group: Option<OwnedFd>,
 ) -> Result<(Started, Vec<String>), Failure> {
-    let root = Path::new(&request.scratch);
-    let scratch = Scratch::new(root);
+    let scratch = Scratch::new(Path::new(&request.scratch));
+    scratch.lay_out(request, environment)?;
+    scratch.write_program(request)?;
+    if let Some(owner) = request.identity {
+        scratch.give(owner, !environment.system.is_empty())?;
+    }
+    spawn(Launch {
+        request,
+        environment,
+        scratch: &scratch,
+        args: &request.task.args,
+        variables: variables(request, environment, &scratch),
+        stdin: standard_input::of(&request.task.stdin)?,
+        memory_group,
+        kept: None,
+    })
+}
+
+/// How an interpreter is started.
+pub struct Launch<'a> {
+    /// Whose limits and interpreter it has.
+    pub request: &'a RunRequest,
+    /// Its environment.
+    pub environment: &'a Environment,
+    /// Its scratch folder, laid out.
+    pub scratch: &'a Scratch,
+    /// What follows the program on its command line.
+    pub args: &'a [String],
+    /// All its variables.
+    pub variables: Vec<(String, String)>,
+    /// Its standard input.
+    pub stdin: Stdio,
+    /// The file of a control group that bounds its memory.
+    pub memory_group: Option<OwnedFd>,
+    /// A descriptor that it keeps.
+    pub kept: Option<OwnedFd>,
+}
+
+/// Starts an interpreter, confined as the task.
+///
+/// # Errors
+/// It cannot be confined or started.
+pub fn spawn(launch: Launch<'_>) -> Result<(Started, Vec<String>), Failure> {
+    let Launch { request, scratch, .. } = launch;
     let base = Path::new(&request.context.interpreter.path);
-    let bare = environment.python.is_none().then_some(base);
-    let system = !environment.system.is_empty();
-    let interpreter = &request.context.interpreter;
-    scratch.lay_out(
-        root,
-        &request.task.python_code,
-        request.identity,
-        interpreter,
-        bare,
-        system,
-    )?;
-    let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
-    let interpreter = venv.join("bin/python");
-    let mut command = Command::new(&interpreter);
-    command.arg(&scratch.program).args(&request.task.args);
+    let venv = launch.environment.venv().unwrap_or_else(|| scratch.venv.clone());
+    let mut command = Command::new(venv.join("bin/python"));
+    command.arg(&scratch.program).args(launch.args);
     let (stdout, its_stdout) = pipe(request.identity)?;
     let (stderr, its_stderr) = pipe(request.identity)?;
-    command.stdin(standard_input::of(&request.task.stdin)?);
+    command.stdin(launch.stdin);
     command.stdout(its_stdout).stderr(its_stderr);
-    command.env_clear().envs(variables(request, environment, &scratch));
-    let confinement = confine::prepare(request, environment)?;
+    command.env_clear().envs(launch.variables);
+    let confinement = confine::prepare(request, launch.environment)?;
     let setup = ChildSetup {
         identity: request.identity,
         processes: request.limits.processes,
         open_files: request.limits.open_files,
         folder: scratch.work.clone(),
-        memory_group,
+        memory_group: launch.memory_group,
         ruleset: confinement.ruleset,
         filter: confinement.filter,
+        kept: launch.kept,
     };
     kernel::on_exec(&mut command, setup);
     let child = command
@@ -205,7 +287,7 @@ fn pipe(owner: Option<Identity>) -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 /// All environment variables of the program. The task's come last and win: its check refuses the few that it may not set.
-fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
+pub fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let threads = request.limits.threads.to_string();
     let mut variables: Vec<(String, String)> = [

@@ -23,13 +23,30 @@ pub fn of(text: &str) -> Result<Stdio, Failure> {
 }
 
 fn sealed(text: &str) -> io::Result<File> {
-    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    let mut file = empty()?;
+    fill(&mut file, text)?;
+    Ok(file)
+}
+
+/// An empty file in memory.
+///
+/// # Errors
+/// The kernel has no memory for it.
+pub fn empty() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    Ok(File::from(memfd_create("stdin", flags)?))
+}
+
+/// Writes the text into an empty file in memory, whose reader begins at the first byte.
+///
+/// # Errors
+/// The kernel has no memory for it, or somebody has mapped it.
+pub fn fill(file: &mut File, text: &str) -> io::Result<()> {
+    file.rewind()?;
     file.write_all(text.as_bytes())?;
+    file.set_len(text.len().try_into().map_err(io::Error::other)?)?;
     file.rewind()?;
     // Sealed, the program cannot let it grow beyond its bounds.
-    fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok(file)
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    Ok(fcntl_add_seals(&*file, seals)?)
 }

@@ -70,6 +70,7 @@ async fn in_pod(
         ..Marks::default()
     };
     let shared = Arc::clone(&context.shared);
+    let is_prepared = claimed.is_prepared;
     let pod = claimed.pod.metadata.name.clone().unwrap_or_default();
     let mut run = workload_run::adopt(&shared, &Workload::from(claimed.pod.clone()));
     run.followed
@@ -95,7 +96,7 @@ async fn in_pod(
             None
         }
         Conversation::Ended(ended, tail) => {
-            shared.standby.note_used();
+            shared.standby.note_used(is_prepared);
             delete_later(&shared, pod);
             let received = ReceivedOutput::Attached {
                 progress: *exchange_progress.borrow(),

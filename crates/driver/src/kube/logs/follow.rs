@@ -6,6 +6,7 @@
 //! Kubernetes separates standard output and standard error only with the feature `PodLogsQuerySplitStreams` (alpha, and
 //! off by default up to 1.36). Without it both arrive as one stream, which counts as standard output.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::kube::api::cluster::Cluster;
 use crate::kube::api::pulse::Pulse;
 use crate::kube::api::retry::{ANSWER_TIMEOUT, OUTAGE_TIMEOUT};
 use crate::kube::logs::log_filter::{LogFilter, LogStreams};
+use crate::kube::logs::notes::NoteFilter;
 use crate::kube::names::TASK_CONTAINER;
 use crate::kube::observe::observed::ContainerEnd;
 use crate::kube::workload::kind::WorkloadKind;
@@ -311,6 +313,7 @@ impl Follower {
         let mut container = self.container.clone();
         let mut buffer = vec![0; 64 << 10];
         let mut known = position.read;
+        let mut notes = (self.source.kind == WorkloadKind::Pod).then(NoteFilter::default);
         loop {
             if self.is_complete(streams, position.passed, &container) {
                 return ReadEnd::Complete;
@@ -331,10 +334,12 @@ impl Follower {
                     return ReadEnd::Broken;
                 }
             };
+            let piece = &buffer[..count];
+            let piece = notes.as_mut().map_or(Cow::Borrowed(piece), |notes| notes.take(piece));
             // Each request reads the log from its beginning, so skip what was read before.
-            let skipped = usize::try_from(known).map_or(count, |known| known.min(count));
+            let skipped = usize::try_from(known).map_or(piece.len(), |known| known.min(piece.len()));
             known -= skipped as u64;
-            let new = &buffer[skipped..count];
+            let new = &piece[skipped..];
             if !new.is_empty() {
                 self.set_cut_off(streams, false);
             }

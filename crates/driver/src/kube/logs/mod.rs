@@ -4,4 +4,5 @@ pub mod argo_lines;
 pub(in crate::kube) mod follow;
 mod log_filter;
 pub(in crate::kube) mod marked_line;
+mod notes;
 pub(in crate::kube) mod trailer;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use hybrid_cache_model::prepared::PreparedInterpreter;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -10,13 +11,14 @@ use serde_json::json;
 use crate::kube::api::retry::OUTAGE_TIMEOUT;
 use crate::kube::flow::attempt::RUNNER_GRACE;
 use crate::kube::flow::context::TaskContext;
+use crate::kube::flow::recent_hits::CacheRequest;
 use crate::kube::logs::trailer;
 use crate::kube::names::{self, Component};
 use crate::kube::pod::variant::PodVariant;
 use crate::kube::shared::Shared;
 use crate::kube::standby::pool::Candidate;
 use crate::kube::standby::requests::{self, ClaimAnswer};
-use crate::kube::standby::set::PoolKey;
+use crate::kube::standby::set::{self, PoolKey};
 use crate::time::micros;
 
 /// Pods that are tried for one task.
@@ -30,17 +32,36 @@ pub struct ClaimedPod {
     pub pod: Pod,
     /// Marks what its runner says of the task.
     pub token: String,
+    /// True if it is of a pool that prepares an interpreter for such tasks.
+    pub is_prepared: bool,
+}
+
+/// The pool that prepares an interpreter for tasks with the same packages, if there is one.
+fn prepared_pool(context: &TaskContext) -> Option<PoolKey> {
+    let asked = context.cache_request();
+    let mut pools = set::prepared_pools(&context.shared.config).map(|(key, _)| key);
+    pools.find(|key| key.prepared.as_ref().is_some_and(|entry| serves(key, entry, &asked)))
+}
+
+/// True if a task with this request may take the pods of this pool.
+fn serves(key: &PoolKey, entry: &PreparedInterpreter, asked: &CacheRequest) -> bool {
+    let task = entry.task().check();
+    task.is_ok_and(|task| CacheRequest::new(&key.epoch, &key.tenant, &task) == *asked)
 }
 
 /// Claims a pod for a task. `None` if none is free, or the API server accepts no claim.
 pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
     let shared = &context.shared;
-    let key = PoolKey {
+    let began = Instant::now();
+    let prepared = prepared_pool(context);
+    let general = PoolKey {
         epoch: context.options.epoch.clone(),
         tenant: context.options.tenant.clone(),
+        prepared: None,
     };
-    let began = Instant::now();
-    let mut next = shared.standby.take(&key);
+    let of_prepared = prepared.as_ref().and_then(|key| shared.standby.take(key));
+    let mut is_prepared = of_prepared.is_some();
+    let mut next = of_prepared.or_else(|| shared.standby.take(&general));
     for _ in 0..MAX_TRIES {
         let Some(candidate) = next else { break };
         let token = trailer::token();
@@ -50,7 +71,11 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
                 shared
                     .standby
                     .count(|counts| counts.claim_us += micros(began.elapsed()));
-                return Some(ClaimedPod { pod: *pod, token });
+                return Some(ClaimedPod {
+                    pod: *pod,
+                    token,
+                    is_prepared,
+                });
             }
             ClaimAnswer::Claimed(_) | ClaimAnswer::Conflict => {
                 // It stays taken until the watch shows it again, or shows that it is gone.
@@ -68,6 +93,9 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
             }
         }
         next = shared.standby.take_another(&candidate.pool);
+        if next.is_none() && std::mem::take(&mut is_prepared) {
+            next = shared.standby.take(&general);
+        }
     }
     shared.standby.count(|counts| counts.none_free += 1);
     None
@@ -101,4 +129,47 @@ fn metadata(context: &TaskContext, candidate: &Candidate, token: &str) -> serde_
             (names::POD_VARIANT): PodVariant::Warm.name(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Epoch;
+    use hybrid_cache_model::{TaskSpec, Tenant};
+
+    #[test]
+    fn a_task_takes_a_prepared_interpreter_of_exactly_its_packages_and_of_its_own_caches() {
+        let entry = PreparedInterpreter {
+            dependencies: "numpy, pandas".to_owned(),
+            system_dependencies: String::new(),
+            imports: vec!["numpy".to_owned()],
+            pods: 1,
+        };
+        let key = PoolKey {
+            prepared: Some(entry.clone()),
+            ..PoolKey::standing()
+        };
+        let serves_task = |change: &dyn Fn(&mut TaskSpec), epoch: &Epoch, tenant: &str| {
+            let mut spec = TaskSpec {
+                dependencies: "pandas,NumPy".to_owned(),
+                ..TaskSpec::new("print(1)")
+            };
+            change(&mut spec);
+            let tenant: Tenant = tenant.parse().unwrap();
+            serves(&key, &entry, &CacheRequest::new(epoch, &tenant, &spec.check().unwrap()))
+        };
+        let none: &dyn Fn(&mut TaskSpec) = &|_| {};
+        assert!(serves_task(none, &Epoch::Standing, "default"));
+        assert!(!serves_task(none, &Epoch::Standing, "team"));
+        assert!(!serves_task(none, &Epoch::Fresh("a".to_owned()), "default"));
+        for change in [
+            (|spec| spec.dependencies = "numpy".to_owned()) as fn(&mut TaskSpec),
+            |spec| spec.dependencies.push_str(",idna"),
+            |spec| spec.constraints = "numpy<2".to_owned(),
+            |spec| spec.python_version = "3.12".to_owned(),
+            |spec| spec.system_dependencies = "gcc".to_owned(),
+        ] {
+            assert!(!serves_task(&change, &Epoch::Standing, "default"));
+        }
+    }
 }

@@ -131,8 +131,11 @@ pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
         let name = found.name_any();
         let annotation = |key: &str| found.annotations().get(key).map(String::as_str);
         let used_s: Option<i64> = annotation(names::USED_AT).and_then(|text| text.parse().ok());
+        // Interpreters that another driver prepares for other packages are left alone.
         let same_caches = |key: &PoolKey| {
-            key.epoch.name() == annotation(names::EPOCH) && Some(key.tenant.as_str()) == annotation(names::TENANT)
+            let same_packages = set::packages(key).as_deref() == annotation(names::PREPARED);
+            let same_epoch = key.epoch.name() == annotation(names::EPOCH);
+            same_packages && same_epoch && Some(key.tenant.as_str()) == annotation(names::TENANT)
         };
         let is_ours = pools.iter().any(|pool| pool.name == name);
         let is_replaced = pools.iter().any(|pool| same_caches(&pool.key));

@@ -14,6 +14,9 @@
 //! of an older image or other settings are in no pool that is claimed from. What a watch has shown of the pods is a hint; only the
 //! claim decides, because the API server accepts it from one driver alone.
 //!
+//! A pool may also prepare an interpreter for tasks with certain packages, if an operator asks for it. Such tasks take its pods first,
+//! then those of the pool for any task.
+//!
 //! Only tasks that are known to be cached take a standby pod. If none is free, or a claimed one does not begin the task, the task
 //! runs as a Job.
 
@@ -42,6 +45,7 @@ pub fn ask_for(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> bool {
     let key = PoolKey {
         epoch: epoch.clone(),
         tenant: tenant.clone(),
+        prepared: None,
     };
     if shared.standby.has(&key) {
         return true;

@@ -199,10 +199,11 @@ impl StandbyPools {
         self.lock().reserve(pool)
     }
 
-    /// Notes that a pod has run its task.
-    pub fn note_used(&self) {
+    /// Notes that a pod has run its task. `is_prepared` says whether its pool prepares interpreters.
+    pub fn note_used(&self, is_prepared: bool) {
         let mut state = self.lock();
         state.counts.used += 1;
+        state.counts.prepared += u64::from(is_prepared);
         state.unused = None;
     }
 

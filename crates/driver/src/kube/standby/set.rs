@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use hybrid_cache_model::pod::STANDBY_FOLDER;
+use hybrid_cache_model::pod::{PREPARED_VARIABLE, PreparedSetup, STANDBY_FOLDER};
+use hybrid_cache_model::prepared::PreparedInterpreter;
 use hybrid_cache_model::{CachePolicy, Tenant, quantity};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{EnvVar, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::Epoch;
 use crate::kube::config::{KubeConfig, Resources};
 use crate::kube::names::{self, Component, TASK_CONTAINER};
 use crate::kube::pod::containers::{PodParts, container, pod_spec};
+use crate::kube::pod::request::{self, Freshness};
+use crate::kube::pod::variant::PodVariant;
 use crate::kube::pod::volumes::{self, CacheMounts, MountAccess};
+use crate::kube::standby::range::StandbyRange;
 use crate::needs::Needs;
+use crate::{Epoch, SubmitOptions};
 
 /// CPU that the scheduler sets aside for a pod that waits. Its limit is that of a task.
 const IDLE_CPU_REQUEST: &str = "20m";
@@ -27,6 +31,8 @@ pub struct PoolKey {
     pub epoch: Epoch,
     /// The tenant.
     pub tenant: Tenant,
+    /// The interpreter that its pods prepare; `None` for pods that take any cached task.
+    pub prepared: Option<PreparedInterpreter>,
 }
 
 impl PoolKey {
@@ -35,8 +41,26 @@ impl PoolKey {
         PoolKey {
             epoch: Epoch::Standing,
             tenant: Tenant::default(),
+            prepared: None,
         }
     }
+}
+
+/// The pools whose pods prepare an interpreter, and how many pods each has. They have the standing caches of the tenant without a name.
+pub fn prepared_pools(config: &KubeConfig) -> impl Iterator<Item = (PoolKey, StandbyRange)> {
+    config.prepared.iter().filter_map(|prepared| {
+        let key = PoolKey {
+            prepared: Some(prepared.clone()),
+            ..PoolKey::standing()
+        };
+        Some((key, prepared.pods.to_string().parse().ok()?))
+    })
+}
+
+/// The packages for which a pool prepares an interpreter: the annotation [`names::PREPARED`] of its ReplicaSet.
+pub fn packages(key: &PoolKey) -> Option<String> {
+    let entry = key.prepared.as_ref()?;
+    Some(format!("{};{}", entry.dependencies, entry.system_dependencies))
 }
 
 /// The name of a pool, of its ReplicaSet, and the value of the label [`names::STANDBY`] of its pods.
@@ -54,6 +78,7 @@ pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32
     labels.remove(names::TASK);
     labels.extend(selected.clone());
     let mut annotations = BTreeMap::from([(names::TENANT.to_owned(), key.tenant.to_string())]);
+    annotations.extend(packages(key).map(|packages| (names::PREPARED.to_owned(), packages)));
     annotations.extend(
         key.epoch
             .name()
@@ -108,6 +133,7 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
     };
     let mut task = container(config, TASK_CONTAINER, "pod-standby", &resources, pod.take_mounts());
     task.stdin = Some(true);
+    task.env = key.prepared.as_ref().and_then(|prepared| setup(config, prepared));
     // The end of the first connection ends the input, so a second one cannot send another order.
     task.stdin_once = Some(true);
     PodSpec {
@@ -115,6 +141,23 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
         restart_policy: Some("Always".to_owned()),
         ..pod_spec(config, vec![task], pod.volumes)
     }
+}
+
+/// What tells the runner which interpreter to prepare. `None` if the packages are none, which opening the driver refuses.
+fn setup(config: &KubeConfig, prepared: &PreparedInterpreter) -> Option<Vec<EnvVar>> {
+    let spec = prepared.task();
+    let task = spec.check().ok()?;
+    let (options, fresh) = (SubmitOptions::default(), Freshness::Required);
+    let requests = request::for_task(config, &spec, &task, &options, PodVariant::Warm, fresh);
+    let setup = PreparedSetup {
+        request: requests.task,
+        imports: prepared.imports.clone(),
+    };
+    Some(vec![EnvVar {
+        name: PREPARED_VARIABLE.to_owned(),
+        value: serde_json::to_string(&setup).ok(),
+        value_from: None,
+    }])
 }
 
 #[cfg(test)]
@@ -148,6 +191,46 @@ mod tests {
         let all: std::collections::HashSet<&String> = others.iter().chain([&base]).collect();
         assert_eq!(all.len(), 5);
         assert_eq!(base, name(&config(), &PoolKey::standing()));
+    }
+
+    #[test]
+    fn a_prepared_interpreter_has_pools_of_its_own_and_is_told_no_secret_and_no_program() {
+        let mut config = config();
+        let entry = |imports: &str| PreparedInterpreter {
+            dependencies: "numpy".to_owned(),
+            system_dependencies: String::new(),
+            imports: vec![imports.to_owned()],
+            pods: 2,
+        };
+        config.prepared = vec![entry("numpy"), entry("numpy.linalg")];
+        let pools: Vec<(PoolKey, StandbyRange)> = prepared_pools(&config).collect();
+        assert_eq!(pools.iter().map(|(_, range)| range.min()).collect::<Vec<_>>(), [2, 2]);
+        let names: std::collections::HashSet<String> = pools
+            .iter()
+            .map(|(key, _)| key)
+            .chain([&PoolKey::standing()])
+            .map(|key| name(&config, key))
+            .collect();
+        assert_eq!(names.len(), 3);
+        let set = replica_set(&config, &pools[0].0, "standby-x", 2);
+        assert_eq!(set.metadata.annotations.unwrap()[names::PREPARED], "numpy;");
+        let pod = template(&config, &pools[0].0);
+        let variable = &pod.containers[0].env.as_ref().unwrap()[0];
+        let text = variable.value.as_ref().unwrap();
+        let told: PreparedSetup = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (variable.name.as_str(), told.imports),
+            (PREPARED_VARIABLE, vec!["numpy".to_owned()])
+        );
+        assert_eq!(
+            (
+                told.request.task.python_code.as_str(),
+                told.request.task.dependencies.as_str()
+            ),
+            ("pass", "numpy")
+        );
+        assert!(!text.contains("secret of the index"), "{text}");
+        assert!(template(&config, &PoolKey::standing()).containers[0].env.is_none());
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn after_a_refusal_none_is_claimed_for_a_while_and_the_reason_is_shown() {
     pools.note_refused("no right".to_owned());
     assert_eq!(pools.take(&key), None);
     assert_eq!(pools.status(time(0)).trouble.as_deref(), Some("no right"));
-    pools.note_used();
+    pools.note_used(false);
     assert_eq!(pools.status(time(0)).trouble, None);
 }
 
