@@ -203,6 +203,7 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         argo: None,
         placement: PodPlacement::default(),
         task_maximum: TaskResources::default(),
+        volume_sets: Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ mod report;
 mod resources;
 mod restart;
 mod scripts;
+mod sets;
 mod settings;
 mod standby;
 mod standby_faults;

@@ -28,7 +28,12 @@ const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// True if a task may use a standby pod: everything that it asks for is in the caches, as far as is known, and there is a pool.
 pub fn is_possible(context: &TaskContext, variant: PodVariant) -> bool {
     let is_cached = variant == PodVariant::Warm && context.task.cache == CachePolicy::Use;
-    is_cached && standby::ask_for(&context.shared, &context.options.epoch, &context.options.tenant)
+    is_cached && standby::ask_for(
+            &context.shared,
+            &context.options.epoch,
+            &context.options.tenant,
+            context.set.place(),
+        )
 }
 
 /// Runs a task in a standby pod. `None` if none is free, or if it did not begin the task: then it runs as a Job. Either way
@@ -89,6 +94,7 @@ async fn in_pod(
         }
         Conversation::Ended(ended, tail) => {
             shared.standby.note_used();
+            context.note_end(&run);
             // The pod has run its task, and the next one is being started already.
             claim::discard(&shared, pod);
             let received = ReceivedOutput::Attached {
@@ -104,6 +110,7 @@ async fn in_pod(
 fn order(context: &TaskContext, token: String) -> StandbyOrder {
     let requests = request::for_task(
         &context.shared.config,
+        context.set.place(),
         &context.spec,
         &context.task,
         &context.options,

@@ -38,6 +38,7 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
     let key = PoolKey {
         epoch: context.options.epoch.clone(),
         tenant: context.options.tenant.clone(),
+        set: context.set.place(),
     };
     let began = Instant::now();
     let mut next = shared.standby.take(&key);

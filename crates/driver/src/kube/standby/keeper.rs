@@ -94,7 +94,7 @@ impl Keeper {
             return Ok(());
         }
         // The kubelet would make missing folders as root.
-        tenants::ensure(shared, &pool.key.epoch, &pool.key.tenant).await?;
+        tenants::ensure(shared, &pool.key.epoch, &pool.key.tenant, pool.key.set).await?;
         if !shared.standby.has(&pool.key) {
             return Ok(());
         }
@@ -126,8 +126,13 @@ pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
         let name = found.name_any();
         let annotation = |key: &str| found.annotations().get(key).map(String::as_str);
         let used_s: Option<i64> = annotation(names::USED_AT).and_then(|text| text.parse().ok());
+        // A pool of the time before there were several sets is the first one's.
+        let set = match found.labels().get(names::SET) {
+            Some(name) => shared.sets.find(name),
+            None => Some(0),
+        };
         let same_caches = |key: &PoolKey| {
-            key.epoch.name() == annotation(names::EPOCH) && Some(key.tenant.as_str()) == annotation(names::TENANT)
+            Some(key.set) == set && key.epoch.name() == annotation(names::EPOCH) && Some(key.tenant.as_str()) == annotation(names::TENANT)
         };
         let is_ours = pools.iter().any(|pool| pool.name == name);
         let is_replaced = pools.iter().any(|pool| same_caches(&pool.key));

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use crate::Epoch;
 use crate::kube::config::{KubeConfig, Resources};
 use crate::kube::names::{self, Component, TASK_CONTAINER};
+use crate::kube::pod::affinity;
 use crate::kube::pod::containers::{PodParts, container, pod_spec};
 use crate::kube::pod::volumes::{self, CacheMounts, MountAccess};
 use crate::needs::Needs;
@@ -27,14 +28,17 @@ pub struct PoolKey {
     pub epoch: Epoch,
     /// The tenant.
     pub tenant: Tenant,
+    /// The place of the volume set.
+    pub set: usize,
 }
 
 impl PoolKey {
-    /// The standing caches of the tenant that has no name of its own.
+    /// The standing caches of the tenant that has no name of its own, on the first volume set.
     pub fn standing() -> PoolKey {
         PoolKey {
             epoch: Epoch::Standing,
             tenant: Tenant::default(),
+            set: 0,
         }
     }
 }
@@ -53,6 +57,7 @@ pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32
     let mut labels = names::labels(Component::Standby, name);
     labels.remove(names::TASK);
     labels.extend(selected.clone());
+    labels.extend(config.mark(key.set).map(|mark| (names::SET.to_owned(), mark)));
     let mut annotations = BTreeMap::from([(names::TENANT.to_owned(), key.tenant.to_string())]);
     annotations.extend(
         key.epoch
@@ -87,7 +92,9 @@ pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32
 
 /// A pod like that of a cached task, with both caches. Its request comes over standard input instead of from a Secret.
 fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
+    let set = config.set(key.set);
     let caches = CacheMounts {
+        set: &set,
         needs: Needs::BOTH,
         policy: CachePolicy::Use,
         epoch: key.epoch.name(),
@@ -113,6 +120,7 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
     PodSpec {
         // A ReplicaSet allows nothing else. The runner of a container that is started again takes no task.
         restart_policy: Some("Always".to_owned()),
+        affinity: affinity::of_set(config, key.set),
         ..pod_spec(config, vec![task], pod.volumes)
     }
 }
@@ -120,7 +128,7 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::config::tests::config;
+    use crate::kube::config::tests::{config, with_sets};
 
     #[test]
     fn another_image_tenant_epoch_or_limit_is_another_pool() {
@@ -139,6 +147,16 @@ mod tests {
             epoch: Epoch::Fresh("epoch-a".to_owned()),
             ..PoolKey::standing()
         };
+        let sets = with_sets(config(), 2);
+        let [first, second] = [0, 1].map(|set| PoolKey {
+            set,
+            ..PoolKey::standing()
+        });
+        assert_ne!(name(&sets, &first), name(&sets, &second));
+        let made = replica_set(&sets, &second, "standby-a", 1);
+        let pod = made.spec.unwrap().template.unwrap().metadata.unwrap();
+        assert_eq!((&pod.labels.unwrap()[names::SET], &made.metadata.labels.unwrap()[names::SET]), (&"1".to_owned(), &"1".to_owned()));
+        assert_eq!(base, name(&sets, &first), "labels are not part of a pod's template");
         let others = [
             name(&other_image, &PoolKey::standing()),
             name(&other_limit, &PoolKey::standing()),

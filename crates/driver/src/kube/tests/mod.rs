@@ -4,3 +4,4 @@ mod builds;
 mod double;
 mod outage;
 mod record;
+mod sets;
