@@ -118,13 +118,19 @@ async fn a_task_whose_volumes_have_no_node_runs_once_on_another_set() {
 #[tokio::test]
 async fn a_task_that_was_submitted_by_another_process_moves_as_well() {
     let cluster = Double::new(Duration::from_millis(20), report);
-    let first = open(&cluster, with_sets(config(), 2)).await;
-    let spec = of_second(&cluster, &first).await;
+    // The other process knows one set, and so moves nothing.
+    let mut only = with_sets(config(), 2);
+    let mut set = only.volume_sets.remove(1);
+    set.follows_pods = true;
+    (only.python_claim, only.nix_claim) = (set.python_claim.clone(), set.nix_claim.clone());
+    only.volume_sets = vec![set];
+    let other = open(&cluster, only).await;
     cluster.lose("uv-cache-pvc-1", NO_NODE);
-    let ticket = submit(&first, "left", &spec).await;
-    drop(first);
-    let second = open(&cluster, with_sets(config(), 2)).await;
-    assert!(settle(&second, &ticket).await.end.is_success());
+    let ticket = submit(&other, "left", &asking("package")).await;
+    let driver = open(&cluster, with_sets(config(), 2)).await;
+    let outcome = settle(&driver, &ticket).await;
+    assert!(outcome.end.is_success(), "{outcome:?}");
+    assert_eq!(claims_of(&cluster.job("left-m").unwrap())[0], "uv-cache-pvc");
     let ran: Vec<String> = cluster.ran().into_iter().filter(|name| name.starts_with("left")).collect();
     assert_eq!(ran, ["left-m"]);
 }

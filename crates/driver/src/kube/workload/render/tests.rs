@@ -269,7 +269,7 @@ fn a_task_of_a_set_mounts_its_claims_and_is_placed_by_them() {
     let job = task_job(&with_sets(config(), 2), &pod);
     let text = yaml(&job);
     assert!(text.contains("claimName: uv-cache-pvc-1") && text.contains("claimName: nix-store-pvc-1"));
-    assert_eq!(text.matches("hybrid-cache.dev/set: '1'").count(), 3, "{text}");
+    assert_eq!(text.matches("hybrid-cache.dev/set: \"1\"").count(), 3, "{text}");
     assert!(!text.contains("affinity"), "{text}");
 }
 
