@@ -1,16 +1,21 @@
 //! Client of the Kubernetes API. This is the only file of these crates that names the client library; plain data goes in and comes
 //! out.
 
+pub(crate) mod questions;
+
 use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_tools::{ErrorContext, Result, failed};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    ApiResource, DeleteParams, DynamicObject, GetParams, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Request;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config};
 use serde_json::Value;
@@ -138,7 +143,7 @@ impl ClusterApi {
             .metadata
             .creation_timestamp
             .context("an object without a time")?;
-        Ok(time.0.as_second() - k8s_openapi::jiff::Timestamp::now().as_second())
+        Ok(time.0.as_second() - Timestamp::now().as_second())
     }
 
     async fn ask<T>(
@@ -176,19 +181,6 @@ impl ClusterApi {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
         Ok(facts(&list.items, NodeFacts::from_node))
-    }
-
-    /// The latest event about an object, in the cluster's own words; `None` if there is none or the request fails.
-    pub async fn last_event(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let about = format!("involvedObject.kind={kind},involvedObject.name={name}");
-        let params = ListParams::default().fields(&about);
-        let list = self.ask("events", events.list(&params)).await.ok()?;
-        let latest = list
-            .items
-            .into_iter()
-            .max_by_key(|event| event.metadata.creation_timestamp.clone());
-        latest?.message
     }
 
     /// Waits until a node is Ready. A server that does not answer yet gets the request again.

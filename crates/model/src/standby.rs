@@ -1,7 +1,5 @@
 //! What a driver reports of its standby pods.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 /// The standby pods of a namespace, and what a driver has made of them.
@@ -48,9 +46,8 @@ pub struct StandbyCounts {
 }
 
 impl StandbyCounts {
-    /// Counts a pool that is full again after `time`.
-    pub fn note_refill(&mut self, time: Duration) {
-        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    /// Counts a pool that is full again after this number of milliseconds.
+    pub fn note_refill(&mut self, ms: u64) {
         self.refills += 1;
         self.refill_ms = self.refill_ms.saturating_add(ms);
         self.last_refill_ms = ms;

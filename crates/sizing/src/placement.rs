@@ -63,11 +63,17 @@ mod tests {
         for count in 1..8 {
             let mut random = Random::seeded(7);
             let keys: Vec<u64> = (0..KEYS).map(|_| random.next()).collect();
-            let moved: Vec<&u64> = keys.iter().filter(|key| first(**key, count) != first(**key, count + 1)).collect();
+            let moved: Vec<&u64> = keys
+                .iter()
+                .filter(|key| first(**key, count) != first(**key, count + 1))
+                .collect();
             assert!(moved.iter().all(|key| first(**key, count + 1) == count));
             let share = float(moved.len() as u64) / float(KEYS);
             let expected = 1.0 / float(count + 1);
-            assert!((share / expected - 1.0).abs() < 0.1, "{count}: {share} instead of {expected}");
+            assert!(
+                (share / expected - 1.0).abs() < 0.1,
+                "{count}: {share} instead of {expected}"
+            );
         }
     }
 

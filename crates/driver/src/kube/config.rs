@@ -287,7 +287,11 @@ pub(in crate::kube) mod tests {
     /// The same with so many volume sets, named by number.
     pub fn with_sets(config: KubeConfig, count: usize) -> KubeConfig {
         let set = |number: usize| {
-            let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+            let suffix = if number == 0 {
+                String::new()
+            } else {
+                format!("-{number}")
+            };
             VolumeSet {
                 name: number.to_string(),
                 python_claim: format!("{}{suffix}", config.python_claim),
@@ -361,7 +365,10 @@ pub(in crate::kube) mod tests {
         assert!(!text.contains("volume_sets"), "{text}");
         let read: KubeConfig = serde_json::from_str(&text).unwrap();
         let sets = read.sets();
-        assert_eq!((sets.len(), sets[0].python_claim.as_str(), read.mark(0)), (1, "uv-cache-pvc", None));
+        assert_eq!(
+            (sets.len(), sets[0].python_claim.as_str(), read.mark(0)),
+            (1, "uv-cache-pvc", None)
+        );
         assert_eq!(read, config());
         let listed = with_sets(config(), 2);
         let text = serde_json::to_string(&listed).unwrap();

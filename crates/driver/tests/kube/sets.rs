@@ -17,7 +17,16 @@ use serde_json::json;
 use super::bench::{self, Bench, on, spec, wait, within};
 
 /// Small packages, so that their environments are made quickly.
-const PACKAGES: [&str; 8] = ["idna", "six", "certifi", "attrs", "packaging", "colorama", "toml", "zipp"];
+const PACKAGES: [&str; 8] = [
+    "idna",
+    "six",
+    "certifi",
+    "attrs",
+    "packaging",
+    "colorama",
+    "toml",
+    "zipp",
+];
 const SET: &str = "hybrid-cache.dev/set";
 /// How long a set that is down is avoided, and time for a busy machine.
 const RETRY_TIME: Duration = Duration::from_secs(40);
@@ -26,7 +35,9 @@ const RETRY_TIME: Duration = Duration::from_secs(40);
 async fn cluster(test: &str) -> Option<Bench> {
     let bench = bench::cluster(test).await?;
     if bench.config.sets().len() < 2 {
-        println!("skipped: {test}: the cluster has one volume set: `cargo xtask up --workers 2 --volume-sets 2` makes more");
+        println!(
+            "skipped: {test}: the cluster has one volume set: `cargo xtask up --workers 2 --volume-sets 2` makes more"
+        );
         return None;
     }
     Some(bench)
@@ -81,7 +92,11 @@ async fn environments_spread_over_the_sets_and_each_is_built_once() {
         }) => usage.environments,
         other => panic!("{other:?}"),
     };
-    assert_eq!(answers.iter().map(count).sum::<u64>(), PACKAGES.len() as u64, "{answers:?}");
+    assert_eq!(
+        answers.iter().map(count).sum::<u64>(),
+        PACKAGES.len() as u64,
+        "{answers:?}"
+    );
     within(driver.discard_epoch(&epoch)).await.unwrap();
 }
 
@@ -122,7 +137,8 @@ impl Cordoned {
 
     async fn set(&self, is_cordoned: bool) {
         let patch = Patch::Merge(json!({"spec": {"unschedulable": is_cordoned}}));
-        let patched = self.nodes.patch(&self.name, &PatchParams::default(), &patch);
+        let params = PatchParams::default();
+        let patched = self.nodes.patch(&self.name, &params, &patch);
         within(patched).await.unwrap();
     }
 }
@@ -148,9 +164,16 @@ async fn tasks_leave_a_set_whose_node_takes_no_pods_and_come_back_to_its_warm_ca
     let ticket = driver.submit(&task, &on(&epoch)).await.unwrap();
     let ran = wait(&driver, &ticket).await;
     ran.printed("1\n");
-    println!("moved and built elsewhere in {:?}: {:?}", began.elapsed(), ran.outcome.warnings);
+    println!(
+        "moved and built elsewhere in {:?}: {:?}",
+        began.elapsed(),
+        ran.outcome.warnings
+    );
     let warnings = ran.outcome.warnings.join("\n");
-    assert!(warnings.contains(&format!("set {} cannot be used", home.0)), "{warnings}");
+    assert!(
+        warnings.contains(&format!("set {} cannot be used", home.0)),
+        "{warnings}"
+    );
     let status = |name: &str| driver.volume_sets().into_iter().find(|set| set.name == name).unwrap();
     assert!(status(&home.0).is_down);
     let (elsewhere, _) = run_at(&bench, &driver, &epoch, &task).await;

@@ -107,7 +107,10 @@ fn near(trace: &Recorded, nodes: usize) -> Placed {
         tasks_per_request: 1,
         warm_up_tasks: 8000,
     };
-    of(&compare(trace, Volume::Python, &fleet).unwrap().unwrap(), Placement::Affinity)
+    of(
+        &compare(trace, Volume::Python, &fleet).unwrap().unwrap(),
+        Placement::Affinity,
+    )
 }
 
 #[test]
@@ -124,7 +127,10 @@ fn a_popular_environment_has_two_nodes_and_no_more() {
     let placed = near(&requests(2, |at| u32::from(at % 50 == 0)), 20);
     assert!(placed.hit_rate > 0.99 && placed.held_bytes <= 4000, "{placed:?}");
     let most = placed.most_load.unwrap();
-    assert!((9.0..11.0).contains(&most), "half of the load of twenty nodes: {placed:?}");
+    assert!(
+        (9.0..11.0).contains(&most),
+        "half of the load of twenty nodes: {placed:?}"
+    );
 }
 
 #[test]

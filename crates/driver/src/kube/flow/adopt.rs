@@ -94,8 +94,10 @@ async fn run(
     let request = CacheRequest::new(&submitted.options.epoch, &submitted.options.tenant, &submitted.task);
     let set = match &first {
         FirstWorkload::Create => shared.place(&request, &submitted.task),
-        FirstWorkload::Adopt(adopted) => set_of(&shared, &adopted.workload)
-            .map_or_else(|| shared.place(&request, &submitted.task), |place| shared.sets.enter(place)),
+        FirstWorkload::Adopt(adopted) => set_of(&shared, &adopted.workload).map_or_else(
+            || shared.place(&request, &submitted.task),
+            |place| shared.sets.enter(place),
+        ),
     };
     let context = TaskContext {
         set,
@@ -143,7 +145,9 @@ async fn find(shared: &Arc<Shared>, id: &str) -> Result<Option<Box<Adopted>>, Fa
     let latest = match shared.cluster.latest(id).await? {
         Some(latest) => Some(latest),
         // A task that a standby pod did not begin runs as a Job, so a Job counts more.
-        None => standby::adopt::begun_pod(shared, id).await?.map(|pod| (Attempt::First, pod)),
+        None => standby::adopt::begun_pod(shared, id)
+            .await?
+            .map(|pod| (Attempt::First, pod)),
     };
     Ok(latest.map(|(attempt, workload)| {
         Box::new(Adopted {
@@ -157,7 +161,7 @@ async fn find(shared: &Arc<Shared>, id: &str) -> Result<Option<Box<Adopted>>, Fa
 /// What was submitted, as the task's Secret holds it.
 async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant) -> Result<SubmittedTask, Failure> {
     if adopted.workload.kind() == WorkloadKind::Pod {
-        return standby::adopt::submitted(id, clock);
+        return of_standby_pod(id, clock);
     }
     let name = adopted.workload.name();
     let data = shared.cluster.secret(name).await?;
@@ -185,6 +189,20 @@ async fn submitted(shared: &Shared, id: &str, adopted: &Adopted, clock: Instant)
         },
         task,
         options,
+        clock,
+    })
+}
+
+/// What is known of a task whose standby pod another process has claimed: not its text, which only its runner has.
+fn of_standby_pod(id: &str, clock: Instant) -> Result<SubmittedTask, Failure> {
+    let spec = TaskSpec::new("# known to its runner alone");
+    Ok(SubmittedTask {
+        task: spec.check()?,
+        spec,
+        options: SubmitOptions {
+            id: Some(id.to_owned()),
+            ..SubmitOptions::default()
+        },
         clock,
     })
 }

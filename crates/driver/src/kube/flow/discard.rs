@@ -20,6 +20,7 @@ pub async fn discard(shared: Arc<Shared>, task: TaskHandle) {
     let TaskAnswer::Outcome(outcome) = outcome else { return };
     let latest = task.latest_workload.borrow().clone();
     let surplus = match (latest, &outcome.end) {
+        // A standby pod does not stay: it takes the room of one that waits.
         (Some((kind, name)), End::Failed { .. }) if kind != WorkloadKind::Pod => shared.kept_failures.keep(kind, name),
         (latest, _) => latest,
     };

@@ -21,7 +21,7 @@ const END_SHOWN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Waits for the preparing container, and adds to the outcome what it did after the handover.
 pub async fn settle(context: &TaskContext, notes: &mut Notes, result: AttemptResult, outcome: &mut Outcome) {
     if result.run.kind == WorkloadKind::Pod {
-        // It prepares nothing, and it is deleted already.
+        // It prepares nothing, and it is deleted as soon as its outcome is kept.
         return;
     }
     let mut observed = result.run.followed.observed.clone();

@@ -180,7 +180,10 @@ mod tests {
         let later = noted + TRUST_PERIOD - Duration::from_secs(1);
         hits.see(&numpy, 0, later);
         assert!(hits.contains(&numpy, 0, later));
-        assert!(!hits.contains(&numpy, 0, noted + TRUST_PERIOD), "seeing is not recording");
+        assert!(
+            !hits.contains(&numpy, 0, noted + TRUST_PERIOD),
+            "seeing is not recording"
+        );
         hits.note(&numpy, 0, noted + TRUST_PERIOD);
         assert!(hits.contains(&numpy, 0, noted + TRUST_PERIOD));
     }

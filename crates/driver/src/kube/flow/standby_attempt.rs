@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::pod::StandbyOrder;
 use hybrid_cache_model::{CachePolicy, Failure, Lane, Phase};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use crate::kube::flow::attempt::{self, AttemptResult, ReceivedOutput};
@@ -16,24 +17,27 @@ use crate::kube::logs::follow::{KnownOutput, LogSource, LogTail};
 use crate::kube::observe::observed::ContainerEnd;
 use crate::kube::pod::request::{self, Freshness};
 use crate::kube::pod::variant::PodVariant;
+use crate::kube::shared::Shared;
 use crate::kube::standby;
+use crate::kube::standby::adopt;
 use crate::kube::standby::claim::{self, ClaimedPod};
 use crate::kube::standby::exchange::{Exchange, ExchangeEnd, ExchangeProgress};
 use crate::kube::workload::object::Workload;
 use crate::outcome::TaskProgress;
 
+/// How long the caller may take to keep an outcome.
+const KEPT_FOR: Duration = Duration::from_secs(30);
 /// How long output may still arrive once the pod is known to have ended.
 const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// True if a task may use a standby pod: everything that it asks for is in the caches, as far as is known, and there is a pool.
+/// True if a task may use a standby pod: everything that it asks for is in the caches, as far as is known, it asks for no
+/// resources of its own, and there is a pool.
 pub fn is_possible(context: &TaskContext, variant: PodVariant) -> bool {
     let is_cached = variant == PodVariant::Warm && context.task.cache == CachePolicy::Use;
-    is_cached && standby::ask_for(
-            &context.shared,
-            &context.options.epoch,
-            &context.options.tenant,
-            context.set.place(),
-        )
+    // The limits of a pod that runs cannot change.
+    let fits = !context.spec.asks_for_resources();
+    let (shared, options) = (&context.shared, &context.options);
+    is_cached && fits && standby::ask_for(shared, &options.epoch, &options.tenant, context.set.place())
 }
 
 /// Runs a task in a standby pod. `None` if none is free, or if it did not begin the task: then it runs as a Job. Either way
@@ -82,10 +86,9 @@ async fn in_pod(
         early: run.early.clone(),
         progress: exchange_progress.clone(),
     };
-    let conversation = converse(context, &mut run, exchange).await;
-    context.latest_workload.send_replace(None);
-    match conversation {
+    match converse(context, &mut run, exchange, &claimed.pod).await {
         Conversation::NotBegun(why) => {
+            context.latest_workload.send_replace(None);
             shared
                 .standby
                 .note_not_begun(format!("standby pod {pod} did not begin its task: {why}"));
@@ -95,8 +98,7 @@ async fn in_pod(
         Conversation::Ended(ended, tail) => {
             shared.standby.note_used();
             context.note_end(&run);
-            // The pod has run its task, and the next one is being started already.
-            claim::discard(&shared, pod);
+            delete_later(&shared, pod);
             let received = ReceivedOutput::Attached {
                 progress: *exchange_progress.borrow(),
                 tail,
@@ -104,6 +106,17 @@ async fn in_pod(
             Some(attempt::close(context, run, PodVariant::Warm, ended, received, marks, progress).await)
         }
     }
+}
+
+/// Deletes a pod whose caller does not forget its task: unlike the pod of a Job, it takes room for as long as it exists.
+fn delete_later(shared: &Arc<Shared>, pod: String) {
+    let shared = Arc::downgrade(shared);
+    tokio::spawn(async move {
+        tokio::time::sleep(KEPT_FOR).await;
+        if let Some(shared) = shared.upgrade() {
+            claim::discard(&shared, pod);
+        }
+    });
 }
 
 /// What the runner is sent.
@@ -132,7 +145,7 @@ enum Conversation {
 }
 
 /// Sends the order, and follows the task to its end. If the connection breaks, its log shows the rest.
-async fn converse(context: &mut TaskContext, run: &mut WorkloadRun, exchange: Exchange) -> Conversation {
+async fn converse(context: &mut TaskContext, run: &mut WorkloadRun, exchange: Exchange, claimed: &Pod) -> Conversation {
     let shared = Arc::clone(&context.shared);
     let source = attempt::log_source(context, run);
     let tail_after = |known: KnownOutput| {
@@ -144,7 +157,7 @@ async fn converse(context: &mut TaskContext, run: &mut WorkloadRun, exchange: Ex
     let bounds = attempt::bounds(context, PodVariant::Warm);
     let mut exchanging = std::pin::pin!(exchange.run());
     let mut ending = std::pin::pin!(run.end(bounds, &mut context.cancel, |_, _| {}));
-    let (mut is_open, mut unaccepted, mut tail) = (true, None, None);
+    let (mut is_open, mut tail) = (true, None);
     let ended = loop {
         tokio::select! {
             ended = &mut ending => break ended,
@@ -157,11 +170,11 @@ async fn converse(context: &mut TaskContext, run: &mut WorkloadRun, exchange: Ex
                         shared.standby.note_refused(why.clone());
                         return Conversation::NotBegun(why);
                     }
-                    ExchangeEnd::Unaccepted(why) => {
-                        // Whether it has begun shows in what it leaves.
-                        unaccepted = Some(why);
-                        claim::discard(&shared, exchange.pod.clone());
-                    }
+                    ExchangeEnd::Unaccepted(why) => match adopt::has_begun(&shared, claimed).await {
+                        Ok(false) => return Conversation::NotBegun(why),
+                        // Its log has everything from the beginning, once the cluster answers.
+                        Ok(true) | Err(_) => tail = Some(tail_after(KnownOutput::default())),
+                    },
                     ExchangeEnd::Broken(known) => tail = Some(tail_after(known)),
                 }
             }
@@ -170,8 +183,5 @@ async fn converse(context: &mut TaskContext, run: &mut WorkloadRun, exchange: Ex
     if is_open && let Ok(ExchangeEnd::Broken(known)) = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, exchanging).await {
         tail = Some(tail_after(known));
     }
-    match (unaccepted, &ended) {
-        (Some(why), Ok(ended)) if ended.message.is_empty() => Conversation::NotBegun(why),
-        _ => Conversation::Ended(ended, tail),
-    }
+    Conversation::Ended(ended, tail)
 }

@@ -140,7 +140,9 @@ impl TaskFlow {
         let context = &mut self.context;
         let (began_us, now_us) = (progress.timeline.total_us, context.now_us());
         let waited_us = now_us.saturating_sub(began_us);
-        progress.timeline.push(Phase::Schedule, Lane::Driver, began_us, waited_us);
+        progress
+            .timeline
+            .push(Phase::Schedule, Lane::Driver, began_us, waited_us);
         progress.timeline.total_us = now_us;
         let name = |place: usize| context.shared.config.set(place).name;
         let left = name(context.set.place());
@@ -223,7 +225,9 @@ impl TaskFlow {
             LaunchError::Create(error) => self.context.failed(error.failure().clone(), progress),
             LaunchError::Failed(failure) => self.context.failed(failure, progress),
             // The caller submits it elsewhere.
-            LaunchError::SetLost(why) => self.context.failed(Failure::new(FailureKind::Unschedulable, why), progress),
+            LaunchError::SetLost(why) => self
+                .context
+                .failed(Failure::new(FailureKind::Unschedulable, why), progress),
         }
     }
 }

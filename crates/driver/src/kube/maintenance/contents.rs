@@ -39,7 +39,8 @@ impl ContentsSource for ClusterContents {
                 })
         };
         let command = || PodMaintenanceCommand::Contents;
-        let all = (0..shared.sets.count()).map(|set| job::run_and_read(&shared, set, &Epoch::Standing, command(), read));
+        let all =
+            (0..shared.sets.count()).map(|set| job::run_and_read(&shared, set, &Epoch::Standing, command(), read));
         let listed = async { try_join_all(all).await.map(merge::contents) };
         tokio::time::timeout(LIST_TIMEOUT, listed).await.unwrap_or_else(|_| {
             let message = format!("the volumes were not listed within {} s", LIST_TIMEOUT.as_secs());

@@ -34,7 +34,9 @@ pub fn joined(reports: Vec<SetReport>) -> Result<PodMaintainReport, Failure> {
         }
     }
     if let Some((_, first)) = failures.first() {
-        let each = failures.iter().map(|(set, failure)| format!("volume set {set}: {}", failure.message));
+        let each = failures
+            .iter()
+            .map(|(set, failure)| format!("volume set {set}: {}", failure.message));
         return Err(Failure {
             message: each.collect::<Vec<_>>().join("; "),
             ..first.clone()
@@ -99,7 +101,10 @@ fn add_maintained(one: MaintainReport, other: MaintainReport) -> Result<Maintain
 }
 
 fn differs() -> Failure {
-    Failure::new(FailureKind::Internal, "the volume sets answered the same question differently")
+    Failure::new(
+        FailureKind::Internal,
+        "the volume sets answered the same question differently",
+    )
 }
 
 /// The usage of both: the layers, garbage and file systems of the same volume are added up.

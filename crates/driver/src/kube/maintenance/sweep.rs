@@ -50,6 +50,7 @@ pub async fn run(shared: Weak<Shared>) {
         once(&shared).await;
         if shared.config.standby.is_none() {
             keeper::remove_others(&shared, &[]).await;
+            keeper::remove_expired(&shared).await;
         }
         drop(shared);
         tokio::time::sleep(SWEEP_INTERVAL).await;

@@ -86,7 +86,11 @@ mod tests {
         let keys = [
             base,
             key(|_| {}, &Epoch::Standing, "b"),
-            key(|spec| spec.dependencies = "numpy==2.0".to_owned(), &Epoch::Standing, "a"),
+            key(
+                |spec| spec.dependencies = "numpy==2.0".to_owned(),
+                &Epoch::Standing,
+                "a",
+            ),
             key(|spec| spec.dependencies = "num,py".to_owned(), &Epoch::Standing, "a"),
             key(|spec| spec.constraints = "numpy<3".to_owned(), &Epoch::Standing, "a"),
             key(|spec| spec.python_version = "3.12".to_owned(), &Epoch::Standing, "a"),

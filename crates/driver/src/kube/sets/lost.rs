@@ -37,7 +37,9 @@ pub fn unusable(observed: &ObservedWorkload) -> Option<&str> {
 pub fn lost_node(observed: &ObservedWorkload) -> bool {
     let Some(pod) = &observed.pod else { return false };
     let disrupted = pod.disrupted.iter().map(|(reason, _)| reason);
-    disrupted.chain([&pod.reason]).any(|reason| NODE_LOST.contains(&reason.as_str()))
+    disrupted
+        .chain([&pod.reason])
+        .any(|reason| NODE_LOST.contains(&reason.as_str()))
 }
 
 /// Waits until a pod's volumes cannot be used, and returns the scheduler's words. Begins to look after `pause`.
@@ -47,8 +49,15 @@ pub async fn wait(mut observed: watch::Receiver<ObservedWorkload>, pause: Durati
         let found = observed.wait_for(|observed| unusable(observed).is_some()).await;
         let why = found.map(|observed| unusable(&observed).unwrap_or_default().to_owned());
         // Without a sender nobody follows the workload any longer.
-        let Ok(why) = why else { return std::future::pending().await };
-        let usable = async { observed.wait_for(|observed| unusable(observed).is_none()).await.map(|_| ()) };
+        let Ok(why) = why else {
+            return std::future::pending().await;
+        };
+        let usable = async {
+            observed
+                .wait_for(|observed| unusable(observed).is_none())
+                .await
+                .map(|_| ())
+        };
         if tokio::time::timeout(GRACE, usable).await.is_err() {
             return why;
         }

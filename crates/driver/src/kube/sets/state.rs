@@ -158,7 +158,9 @@ impl State {
 
     fn choose(&mut self, hashes: &[u64], key: u64, known_on: &[usize], now: Instant) -> usize {
         let is_usable = |set: &SetState| set.down.is_none_or(|down| now >= down.retry_at);
-        let usable: Vec<usize> = (0..self.sets.len()).filter(|place| is_usable(&self.sets[*place])).collect();
+        let usable: Vec<usize> = (0..self.sets.len())
+            .filter(|place| is_usable(&self.sets[*place]))
+            .collect();
         let choices = placement::choices(key, usable.iter().map(|place| (*place, hashes[*place])));
         let load = |place: usize| count(self.sets[place].tasks);
         let all: f64 = usable.iter().map(|place| load(*place)).sum();

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::{Failure, TaskSpec};
+use hybrid_cache_model::Failure;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use tokio::sync::watch;
 
-use crate::SubmitOptions;
 use crate::kube::api::retry::OUTAGE_TIMEOUT;
-use crate::kube::flow::adopt::SubmittedTask;
 use crate::kube::flow::workload_run;
 use crate::kube::logs::trailer::TrailerScanner;
 use crate::kube::names;
@@ -45,7 +43,7 @@ pub async fn begun_pod(shared: &Arc<Shared>, id: &str) -> Result<Option<Workload
 ///
 /// # Errors
 /// The cluster does not answer, so it is not known.
-async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
+pub async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
     let workload = Workload::from(pod.clone());
     let Some(token) = workload.annotation(names::TRAILER) else {
         return Ok(true);
@@ -96,21 +94,4 @@ async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure> {
         // It was never seen to end, so it may have begun.
         Err(_) => Ok(true),
     }
-}
-
-/// What is known of a task whose pod another process has claimed: not its text, which only its runner has.
-///
-/// # Errors
-/// None that can occur: the text is fixed.
-pub fn submitted(id: &str, clock: Instant) -> Result<SubmittedTask, Failure> {
-    let spec = TaskSpec::new("# known to its runner alone");
-    Ok(SubmittedTask {
-        task: spec.check()?,
-        spec,
-        options: SubmitOptions {
-            id: Some(id.to_owned()),
-            ..SubmitOptions::default()
-        },
-        clock,
-    })
 }

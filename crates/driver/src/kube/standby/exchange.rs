@@ -24,6 +24,8 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last output may take after the report.
 const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same while the log's reader is behind, or more output keeps arriving.
+const LATE_OUTPUT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the status may take after the streams have ended.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes that are read at once, of each stream.
@@ -155,13 +157,22 @@ impl Exchange {
         }
         // An error cannot occur: this exchange holds the sender.
         let _ = progress.wait_for(|progress| progress.reported_at.is_some()).await;
-        let complete = progress.wait_for(|_| self.is_complete());
-        let in_time = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, complete).await.is_ok();
+        let began = Instant::now();
+        loop {
+            let seen = self.progress.borrow().known;
+            let complete = progress.wait_for(|_| self.is_complete());
+            if tokio::time::timeout(LAST_OUTPUT_TIMEOUT, complete).await.is_ok() {
+                break;
+            }
+            // Output that the reader has not taken yet has arrived; output that keeps arriving is not lost.
+            let is_moving = self.log.is_behind() || self.progress.borrow().known != seen;
+            if !is_moving || began.elapsed() > LATE_OUTPUT_TIMEOUT {
+                break;
+            }
+        }
         drop(input);
-        // Without the rest, its loss is reported.
-        in_time
-            .then_some(ExchangeEnd::Complete)
-            .or(Some(ExchangeEnd::Broken(self.progress.borrow().known)))
+        // What has not arrived by now is lost, and the outcome says so.
+        Some(ExchangeEnd::Complete)
     }
 
     /// True if the report is there, and all output that it counts.

@@ -83,9 +83,7 @@ impl Keeper {
             self.noted = Some(now);
             remove_others(shared, &pools).await;
         }
-        for name in shared.standby.expired(Timestamp::now()) {
-            let _ = shared.cluster.delete_pod(&name, OUTAGE_TIMEOUT).await;
-        }
+        remove_expired(shared).await;
     }
 
     /// Makes a pool's ReplicaSet what it should be, if it is not known to be that.
@@ -116,6 +114,13 @@ pub async fn end(shared: &Arc<Shared>, is_over: impl Fn(&PoolKey) -> bool) -> Re
     Ok(())
 }
 
+/// Deletes pods that will never take a task, and claimed ones whose time is over. What cannot be deleted stays for the next time.
+pub async fn remove_expired(shared: &Arc<Shared>) {
+    for name in shared.standby.expired(Timestamp::now()) {
+        let _ = shared.cluster.delete_pod(&name, OUTAGE_TIMEOUT).await;
+    }
+}
+
 /// Deletes ReplicaSets of the same caches with another template, and those that no driver has used for long.
 pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
     let Ok(sets) = requests::list_sets(&shared.cluster).await else {
@@ -132,7 +137,9 @@ pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
             None => Some(0),
         };
         let same_caches = |key: &PoolKey| {
-            Some(key.set) == set && key.epoch.name() == annotation(names::EPOCH) && Some(key.tenant.as_str()) == annotation(names::TENANT)
+            Some(key.set) == set
+                && key.epoch.name() == annotation(names::EPOCH)
+                && Some(key.tenant.as_str()) == annotation(names::TENANT)
         };
         let is_ours = pools.iter().any(|pool| pool.name == name);
         let is_replaced = pools.iter().any(|pool| same_caches(&pool.key));

@@ -295,7 +295,10 @@ impl StandbyPools {
     /// True if the watch has shown a pod that carries a task.
     pub fn has_claimed(&self) -> bool {
         let state = self.lock();
-        state.pods.values().any(|pod| matches!(pod.place, Place::Claimed { .. }))
+        state
+            .pods
+            .values()
+            .any(|pod| matches!(pod.place, Place::Claimed { .. }))
     }
 
     /// Figures for a person and for metrics.
@@ -369,7 +372,9 @@ impl PoolState {
             match (is_full, pool.short_since) {
                 (true, Some(since)) => {
                     pool.short_since = None;
-                    self.counts.note_refill(now.saturating_duration_since(since));
+                    let short = now.saturating_duration_since(since);
+                    self.counts
+                        .note_refill(u64::try_from(short.as_millis()).unwrap_or(u64::MAX));
                 }
                 (false, None) => pool.short_since = Some(now),
                 (true, None) | (false, Some(_)) => {}

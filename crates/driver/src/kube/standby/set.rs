@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::pod::STANDBY_FOLDER;
-use hybrid_cache_model::{CachePolicy, Tenant};
+use hybrid_cache_model::{CachePolicy, Tenant, quantity};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -110,7 +110,7 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
     pod.add(volumes::started(STANDBY_FOLDER));
     pod.add_optional(volumes::certificates(config));
     let resources = Resources {
-        cpu_request: IDLE_CPU_REQUEST.to_owned(),
+        cpu_request: quantity::smaller(IDLE_CPU_REQUEST, &config.task_resources.cpu_limit).to_owned(),
         ..config.task_resources.clone()
     };
     let mut task = container(config, TASK_CONTAINER, "pod-standby", &resources, pod.take_mounts());
@@ -128,7 +128,7 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::config::tests::{config, with_sets};
+    use crate::kube::config::tests::{config, placed, with_sets};
 
     #[test]
     fn another_image_tenant_epoch_or_limit_is_another_pool() {
@@ -155,7 +155,13 @@ mod tests {
         assert_ne!(name(&sets, &first), name(&sets, &second));
         let made = replica_set(&sets, &second, "standby-a", 1);
         let pod = made.spec.unwrap().template.unwrap().metadata.unwrap();
-        assert_eq!((&pod.labels.unwrap()[names::SET], &made.metadata.labels.unwrap()[names::SET]), (&"1".to_owned(), &"1".to_owned()));
+        assert_eq!(
+            (
+                &pod.labels.unwrap()[names::SET],
+                &made.metadata.labels.unwrap()[names::SET]
+            ),
+            (&"1".to_owned(), &"1".to_owned())
+        );
         assert_eq!(base, name(&sets, &first), "labels are not part of a pod's template");
         let others = [
             name(&other_image, &PoolKey::standing()),
@@ -166,6 +172,25 @@ mod tests {
         let all: std::collections::HashSet<&String> = others.iter().chain([&base]).collect();
         assert_eq!(all.len(), 5);
         assert_eq!(base, name(&config(), &PoolKey::standing()));
+    }
+
+    #[test]
+    fn a_standby_pod_goes_where_the_operator_wants_it_and_a_request_never_exceeds_its_limit() {
+        let mut small = placed();
+        small.task_resources.cpu_limit = "10m".to_owned();
+        let pod = serde_json::to_value(template(&small, &PoolKey::standing())).unwrap();
+        for (pointer, value) in [
+            ("/nodeSelector/pool", "tasks"),
+            ("/tolerations/0/key", "dedicated"),
+            ("/runtimeClassName", "gvisor"),
+            ("/imagePullSecrets/0/name", "registry"),
+            ("/containers/0/resources/requests/cpu", "10m"),
+        ] {
+            let found = pod.pointer(pointer).and_then(serde_json::Value::as_str);
+            assert_eq!(found, Some(value), "{pointer}");
+        }
+        let [plain, elsewhere] = [config(), placed()].map(|config| name(&config, &PoolKey::standing()));
+        assert_ne!(plain, elsewhere);
     }
 
     #[test]

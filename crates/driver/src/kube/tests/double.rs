@@ -340,7 +340,8 @@ impl Double {
         // Of selectors it knows that of a Job's pods.
         let job = query.split_once("job-name%3D").filter(|_| kind == "pods");
         let job = job.map(|(_, rest)| rest.split('&').next().unwrap_or_default());
-        let is_selected = |object: &Value| job.is_none_or(|job| object["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job);
+        let is_selected =
+            |object: &Value| job.is_none_or(|job| object["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job);
         let items: Vec<&Value> = world
             .objects
             .iter()
@@ -480,7 +481,10 @@ impl Double {
 
 /// The claims that a Job's pod mounts.
 pub fn claims_of(job: &Value) -> Vec<String> {
-    let volumes = job["spec"]["template"]["spec"]["volumes"].as_array().into_iter().flatten();
+    let volumes = job["spec"]["template"]["spec"]["volumes"]
+        .as_array()
+        .into_iter()
+        .flatten();
     let claims = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
     claims.map(str::to_owned).collect()
 }

@@ -85,7 +85,11 @@ async fn every_attempt_at_a_task_stays_on_its_set() {
     assert!(settle(&driver, &ticket).await.end.is_success());
     let prepared = cluster.job("misses-p").unwrap();
     assert_eq!(claims_of(&prepared)[0], "uv-cache-pvc-1");
-    let marks = ["/metadata/labels", "/spec/template/metadata/labels", "/metadata/annotations"];
+    let marks = [
+        "/metadata/labels",
+        "/spec/template/metadata/labels",
+        "/metadata/annotations",
+    ];
     for place in marks {
         let mark = prepared.pointer(place).map(|marks| &marks["hybrid-cache.dev/set"]);
         assert_eq!(mark, Some(&json!("1")), "{place}");
@@ -102,9 +106,21 @@ async fn a_task_whose_volumes_have_no_node_runs_once_on_another_set() {
     let outcome = settle(&driver, &ticket).await;
     assert!(outcome.end.is_success(), "{outcome:?}");
     let warning = outcome.warnings.join("\n");
-    assert!(warning.contains("set 1 cannot be used") && warning.contains("on set 0"), "{warning}");
-    assert!(outcome.timeline.phase_us(Phase::Schedule) > 1_000_000, "{:?}", outcome.timeline);
-    let of_task = |names: Vec<String>| names.into_iter().filter(|name| name.starts_with("moved")).collect::<Vec<_>>();
+    assert!(
+        warning.contains("set 1 cannot be used") && warning.contains("on set 0"),
+        "{warning}"
+    );
+    assert!(
+        outcome.timeline.phase_us(Phase::Schedule) > 1_000_000,
+        "{:?}",
+        outcome.timeline
+    );
+    let of_task = |names: Vec<String>| {
+        names
+            .into_iter()
+            .filter(|name| name.starts_with("moved"))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(of_task(cluster.made()), ["moved", "moved-m"]);
     assert_eq!(of_task(cluster.ran()), ["moved-m"]);
     assert!(!cluster.there("jobs").contains(&"moved".to_owned()));
@@ -131,7 +147,11 @@ async fn a_task_that_was_submitted_by_another_process_moves_as_well() {
     let outcome = settle(&driver, &ticket).await;
     assert!(outcome.end.is_success(), "{outcome:?}");
     assert_eq!(claims_of(&cluster.job("left-m").unwrap())[0], "uv-cache-pvc");
-    let ran: Vec<String> = cluster.ran().into_iter().filter(|name| name.starts_with("left")).collect();
+    let ran: Vec<String> = cluster
+        .ran()
+        .into_iter()
+        .filter(|name| name.starts_with("left"))
+        .collect();
     assert_eq!(ran, ["left-m"]);
 }
 
@@ -144,7 +164,12 @@ async fn a_pod_that_gets_its_node_at_the_last_moment_is_not_run_again() {
     cluster.lose("uv-cache-pvc-1", NO_NODE);
     let ticket = submit(&driver, "late", &spec).await;
     settle(&driver, &ticket).await;
-    let of_task = |names: Vec<String>| names.into_iter().filter(|name| name.starts_with("late")).collect::<Vec<_>>();
+    let of_task = |names: Vec<String>| {
+        names
+            .into_iter()
+            .filter(|name| name.starts_with("late"))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(of_task(cluster.made()), ["late"]);
 }
 
@@ -163,7 +188,11 @@ async fn a_moment_without_a_node_moves_nothing_and_one_set_is_waited_for() {
         sleep(Duration::from_millis(long)).await;
         cluster.restore(claim);
         assert!(settle(&driver, &ticket).await.end.is_success());
-        let made: Vec<String> = cluster.made().into_iter().filter(|name| name.starts_with("waits")).collect();
+        let made: Vec<String> = cluster
+            .made()
+            .into_iter()
+            .filter(|name| name.starts_with("waits"))
+            .collect();
         assert_eq!(made, ["waits"]);
         assert!(driver.volume_sets().iter().all(|set| !set.is_down));
     }
@@ -179,12 +208,21 @@ async fn folders_are_made_on_every_set_and_a_set_without_a_node_is_named() {
     let asked = driver.maintain(&Epoch::Standing, PodMaintenanceCommand::SetAside);
     let failure = timeout(MINUTE, asked).await.unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unschedulable);
-    assert!(failure.message.starts_with("volume set 1: its volumes cannot be used"), "{failure}");
+    assert!(
+        failure.message.starts_with("volume set 1: its volumes cannot be used"),
+        "{failure}"
+    );
     assert!(!failure.message.contains("volume set 0"), "{failure}");
     let each = driver.maintain_sets(&Epoch::Standing, |_| PodMaintenanceCommand::SetAside);
     let each = timeout(MINUTE, each).await.unwrap();
-    assert_eq!(each.iter().map(|one| one.report.is_ok()).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(driver.volume_sets().iter().map(|set| set.is_down).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        each.iter().map(|one| one.report.is_ok()).collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(
+        driver.volume_sets().iter().map(|set| set.is_down).collect::<Vec<_>>(),
+        [false, true]
+    );
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ fn wish(number: u64) -> Wish {
 /// An environment whose first choice is this set.
 fn of_set(sets: &Arc<VolumeSets>, place: usize) -> Wish {
     let now = Instant::now();
-    (0..).map(wish).find(|wish| sets.place(wish, now).place() == place).unwrap()
+    (0..)
+        .map(wish)
+        .find(|wish| sets.place(wish, now).place() == place)
+        .unwrap()
 }
 
 fn tasks(sets: &VolumeSets) -> Vec<u64> {
@@ -36,7 +39,11 @@ fn an_environment_stays_on_its_set_and_many_spread_evenly() {
         assert_eq!(places(number), places(number));
     }
     let held: Vec<SetTicket> = (0..900).map(|number| sets.place(&wish(number), now)).collect();
-    assert!(tasks(&sets).iter().all(|tasks| (240..=376).contains(tasks)), "{:?}", tasks(&sets));
+    assert!(
+        tasks(&sets).iter().all(|tasks| (240..=376).contains(tasks)),
+        "{:?}",
+        tasks(&sets)
+    );
     drop(held);
     assert_eq!(tasks(&sets), [0, 0, 0]);
 }

@@ -1,3 +1,5 @@
+//! What the pools make of pods and arrivals.
+
 use super::*;
 use serde_json::{Value, json};
 

@@ -282,7 +282,14 @@ fn a_task_on_block_storage_goes_to_the_pods_of_its_set() {
     insta::assert_snapshot!(yaml(&task_job(&following(Some("1")), &pod)));
     let preferred = yaml(&task_job(&following(None), &pod));
     assert!(preferred.contains("preferredDuringScheduling") && !preferred.contains("requiredDuringScheduling"));
-    let maintenance = yaml(&maintenance_job(&following(Some("1")), 1, "maintain-abc", None, true, 60));
+    let maintenance = yaml(&maintenance_job(
+        &following(Some("1")),
+        1,
+        "maintain-abc",
+        None,
+        true,
+        60,
+    ));
     assert!(maintenance.contains("requiredDuringScheduling") && maintenance.contains("uv-cache-pvc-1"));
     let other = TaskPod { set: 0, ..pod };
     assert!(!yaml(&task_job(&following(Some("1")), &other)).contains("affinity"));
@@ -298,7 +305,10 @@ fn a_task_that_mounts_no_volume_belongs_to_no_node() {
         };
         let job = task_job(&following(Some("1")), &pod);
         let text = yaml(&job);
-        assert!(!text.contains("affinity") && !text.contains("persistentVolumeClaim"), "{text}");
+        assert!(
+            !text.contains("affinity") && !text.contains("persistentVolumeClaim"),
+            "{text}"
+        );
         // Its set is noted for who adopts it, but attracts no pod.
         assert_eq!(job.metadata.annotations.unwrap()[names::SET], "1");
         assert!(!job.metadata.labels.unwrap().contains_key(names::SET));
