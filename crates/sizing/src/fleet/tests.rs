@@ -67,9 +67,12 @@ fn sending_tasks_to_their_environment_saves_what_spreading_costs() {
     let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
     let [random, turn, near, shared] = Placement::ALL.map(|placement| of(&advice, placement));
     assert!((random.hit_rate - turn.hit_rate).abs() < 0.02, "{random:?} {turn:?}");
-    assert!(near.hit_rate > random.hit_rate + 0.1, "{near:?} {random:?}");
-    assert!(near.held_bytes < random.held_bytes, "{near:?} {random:?}");
-    assert!(near.fetched_per_1000_bytes < random.fetched_per_1000_bytes, "{near:?} {random:?}");
+    // All nodes are full either way; what they hold is of more use.
+    assert!(near.hit_rate > random.hit_rate + 0.5, "{near:?} {random:?}");
+    assert!(
+        near.fetched_per_1000_bytes < random.fetched_per_1000_bytes,
+        "{near:?} {random:?}"
+    );
     assert!(shared.held_bytes < near.held_bytes, "{shared:?} {near:?}");
 }
 
