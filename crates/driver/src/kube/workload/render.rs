@@ -121,6 +121,16 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
     if task.variant == PodVariant::Building {
         containers.push(build_container(config, task, &caches, &mut pod));
     }
+    let mut labels = names::labels(Component::Task, task.id);
+    let mut spec = pod_spec(config, containers, pod.volumes);
+    if task.needs.any() && task.cache == CachePolicy::Use {
+        on_set(config, task.set, &mut labels, &mut spec);
+    }
+    (frame(config, task, labels), spec)
+}
+
+/// What a task's workload holds beside its pod.
+fn frame<'a>(config: &KubeConfig, task: &TaskPod<'a>, labels: BTreeMap<String, String>) -> WorkloadFrame<'a> {
     let bound_ms = if task.variant.prepares() {
         task.time_ms.saturating_add(task.prepare_ms)
     } else {
@@ -129,14 +139,8 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
     let mut annotations = BTreeMap::from([(names::POD_VARIANT.to_owned(), task.variant.name().to_owned())]);
     annotations.extend(task.token.map(|token| (names::TRAILER.to_owned(), token.to_owned())));
     annotations.extend(task.epoch.map(|epoch| (names::EPOCH.to_owned(), epoch.to_owned())));
-    let mark = config.mark(task.set);
-    annotations.extend(mark.map(|mark| (names::SET.to_owned(), mark)));
-    let mut labels = names::labels(Component::Task, task.id);
-    let mut spec = pod_spec(config, containers, pod.volumes);
-    if task.needs.any() && task.cache == CachePolicy::Use {
-        on_set(config, task.set, &mut labels, &mut spec);
-    }
-    let frame = WorkloadFrame {
+    annotations.extend(config.mark(task.set).map(|mark| (names::SET.to_owned(), mark)));
+    WorkloadFrame {
         name: task.name,
         labels,
         annotations,
@@ -147,8 +151,7 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
             .saturating_add(bound_ms / 1000)
             .saturating_add(config.ttl_s.into()),
         ttl_s: config.ttl_s,
-    };
-    (frame, spec)
+    }
 }
 
 /// Marks a pod that mounts volumes of a set.
