@@ -16,6 +16,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::kube::tests::answers::{Answer, claims_of, status};
+
 /// What the API server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -86,7 +88,6 @@ pub struct PodLog {
 /// What the scheduler says of a pod for which there is no room.
 pub const NO_ROOM: &str = "0/1 nodes are available: 1 Insufficient cpu.";
 
-type Answer = (u16, Value);
 type Streamed = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Double {
@@ -477,21 +478,6 @@ impl Double {
             .body(body)
             .map_err(std::io::Error::other)
     }
-}
-
-/// The claims that a Job's pod mounts.
-pub fn claims_of(job: &Value) -> Vec<String> {
-    let volumes = job["spec"]["template"]["spec"]["volumes"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let claims = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
-    claims.map(str::to_owned).collect()
-}
-
-fn status(code: u16, reason: &str, message: &str) -> Answer {
-    let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
-    (code, status)
 }
 
 impl tower_service::Service<Request<Body>> for Double {

@@ -1,5 +1,6 @@
 //! The driver on a double of a cluster.
 
+mod answers;
 mod builds;
 mod double;
 mod outage;

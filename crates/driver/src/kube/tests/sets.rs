@@ -11,7 +11,8 @@ use tokio::time::{sleep, timeout};
 use crate::kube::config::KubeConfig;
 use crate::kube::config::tests::{config, with_sets};
 use crate::kube::driver::KubeDriver;
-use crate::kube::tests::double::{Double, claims_of};
+use crate::kube::tests::answers::claims_of;
+use crate::kube::tests::double::Double;
 use crate::{Driver, Epoch, SubmitOptions, Ticket};
 
 const MINUTE: Duration = Duration::from_secs(60);
