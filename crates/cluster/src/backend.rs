@@ -1,6 +1,6 @@
 //! Backends that run tasks: this machine or a cluster, each with its driver and its caches.
 
-use hybrid_cache_driver::kube::KubeDriver;
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver, VolumeSet, joined};
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::trace::TraceConfig;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
@@ -174,14 +174,14 @@ impl Backend {
         }
     }
 
-    /// How much each volume may hold.
+    /// How much each volume may hold; of a cluster with several volume sets, those of all sets together.
     pub fn budgets(&self) -> Budgets {
         match self {
             Backend::Local(backend) => {
                 let config = &backend.machine.config;
                 Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes))
             }
-            Backend::Cluster(backend) => backend.driver.config().budgets(),
+            Backend::Cluster(backend) => sum_of_sets(backend.driver.config()),
         }
     }
 
@@ -192,12 +192,12 @@ impl Backend {
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
         let report = match self {
             Backend::Local(backend) => backend.driver.maintain(epoch, what).await?,
-            Backend::Cluster(backend) => maintained(
-                backend
-                    .driver
-                    .maintain(epoch, question(what, backend.driver.config().budgets()))
-                    .await?,
-            ),
+            Backend::Cluster(backend) => {
+                // Each volume set has its own budget.
+                let config = backend.driver.config();
+                let ask = |set: &VolumeSet| question(what, config.budgets(set));
+                maintained(joined(backend.driver.maintain_sets(epoch, ask).await)?)
+            }
         };
         match report {
             MaintainReport::Failed { failure } => Err(failure.into()),
@@ -295,6 +295,23 @@ async fn run_to_warm(
             Err(Failure::new(FailureKind::Internal, message))
         }
     })
+}
+
+/// The budgets of all volume sets together; `None` where one of them has none.
+fn sum_of_sets(config: &KubeConfig) -> Budgets {
+    let budgets = config.sets().into_iter().map(|set| config.budgets(&set));
+    let sum = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
+    let add = |one: BudgetRequest, other: BudgetRequest| BudgetRequest {
+        bytes: sum(one.bytes, other.bytes),
+        inodes: sum(one.inodes, other.inodes),
+        claim_bytes: sum(one.claim_bytes, other.claim_bytes),
+        ..one
+    };
+    let all = budgets.reduce(|one, other| Budgets {
+        python: add(one.python, other.python),
+        system: add(one.system, other.system),
+    });
+    all.unwrap_or_default()
 }
 
 fn question(what: Maintenance, mut budgets: Budgets) -> PodMaintenanceCommand {

@@ -220,6 +220,7 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         placement: PodPlacement::default(),
         prepared: Vec::new(),
         task_maximum: TaskResources::default(),
+        volume_sets: Vec::new(),
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::standby::StandbyStatus;
+use hybrid_cache_model::volume_set::VolumeSetStatus;
 use hybrid_cache_model::{Failure, Outcome, Phase, TaskErrors, TaskSpec, Tenant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -264,6 +265,11 @@ pub trait Driver: Send + Sync {
     /// The standby pods of this driver; `None` if it has none.
     fn standby(&self) -> Option<StandbyStatus> {
         None
+    }
+
+    /// The volume sets of this driver; empty if it has one, or none.
+    fn volume_sets(&self) -> Vec<VolumeSetStatus> {
+        Vec::new()
     }
 
     /// Reads the task's output, from the beginning and as it comes.

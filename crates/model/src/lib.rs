@@ -48,6 +48,7 @@ pub mod timeline;
 pub mod trust;
 pub mod until;
 pub mod variables;
+pub mod volume_set;
 
 pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};
 pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, Output, Resolved};

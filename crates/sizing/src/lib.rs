@@ -18,6 +18,7 @@ mod groups;
 pub mod latency;
 mod number;
 pub mod pace;
+pub mod placement;
 pub mod proof;
 pub mod recommend;
 pub mod simulate;

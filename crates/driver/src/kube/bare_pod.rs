@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::cancel::CancelFlag;
 use crate::kube::api::cluster::CreateTimeouts;
 use crate::kube::api::retry::OUTAGE_TIMEOUT;
+use crate::kube::flow::recent_hits::CacheRequest;
 use crate::kube::flow::workload_run::{self, WorkloadRun};
 use crate::kube::logs::follow::{KnownOutput, LogSource, LogTail};
 use crate::kube::logs::trailer;
@@ -57,7 +58,8 @@ pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, spec: &TaskSpec) -> Result
     let task = spec.check().map_err(invalid)?;
     let (variant, freshness) = (PodVariant::Warm, Freshness::Required);
     let config = shared.config.for_task(&spec.resources);
-    let requests = request::for_task(&config, spec, &task, &options, variant, freshness);
+    let set = shared.place(&CacheRequest::new(epoch, &options.tenant, &task), &task);
+    let requests = request::for_task(&config, set.place(), spec, &task, &options, variant, freshness);
     let data = request::secret_data(&requests).map_err(invalid)?;
     let secret = render::secret(Component::Task, &id, &id, data);
     let token = trailer::token_for(&config);
@@ -69,6 +71,7 @@ pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, spec: &TaskSpec) -> Result
             variant,
             needs: Needs::from(&task),
             cache: task.cache,
+            set: set.place(),
             epoch: epoch.name(),
             tenant: options.tenant.clone(),
             time_ms: options.limits.time_ms,
@@ -198,6 +201,7 @@ mod tests {
             variant: PodVariant::Warm,
             needs: Needs::BOTH,
             cache: CachePolicy::Use,
+            set: 0,
             epoch: Some("epoch-a"),
             tenant: hybrid_cache_model::Tenant::default(),
             time_ms: 1,

@@ -1,5 +1,7 @@
 //! The configuration of the kube driver: namespace, image, claims, and how much a task may use.
 
+use std::collections::HashSet;
+
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::placement::PodPlacement;
 use hybrid_cache_model::pod::NetworkSettings;
@@ -10,6 +12,11 @@ use hybrid_cache_model::{Failure, FailureKind, TaskResources};
 use serde::{Deserialize, Serialize};
 
 use crate::kube::standby::range::StandbyRange;
+
+/// The name of the only set.
+const FIRST_SET: &str = "0";
+/// Most bytes of a label's value.
+const MAX_LABEL_BYTES: usize = 63;
 
 /// Everything that the kube driver needs. The driver reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +75,30 @@ pub struct KubeConfig {
     /// The most that a task may ask for; an amount that is not set is the limit in `task_resources`.
     #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
     pub task_maximum: TaskResources,
+    /// The volume sets, the pair of claims above first; empty if that is the only one. See [`KubeConfig::sets`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_sets: Vec<VolumeSet>,
+}
+
+/// One pair of claims with its sizes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSet {
+    /// Its name, which is also the value of a label.
+    pub name: String,
+    /// PersistentVolumeClaim of the Python volume.
+    pub python_claim: String,
+    /// PersistentVolumeClaim of the system volume.
+    pub nix_claim: String,
+    /// Bytes of the Python volume's claim; 0 if unknown, then its file system counts.
+    #[serde(default)]
+    pub python_claim_bytes: u64,
+    /// Bytes of the system volume's claim; 0 if unknown, then its file system counts.
+    #[serde(default)]
+    pub nix_claim_bytes: u64,
+    /// True for block storage that is attached to the node of its pods. Then pods of the set are kept on one node by affinity;
+    /// otherwise the volume's own node affinity places them.
+    #[serde(default)]
+    pub follows_pods: bool,
 }
 
 /// What tasks as Workflows need in addition.
@@ -95,22 +126,51 @@ pub struct Resources {
 }
 
 impl KubeConfig {
-    /// How much each volume may hold.
-    pub fn budgets(&self) -> Budgets {
+    /// The volume sets, at least one: those that are listed, or the one pair of claims.
+    pub fn sets(&self) -> Vec<VolumeSet> {
+        if !self.volume_sets.is_empty() {
+            return self.volume_sets.clone();
+        }
+        vec![VolumeSet {
+            name: FIRST_SET.to_owned(),
+            python_claim: self.python_claim.clone(),
+            nix_claim: self.nix_claim.clone(),
+            python_claim_bytes: self.python_claim_bytes,
+            nix_claim_bytes: self.nix_claim_bytes,
+            follows_pods: false,
+        }]
+    }
+
+    /// One set by its place in [`KubeConfig::sets`]; the first one if there is no such place.
+    pub fn set(&self, place: usize) -> VolumeSet {
+        let mut sets = self.sets();
+        let place = if place < sets.len() { place } else { 0 };
+        sets.swap_remove(place)
+    }
+
+    /// The name that objects of a set carry; `None` if nothing needs to tell the sets apart.
+    pub(in crate::kube) fn mark(&self, set: usize) -> Option<String> {
+        let is_marked = self.volume_sets.len() > 1 || self.set(set).follows_pods;
+        is_marked.then(|| self.set(set).name)
+    }
+
+    /// How much each volume of a set may hold.
+    pub fn budgets(&self, set: &VolumeSet) -> Budgets {
         let asked = BudgetRequest::from_settings(self.budget_bytes, self.budget_inodes);
-        Budgets::both(asked).on_claims(self.python_claim_bytes, self.nix_claim_bytes)
+        Budgets::both(asked).on_claims(set.python_claim_bytes, set.nix_claim_bytes)
     }
 
     /// Checks what Kubernetes would refuse only once a task is submitted.
     ///
     /// # Errors
-    /// A resource is not a quantity.
+    /// A resource is not a quantity, or the volume sets contradict each other.
     pub(in crate::kube) fn check(&self) -> Result<(), Failure> {
         if self.standby.is_some() && self.argo.is_some() {
             let message = "standby pods replace Jobs, and this driver runs tasks as Workflows of Argo";
             return Err(Failure::new(FailureKind::Refused, message)
                 .hint("leave standby pods out, or run tasks as Jobs: `--driver kube`"));
         }
+        self.check_sets()?;
         let executor = self.argo.as_ref().map(|argo| ("executor", &argo.executor_resources));
         let ours = [("task", &self.task_resources), ("prepare", &self.prepare_resources)];
         for (whose, resources) in ours.into_iter().chain(executor) {
@@ -154,6 +214,47 @@ impl KubeConfig {
         }
         Ok(())
     }
+
+    fn check_sets(&self) -> Result<(), Failure> {
+        let mut faults = Vec::new();
+        let (mut names, mut claims) = (HashSet::new(), HashSet::new());
+        for set in &self.volume_sets {
+            let name = &set.name;
+            if !is_label(name) {
+                faults.push(format!("{name:?} cannot be the value of a label"));
+            }
+            if !names.insert(name) {
+                faults.push(format!("two sets have the name {name:?}"));
+            }
+            for claim in [&set.python_claim, &set.nix_claim] {
+                if !claims.insert(claim) {
+                    faults.push(format!("the claim {claim:?} is used twice"));
+                }
+            }
+        }
+        if let Some(first) = self.volume_sets.first()
+            && (&first.python_claim, &first.nix_claim) != (&self.python_claim, &self.nix_claim)
+        {
+            faults.push(format!(
+                "the first set has the claims {:?} and {:?} instead of {:?} and {:?}",
+                first.python_claim, first.nix_claim, self.python_claim, self.nix_claim
+            ));
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the volume sets cannot be used: {}", faults.join("; "));
+        Err(Failure::new(FailureKind::Refused, message).hint(
+            "give each set in `volume_sets` a name and two claims of its own, the first one `python_claim` and `nix_claim`",
+        ))
+    }
+}
+
+/// True for what Kubernetes accepts as the value of a label, in lower case.
+fn is_label(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let has_dash = text.starts_with('-') || text.ends_with('-');
+    !text.is_empty() && text.len() <= MAX_LABEL_BYTES && text.chars().all(is_inner) && !has_dash
 }
 
 #[cfg(test)]
@@ -197,6 +298,30 @@ pub(in crate::kube) mod tests {
             placement: PodPlacement::default(),
             prepared: Vec::new(),
             task_maximum: TaskResources::default(),
+            volume_sets: Vec::new(),
+        }
+    }
+
+    /// The same with so many volume sets, named by number.
+    pub fn with_sets(config: KubeConfig, count: usize) -> KubeConfig {
+        let set = |number: usize| {
+            let suffix = if number == 0 {
+                String::new()
+            } else {
+                format!("-{number}")
+            };
+            VolumeSet {
+                name: number.to_string(),
+                python_claim: format!("{}{suffix}", config.python_claim),
+                nix_claim: format!("{}{suffix}", config.nix_claim),
+                python_claim_bytes: 0,
+                nix_claim_bytes: 0,
+                follows_pods: false,
+            }
+        };
+        KubeConfig {
+            volume_sets: (0..count).map(set).collect(),
+            ..config
         }
     }
 
@@ -249,6 +374,44 @@ pub(in crate::kube) mod tests {
         let reported = config.check().unwrap_err().to_string();
         for part in ["memory", "8GB", "pods.taskResources.maximum"] {
             assert!(reported.contains(part), "{reported}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_one_pair_of_claims_reads_and_writes_as_before_and_is_one_set() {
+        let text = serde_json::to_string(&config()).unwrap();
+        assert!(!text.contains("volume_sets"), "{text}");
+        let read: KubeConfig = serde_json::from_str(&text).unwrap();
+        let sets = read.sets();
+        assert_eq!(
+            (sets.len(), sets[0].python_claim.as_str(), read.mark(0)),
+            (1, "uv-cache-pvc", None)
+        );
+        assert_eq!(read, config());
+        let listed = with_sets(config(), 2);
+        let text = serde_json::to_string(&listed).unwrap();
+        let read: KubeConfig = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.set(1).name, read.mark(0).as_deref()), ("1".to_owned(), Some("0")));
+        listed.check().unwrap();
+    }
+
+    #[test]
+    fn each_set_has_budgets_of_its_own_claims() {
+        let mut sets = with_sets(config(), 2);
+        sets.volume_sets[1].python_claim_bytes = 10 << 30;
+        let claims = [0, 1].map(|set| sets.budgets(&sets.set(set)).python.claim_bytes);
+        assert_eq!(claims, [None, Some(10 << 30)]);
+    }
+
+    #[test]
+    fn all_faults_of_the_sets_are_reported_at_once() {
+        let mut sets = with_sets(config(), 3);
+        sets.volume_sets[0].nix_claim = "other".to_owned();
+        sets.volume_sets[1].name = "A b".to_owned();
+        sets.volume_sets[2].python_claim = sets.volume_sets[1].python_claim.clone();
+        let said = sets.check().unwrap_err().to_string();
+        for text in ["\"A b\" cannot be", "is used twice", "the first set has the claims"] {
+            assert!(said.contains(text), "{said}");
         }
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::standby::StandbyStatus;
 use hybrid_cache_model::task_error::Faults;
+use hybrid_cache_model::volume_set::VolumeSetStatus;
 use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, SourcePolicy, Task, TaskErrors, TaskSpec, Tenant};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
@@ -15,13 +17,14 @@ use crate::kube::api::cluster::Cluster;
 use crate::kube::api::connect::{self, Reach};
 use crate::kube::api::create_error::CreateError;
 use crate::kube::bare_pod::{self, BarePod};
-use crate::kube::config::KubeConfig;
+use crate::kube::config::{KubeConfig, VolumeSet};
 use crate::kube::flow::adopt::{self, EarlierSubmit, SubmittedTask};
 use crate::kube::flow::discard;
 use crate::kube::flow::recent_hits::CacheRequest;
 use crate::kube::flow::task_registry::{Presence, TaskAnswer, TaskHandle, TaskRegistry};
 use crate::kube::maintenance::contents::ClusterContents;
-use crate::kube::maintenance::{epochs, job, sweep};
+use crate::kube::maintenance::merge::{self, SetReport};
+use crate::kube::maintenance::{epochs, on_sets, sweep};
 use crate::kube::names;
 use crate::kube::shared::Shared;
 use crate::kube::standby::keeper;
@@ -54,11 +57,12 @@ impl KubeDriver {
         let shared = Arc::new(Shared::start(cluster, config));
         tokio::spawn(sweep::run(Arc::downgrade(&shared)));
         if let Some(range) = shared.config.standby {
-            let key = PoolKey::standing();
-            shared
-                .standby
-                .ensure(&key, &set::name(&shared.config, &key), range, true);
-            for (key, range) in set::prepared_pools(&shared.config) {
+            let sets = 0..shared.sets.count();
+            let general = sets.map(|set| {
+                let standing = PoolKey::standing();
+                (PoolKey { set, ..standing }, range)
+            });
+            for (key, range) in general.chain(set::prepared_pools(&shared.config)) {
                 let name = set::name(&shared.config, &key);
                 shared.standby.ensure(&key, &name, range, true);
             }
@@ -107,7 +111,7 @@ impl KubeDriver {
     /// The task's text is not acceptable.
     pub fn forget_use(&self, epoch: &Epoch, tenant: &Tenant, spec: &TaskSpec) -> Result<(), DriverError> {
         let request = CacheRequest::new(epoch, tenant, &spec.check()?);
-        self.shared.recent_hits.remove(&request);
+        self.shared.recent_hits.forget(&request);
         Ok(())
     }
 
@@ -174,16 +178,26 @@ impl KubeDriver {
         }
     }
 
-    /// Runs a maintenance command in a pod. Commands about epochs mount whole volumes, the others those of `epoch`.
+    /// Runs a maintenance command in a pod. Commands about epochs mount whole volumes, the others those of `epoch`. With several
+    /// volume sets, all of them get the same command, and their answers are joined: figures are added up, paths name the set.
     ///
     /// # Errors
-    /// The pod could not run or did not answer, or it reported a failure.
+    /// A pod could not run or did not answer, or it reported a failure; with several sets the failure names the set.
     pub async fn maintain(&self, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<PodMaintainReport, Failure> {
-        job::run(&self.shared, epoch, question).await
+        merge::joined(self.maintain_sets(epoch, |_| question.clone()).await)
     }
 
-    /// Creates the folders of the standing caches on both volumes, which pods mount. Needed once for each pair of volumes;
-    /// folders that exist stay as they are.
+    /// Runs a maintenance command on each volume set at one time, and returns each answer; see [`merge::joined`].
+    pub async fn maintain_sets(
+        &self,
+        epoch: &Epoch,
+        question: impl Fn(&VolumeSet) -> PodMaintenanceCommand,
+    ) -> Vec<SetReport> {
+        on_sets::ask(&self.shared, epoch, question).await
+    }
+
+    /// Creates the folders of the standing caches on the volumes of all sets, which pods mount. Needed once for each pair of
+    /// volumes; folders that exist stay as they are.
     ///
     /// # Errors
     /// The volumes cannot be mounted or written.
@@ -201,34 +215,32 @@ impl KubeDriver {
         sweep::leftovers(&self.shared).await
     }
 
-    /// Has standby pods for the caches of an epoch and a tenant, and waits until all are ready.
+    /// Has standby pods for the caches of an epoch and a tenant on each volume set, and waits until all are ready.
     ///
     /// # Errors
     /// They are not within `limit`, or this driver has no standby pods.
     pub async fn fill_standby(&self, epoch: &Epoch, tenant: &Tenant, limit: Duration) -> Result<(), Failure> {
         let none = || Failure::new(FailureKind::Internal, "this driver is not configured for standby pods");
         let range = self.shared.config.standby.ok_or_else(none)?;
-        let key = PoolKey {
+        let keys = (0..self.shared.sets.count()).map(|set| PoolKey {
             epoch: epoch.clone(),
             tenant: tenant.clone(),
+            set,
             prepared: None,
-        };
-        let (pools, name) = (&self.shared.standby, set::name(&self.shared.config, &key));
-        if !pools.ensure(&key, &name, range, false) {
-            return Err(Failure::new(
-                FailureKind::Internal,
-                "this driver has too many pools of standby pods",
-            ));
-        }
-        let began = Instant::now();
-        pools.wait_until_full(&key, limit).await?;
-        for (prepared, _) in set::prepared_pools(&self.shared.config) {
-            if (&prepared.epoch, &prepared.tenant) == (epoch, tenant) && pools.has(&prepared) {
-                pools
-                    .wait_until_full(&prepared, limit.saturating_sub(began.elapsed()))
-                    .await?;
+        });
+        let (keys, pools): (Vec<PoolKey>, _) = (keys.collect(), &self.shared.standby);
+        for key in &keys {
+            if !pools.ensure(key, &set::name(&self.shared.config, key), range, false) {
+                return Err(Failure::new(
+                    FailureKind::Internal,
+                    "this driver has too many pools of standby pods",
+                ));
             }
         }
+        let prepared = set::prepared_pools(&self.shared.config).map(|(key, _)| key);
+        let prepared = prepared.filter(|key| (&key.epoch, &key.tenant) == (epoch, tenant) && pools.has(key));
+        let keys: Vec<PoolKey> = prepared.chain(keys).collect();
+        try_join_all(keys.iter().map(|key| pools.wait_until_full(key, limit))).await?;
         Ok(())
     }
 
@@ -369,6 +381,13 @@ impl Driver for KubeDriver {
     fn standby(&self) -> Option<StandbyStatus> {
         let is_configured = self.shared.config.standby.is_some();
         is_configured.then(|| self.shared.standby.status(Timestamp::now()))
+    }
+
+    fn volume_sets(&self) -> Vec<VolumeSetStatus> {
+        match self.shared.sets.count() {
+            1 => Vec::new(),
+            _ => self.shared.sets.status(),
+        }
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

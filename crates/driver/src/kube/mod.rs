@@ -17,6 +17,7 @@
 //! | `pod` | the pod, restricted: containers, mounts, and the requests that its containers read |
 //! | `observe` | watches, the observed state of a workload, and what it means |
 //! | `logs` | a container's log, without what the runner and Argo add to it |
+//! | `sets` | which volume set a task uses, and sets that cannot be used now |
 //! | `standby` | pods that are started ahead, and the claim of one |
 //! | `flow` | one task from submit to outcome |
 //! | `maintenance` | Jobs that look after the volumes |
@@ -36,6 +37,7 @@ mod maintenance;
 mod names;
 mod observe;
 mod pod;
+mod sets;
 mod shared;
 mod standby;
 mod task_resources;
@@ -46,6 +48,7 @@ mod tests;
 
 pub use api::connect::Reach;
 pub use bare_pod::BarePod;
-pub use config::{Argo, KubeConfig, Resources};
+pub use config::{Argo, KubeConfig, Resources, VolumeSet};
 pub use driver::KubeDriver;
+pub use maintenance::merge::{SetReport, joined};
 pub use standby::range::{StandbyRange, StandbyRangeError};

@@ -31,6 +31,9 @@ pub const TENANT: &str = "hybrid-cache.dev/tenant";
 pub const PREPARED: &str = "hybrid-cache.dev/prepared";
 /// Annotation of a ReplicaSet of standby pods: seconds since 1970 when a driver last used it.
 pub const USED_AT: &str = "hybrid-cache.dev/used-at";
+/// Label of each pod that mounts the volumes of a set and of its workload, and annotation of each task's workload: the set's
+/// name. Absent if there is one set.
+pub const SET: &str = "hybrid-cache.dev/set";
 /// Label of a pod of a Job, set by Kubernetes.
 pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Label of a pod of a Workflow, set by Argo.
@@ -82,6 +85,8 @@ pub enum Attempt {
     First,
     /// Prepared, after the first one missed.
     Prepared,
+    /// Prepared on another volume set, after the first one or the prepared one got no node.
+    Moved,
     /// Prepared with a container that builds, after a package was found to have no wheel.
     Building,
     /// With stale environments, after the index could not be reached.
@@ -90,13 +95,20 @@ pub enum Attempt {
 
 impl Attempt {
     /// All of them, in the order in which they come.
-    pub const ALL: [Attempt; 4] = [Attempt::First, Attempt::Prepared, Attempt::Building, Attempt::Stale];
+    pub const ALL: [Attempt; 5] = [
+        Attempt::First,
+        Attempt::Prepared,
+        Attempt::Moved,
+        Attempt::Building,
+        Attempt::Stale,
+    ];
 
     /// The name of the workload and of its Secret.
     pub fn workload_name(self, id: &str) -> String {
         match self {
             Attempt::First => id.to_owned(),
             Attempt::Prepared => format!("{id}-p"),
+            Attempt::Moved => format!("{id}-m"),
             Attempt::Building => format!("{id}-b"),
             Attempt::Stale => format!("{id}-s"),
         }

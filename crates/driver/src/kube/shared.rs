@@ -1,8 +1,9 @@
 //! What all tasks of one kube driver share.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hybrid_cache_model::{CachePolicy, Task};
 use tokio::task::JoinSet;
 
 use crate::kube::api::cluster::Cluster;
@@ -10,12 +11,15 @@ use crate::kube::api::pulse::{self, Pulse};
 use crate::kube::config::KubeConfig;
 use crate::kube::flow::admission::AdmissionQueue;
 use crate::kube::flow::kept_failures::KeptFailures;
-use crate::kube::flow::recent_hits::RecentHits;
+use crate::kube::flow::recent_hits::{CacheRequest, RecentHits};
 use crate::kube::logs::follow::StreamSplitting;
 use crate::kube::maintenance::tenant_folders::TenantFolders;
 use crate::kube::observe::registry::WorkloadRegistry;
 use crate::kube::observe::watch::Watches;
+use crate::kube::sets::key;
+use crate::kube::sets::state::{SetTicket, VolumeSets, Wish};
 use crate::kube::standby::pool::StandbyPools;
+use crate::needs::Needs;
 use crate::trace::RequestRecorder;
 
 /// What all tasks of one kube driver share.
@@ -28,6 +32,8 @@ pub struct Shared {
     pub registry: Arc<WorkloadRegistry>,
     /// Requests that hit the caches lately.
     pub recent_hits: RecentHits,
+    /// The volume sets.
+    pub sets: Arc<VolumeSets>,
     /// The tenants whose folders exist on the volumes.
     pub tenants: TenantFolders,
     /// Whether the cluster separates the two output streams.
@@ -61,6 +67,8 @@ impl Shared {
             Arc::clone(&pulse),
         ));
         Shared {
+            sets: Arc::new(VolumeSets::new(&config)),
+            admission: Arc::new(AdmissionQueue::for_sets(config.sets().len())),
             config,
             cluster,
             registry,
@@ -68,13 +76,29 @@ impl Shared {
             tenants: TenantFolders::default(),
             splitting: Arc::default(),
             pulse,
-            admission: Arc::default(),
             standby,
             kept_failures: KeptFailures::default(),
             trace: OnceLock::new(),
             _pulse: checking,
             _watches: watches,
         }
+    }
+
+    /// Chooses the volume set of a task.
+    pub fn place(&self, request: &CacheRequest, task: &Task) -> SetTicket {
+        if self.sets.count() == 1 {
+            return self.sets.enter(0);
+        }
+        let uses_volumes = Needs::from(task).any() && task.cache == CachePolicy::Use;
+        let wish = if uses_volumes {
+            Wish::Environment {
+                key: key::of_request(request),
+                known_on: self.recent_hits.sets_of(request),
+            }
+        } else {
+            Wish::Any
+        };
+        self.sets.place(&wish, Instant::now())
     }
 
     /// How long the cluster keeps an ended task that no one has fetched, and so how long an outage may last.

@@ -19,6 +19,7 @@ mod report;
 mod resources;
 mod restart;
 mod scripts;
+mod sets;
 mod settings;
 mod standby;
 mod standby_faults;

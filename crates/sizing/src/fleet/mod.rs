@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use crate::Weight;
 use crate::groups::Groups;
-use crate::number::{Random, float, index, narrow, share, whole};
+use crate::number::{Random, float, index, mix, narrow, share, whole};
+use crate::placement;
 use crate::trace::{Event, Source, TraceError, Use, Volume};
 use node::Node;
 
@@ -27,8 +28,6 @@ pub const ALIKE: usize = 256;
 pub const MOST_TASKS: u64 = 5_000_000;
 /// Number of last requests from which the tasks that accompany a request are drawn.
 pub const RECENT: usize = 1000;
-/// Largest load of a node, relative to the mean, at which it gets further tasks because it has their environment.
-const MOST_LOAD: f64 = 1.25;
 
 /// How a node is chosen for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,8 +37,7 @@ pub enum Placement {
     Random,
     /// The nodes in turn.
     RoundRobin,
-    /// The less loaded of two nodes that have the task's environment; the less loaded of any two nodes if none has it or those
-    /// that have it are overloaded.
+    /// One of the two nodes of the task's environment, as [`placement`] chooses it: the rule of the driver's volume sets.
     Affinity,
     /// A random node, and all nodes share one volume of the same size.
     Shared,
@@ -185,14 +183,17 @@ pub fn rate(source: &dyn Source, volume: Volume) -> Result<(u64, f64), TraceErro
     Ok((requests, float(last - first) / 3600e6))
 }
 
+/// The nodes of an environment, best first.
+type Choices = [Option<u32>; placement::CHOICES];
+
 /// The state of a running simulation.
 struct Play<'a> {
     groups: &'a Groups,
     fleet: &'a Fleet,
     placement: Placement,
     nodes: Vec<Node>,
-    /// For each environment the nodes that have it, if the placement needs this.
-    holders: Vec<Vec<u32>>,
+    /// For each environment its two nodes, once it was used and if the placement needs this.
+    choices: Vec<Option<Choices>>,
     random: Random,
     /// Load of all nodes together.
     all_load: Node,
@@ -214,8 +215,8 @@ struct Play<'a> {
 
 impl<'a> Play<'a> {
     fn new(groups: &'a Groups, fleet: &'a Fleet, placement: Placement) -> Play<'a> {
-        let holders = if placement == Placement::Affinity {
-            vec![Vec::new(); groups.environments.len()]
+        let choices = if placement == Placement::Affinity {
+            vec![None; groups.environments.len()]
         } else {
             Vec::new()
         };
@@ -224,7 +225,7 @@ impl<'a> Play<'a> {
             fleet,
             placement,
             nodes: vec![Node::default(); placement.volumes(fleet.nodes.max(1))],
-            holders,
+            choices,
             random: Random::seeded(0x666c_6565),
             all_load: Node::default(),
             most_load: 0.0,
@@ -283,19 +284,6 @@ impl<'a> Play<'a> {
             self.fetched_bytes += met.fetched_bytes;
             self.evictions += self.evicted.len() as u64;
         }
-        if self.placement != Placement::Affinity {
-            return;
-        }
-        let at = narrow(at);
-        if !met.was_there {
-            self.holders[environment as usize].push(at);
-        }
-        for evicted in &self.evicted {
-            let holders = &mut self.holders[*evicted as usize];
-            if let Some(place) = holders.iter().position(|holder| *holder == at) {
-                holders.swap_remove(place);
-            }
-        }
     }
 
     /// The volume that a task uses; `None` for a node that is not simulated.
@@ -311,40 +299,22 @@ impl<'a> Play<'a> {
     }
 
     fn near(&mut self, now_s: f64, environment: u32) -> usize {
-        let nodes = self.nodes.len();
         self.all_load.add_load(now_s);
-        let mean = self.all_load.load(now_s) / float(nodes as u64);
-        // A node with almost no load may always take a task.
-        let most = (mean * MOST_LOAD).max(1.0);
-        let holders = self.holders[environment as usize].len();
-        let drawn = [self.random.below(holders), self.random.below(holders)];
-        let holders = &self.holders[environment as usize];
-        let near = drawn.map(|at| holders.get(at).map(|at| *at as usize));
-        let near = self.lighter(near.into_iter().flatten(), now_s);
-        let chosen = match near {
-            Some(at) if self.nodes[at].load(now_s) < most => at,
-            _ => {
-                let drawn = [self.random.below(nodes), self.random.below(nodes)];
-                self.lighter(drawn.into_iter(), now_s).unwrap_or(0)
-            }
-        };
+        let mean = self.all_load.load(now_s) / float(self.nodes.len() as u64);
+        let count = narrow(self.nodes.len());
+        let nodes = (0..count).map(|node| (node, mix(u64::from(node) + 1)));
+        let choices = self.choices[environment as usize]
+            .get_or_insert_with(|| placement::choices(u64::from(environment) + 1, nodes));
+        let all = &self.nodes;
+        let load = |node: u32| all[node as usize].load(now_s);
+        let has_environment = |node: u32| all[node as usize].has(environment);
+        let chosen = placement::choose(*choices, mean, load, has_environment).unwrap_or(0) as usize;
         self.nodes[chosen].add_load(now_s);
         if self.all > self.fleet.warm_up_tasks {
             // If nodes have less than one task each, one task is many times the mean, which says nothing.
             self.most_load = self.most_load.max(self.nodes[chosen].load(now_s) / mean.max(1.0));
         }
         chosen
-    }
-
-    fn lighter(&self, mut nodes: impl Iterator<Item = usize>, now_s: f64) -> Option<usize> {
-        let first = nodes.next()?;
-        Some(nodes.fold(first, |one, other| {
-            if self.nodes[other].load(now_s) < self.nodes[one].load(now_s) {
-                other
-            } else {
-                one
-            }
-        }))
     }
 
     fn hours(&self) -> f64 {

@@ -92,6 +92,11 @@ impl Node {
         }
     }
 
+    /// True if an environment is resident.
+    pub fn has(&self, environment: u32) -> bool {
+        self.resident.contains_key(&environment)
+    }
+
     fn oldest(&mut self) -> Option<u32> {
         while let Some((environment, number)) = self.uses.pop_front() {
             if self.resident.get(&environment) == Some(&number) {

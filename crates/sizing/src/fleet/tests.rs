@@ -67,49 +67,74 @@ fn sending_tasks_to_their_environment_saves_what_spreading_costs() {
     let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
     let [random, turn, near, shared] = Placement::ALL.map(|placement| of(&advice, placement));
     assert!((random.hit_rate - turn.hit_rate).abs() < 0.02, "{random:?} {turn:?}");
-    assert!(near.hit_rate > random.hit_rate + 0.1, "{near:?} {random:?}");
-    assert!(near.held_bytes < random.held_bytes && near.fetched_per_1000_bytes < random.fetched_per_1000_bytes);
+    // All nodes are full either way; what they hold is of more use.
+    assert!(near.hit_rate > random.hit_rate + 0.5, "{near:?} {random:?}");
+    assert!(
+        near.fetched_per_1000_bytes < random.fetched_per_1000_bytes,
+        "{near:?} {random:?}"
+    );
     assert!(shared.held_bytes < near.held_bytes, "{shared:?} {near:?}");
 }
 
-#[test]
-fn a_popular_environment_overloads_no_node() {
+/// Requests every 10 ms for environments without parts, each drawn by `draw` from the number of the request.
+fn requests(environments: u32, draw: impl Fn(u64) -> u32) -> Recorded {
     let mut trace = Recorded::default();
     let catalog = trace.catalog.volume_mut(Volume::Python);
-    for key in ["all", "few"] {
+    for key in 0..environments {
         catalog.environment(crate::trace::Environment {
-            key: key.to_owned(),
+            key: key.to_string(),
             own: Weight::new(1000, 1),
             ..Default::default()
         });
     }
-    trace.events = (0..20_000u64)
-        .map(|at| {
-            let on = Use {
-                environment: u32::from(at % 50 == 0),
-                met: Answer::Hit,
-                ..Use::default()
-            };
-            Event::Request(Request {
-                at_us: at * 10_000,
-                uses: [Some(on), None],
-                wait_us: None,
-                held_us: 0,
-            })
+    let request = |at: u64| {
+        let on = Use {
+            environment: draw(at),
+            met: Answer::Hit,
+            ..Use::default()
+        };
+        Event::Request(Request {
+            at_us: at * 10_000,
+            uses: [Some(on), None],
+            wait_us: None,
+            held_us: 0,
         })
-        .collect();
+    };
+    trace.events = (0..20_000).map(request).collect();
+    trace
+}
+
+fn near(trace: &Recorded, nodes: usize) -> Placed {
     let fleet = Fleet {
-        nodes: 20,
+        nodes,
         budget: Weight::MAX,
         tasks_per_request: 1,
         warm_up_tasks: 8000,
     };
-    let near = of(
-        &compare(&trace, Volume::Python, &fleet).unwrap().unwrap(),
+    of(
+        &compare(trace, Volume::Python, &fleet).unwrap().unwrap(),
         Placement::Affinity,
+    )
+}
+
+#[test]
+fn many_environments_overload_no_node_and_each_is_on_two_at_most() {
+    let mut random = Random::seeded(3);
+    let drawn: Vec<u32> = (0..20_000).map(|_| narrow(random.below(400))).collect();
+    let placed = near(&requests(400, |at| drawn[index(at)]), 20);
+    assert!(placed.most_load.unwrap() < 1.5 && placed.hit_rate > 0.95, "{placed:?}");
+    assert!(placed.held_bytes <= 2 * 400 * 1000, "{placed:?}");
+}
+
+#[test]
+fn a_popular_environment_has_two_nodes_and_no_more() {
+    let placed = near(&requests(2, |at| u32::from(at % 50 == 0)), 20);
+    assert!(placed.hit_rate > 0.99 && placed.held_bytes <= 4000, "{placed:?}");
+    let most = placed.most_load.unwrap();
+    assert!(
+        (9.0..11.0).contains(&most),
+        "half of the load of twenty nodes: {placed:?}"
     );
-    let most = near.most_load.unwrap();
-    assert!(most < 1.8 && near.hit_rate > 0.99, "{near:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -271,6 +271,30 @@ impl Cluster {
         .map(|_| ())
     }
 
+    /// Deletes a pod if it is still as it was seen. True if it was, and so will never be what it was not then.
+    ///
+    /// # Errors
+    /// The cluster denies access, or does not answer.
+    pub async fn delete_unchanged(&self, pod: &Pod, timeout: Duration) -> Result<bool, Failure> {
+        let name = pod.name_any();
+        let what = format!("delete the pod {name}");
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                resource_version: pod.metadata.resource_version.clone(),
+                uid: pod.metadata.uid.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        // A conflict is an answer here, and no reason to try again.
+        let ask = async || match self.pods.delete(&name, &params).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let deleted = self.write(&what, timeout, ask).await;
+        deleted.map_err(|refusal| refusal.explain(&what))
+    }
+
     /// Deletes a Secret. Succeeds if there is none.
     ///
     /// # Errors
@@ -354,9 +378,10 @@ impl Cluster {
             Ok::<_, Failure>(ours.map(|found| (attempt, found)))
         };
         let all = async |kind: WorkloadKind| {
-            let [first, prepared, building, stale] = Attempt::ALL.map(|attempt| one(kind, attempt));
-            let (first, prepared, building, stale) = tokio::try_join!(first, prepared, building, stale)?;
-            Ok::<_, Failure>(stale.or(building).or(prepared).or(first))
+            let [first, prepared, moved, building, stale] = Attempt::ALL.map(|attempt| one(kind, attempt));
+            let all = tokio::try_join!(first, prepared, moved, building, stale)?;
+            let (first, prepared, moved, building, stale) = all;
+            Ok::<_, Failure>(stale.or(building).or(moved).or(prepared).or(first))
         };
         let workflow = async {
             match self.workflows {

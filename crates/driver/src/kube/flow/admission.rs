@@ -32,6 +32,8 @@ pub struct AdmissionQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     next: u64,
+    /// Volume sets; each has pods of its own that may wait.
+    sets: usize,
     /// How many of them wait for something other than a node.
     aside: usize,
     /// In the order in which they came.
@@ -41,15 +43,24 @@ struct QueueState {
 #[derive(Debug)]
 struct QueuedTask {
     since: Instant,
+    /// The place of its volume set.
+    set: usize,
     /// Why it has no node, as far as the cluster has said.
     why: Option<String>,
-    /// How many later ones have a node.
+    /// How many later ones of the same set have a node.
     overtaken: usize,
     /// True once it is in the cluster's queue, or about to be.
     is_submitted: bool,
 }
 
 impl AdmissionQueue {
+    /// A queue for tasks of so many volume sets.
+    pub fn for_sets(sets: usize) -> AdmissionQueue {
+        let queue = AdmissionQueue::default();
+        queue.lock().sets = sets;
+        queue
+    }
+
     /// Waits until one more task may be submitted, in the order of the calls.
     pub async fn room(self: &Arc<Self>) -> Room {
         loop {
@@ -63,11 +74,12 @@ impl AdmissionQueue {
 
     fn try_enter(self: &Arc<Self>) -> Option<QueueTicket> {
         let mut state = self.lock();
-        let first = state.queued.values().find(|one| one.is_submitted);
-        let starves =
-            first.is_some_and(|first| first.overtaken >= MAX_OVERTAKEN && first.since.elapsed() >= STARVATION_LIMIT);
-        let is_full = starves || state.queued.len() >= MAX_QUEUED + state.aside;
-        (!is_full).then(|| self.add(&mut state, false))
+        let starves = |one: &QueuedTask| {
+            one.is_submitted && one.overtaken >= MAX_OVERTAKEN && one.since.elapsed() >= STARVATION_LIMIT
+        };
+        let most = MAX_QUEUED * state.sets.max(1) + state.aside;
+        let is_full = state.queued.values().any(starves) || state.queued.len() >= most;
+        (!is_full).then(|| self.add(&mut state, 0, false))
     }
 
     /// Says that a task with room needs something else first. Until the returned value is dropped, one more may enter.
@@ -77,16 +89,17 @@ impl AdmissionQueue {
         SteppedAside(Arc::clone(self))
     }
 
-    /// Adds a submitted task, until the returned value is dropped.
-    pub fn enter(self: &Arc<Self>) -> QueueTicket {
-        self.add(&mut self.lock(), true)
+    /// Adds a submitted task of a volume set, until the returned value is dropped.
+    pub fn enter(self: &Arc<Self>, set: usize) -> QueueTicket {
+        self.add(&mut self.lock(), set, true)
     }
 
-    fn add(self: &Arc<Self>, state: &mut QueueState, is_submitted: bool) -> QueueTicket {
+    fn add(self: &Arc<Self>, state: &mut QueueState, set: usize, is_submitted: bool) -> QueueTicket {
         let number = state.next;
         state.next += 1;
         let task = QueuedTask {
             since: Instant::now(),
+            set,
             why: None,
             overtaken: 0,
             is_submitted,
@@ -95,6 +108,7 @@ impl AdmissionQueue {
         QueueTicket {
             admission: Arc::clone(self),
             number,
+            set,
         }
     }
 
@@ -126,6 +140,7 @@ impl Drop for SteppedAside {
 pub struct QueueTicket {
     admission: Arc<AdmissionQueue>,
     number: u64,
+    set: usize,
 }
 
 impl QueueTicket {
@@ -136,10 +151,10 @@ impl QueueTicket {
         }
     }
 
-    /// Says that the task has a node. Earlier tasks that still wait have been overtaken.
+    /// Says that the task has a node. Earlier tasks of its set that still wait have been overtaken.
     pub fn placed(self) {
         for (_, earlier) in self.admission.lock().queued.range_mut(..self.number) {
-            earlier.overtaken += 1;
+            earlier.overtaken += usize::from(earlier.set == self.set);
         }
     }
 }
@@ -211,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn if_all_wait_long_and_in_order_others_may_enter() {
         let admission = Arc::new(AdmissionQueue::default());
-        let (first, second) = (admission.enter(), admission.enter());
+        let (first, second) = (admission.enter(0), admission.enter(0));
         tokio::time::sleep(STARVATION_LIMIT * 3).await;
         drop(tokio::time::timeout(STARVATION_LIMIT, admission.room()).await.unwrap());
         first.placed();
@@ -231,7 +246,7 @@ mod tests {
         // Others pass, one after the other, for a long time.
         for _ in 0..=MAX_OVERTAKEN {
             let room = tokio::time::timeout(STARVATION_LIMIT, admission.room()).await.unwrap();
-            let placed = admission.enter();
+            let placed = admission.enter(0);
             drop(room);
             tokio::time::sleep(STARVATION_LIMIT).await;
             placed.placed();
@@ -245,11 +260,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_overtakes_a_task_that_waits_long() {
         let admission = Arc::new(AdmissionQueue::default());
-        let large = admission.enter();
+        let large = admission.enter(0);
         large.because("Insufficient cpu");
         for _ in 0..MAX_OVERTAKEN {
             drop(admission.room().await);
-            admission.enter().placed();
+            admission.enter(0).placed();
         }
         tokio::time::sleep(STARVATION_LIMIT).await;
         assert_eq!(
@@ -262,5 +277,23 @@ mod tests {
         drop(large);
         tokio::time::timeout(STARVATION_LIMIT, next).await.unwrap();
         assert_eq!(admission.full(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_waits_on_one_set_is_not_overtaken_by_tasks_of_another() {
+        let admission = Arc::new(AdmissionQueue::for_sets(2));
+        let full = admission.enter(0);
+        for _ in 0..=MAX_OVERTAKEN {
+            drop(admission.room().await);
+            admission.enter(1).placed();
+        }
+        tokio::time::sleep(STARVATION_LIMIT).await;
+        let mut rooms = Vec::new();
+        for _ in 1..2 * MAX_QUEUED {
+            rooms.push(tokio::time::timeout(STARVATION_LIMIT, admission.room()).await.unwrap());
+        }
+        assert!(tokio::time::timeout(STARVATION_LIMIT, admission.room()).await.is_err());
+        drop(full);
+        tokio::time::timeout(STARVATION_LIMIT, admission.room()).await.unwrap();
     }
 }

@@ -9,6 +9,7 @@ use hybrid_cache_model::{Failure, FailureKind, Task, TaskSpec};
 use crate::kube::api::create_error::CreateError;
 use crate::kube::flow::context::TaskContext;
 use crate::kube::flow::first_workload::{Adopted, FirstWorkload};
+use crate::kube::flow::recent_hits::CacheRequest;
 use crate::kube::flow::task_flow::TaskFlow;
 use crate::kube::flow::task_registry::{Presence, TaskAnswer, TaskChannels, TaskRegistry};
 use crate::kube::names::{self, Attempt};
@@ -17,6 +18,7 @@ use crate::kube::pod::variant::PodVariant;
 use crate::kube::shared::Shared;
 use crate::kube::standby;
 use crate::kube::workload::kind::WorkloadKind;
+use crate::kube::workload::object::Workload;
 use crate::trace::Notes;
 use crate::{Epoch, SubmitOptions};
 
@@ -89,7 +91,16 @@ async fn run(
     channels: TaskChannels,
     first: FirstWorkload,
 ) {
+    let request = CacheRequest::new(&submitted.options.epoch, &submitted.options.tenant, &submitted.task);
+    let set = match &first {
+        FirstWorkload::Create => shared.place(&request, &submitted.task),
+        FirstWorkload::Adopt(adopted) => set_of(&shared, &adopted.workload).map_or_else(
+            || shared.place(&request, &submitted.task),
+            |place| shared.sets.enter(place),
+        ),
+    };
     let context = TaskContext {
+        set,
         shared,
         id: id.clone(),
         spec: submitted.spec,
@@ -114,6 +125,15 @@ async fn run(
             channels.presence.send_replace(Presence::Present);
         }
         Err(error) => tasks.close(&id, channels, Presence::Unanswered(error)),
+    }
+}
+
+/// The volume set of a workload; `None` if it is no longer in the configuration.
+fn set_of(shared: &Shared, workload: &Workload) -> Option<usize> {
+    match workload.annotation(names::SET).or(workload.label(names::SET)) {
+        Some(name) => shared.sets.find(name),
+        // It is of the time before there were several.
+        None => Some(0),
     }
 }
 

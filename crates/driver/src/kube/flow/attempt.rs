@@ -27,6 +27,9 @@ use crate::kube::observe::observed::{ContainerEnd, ObservedWorkload};
 use crate::kube::observe::step::{self, Bounds, Preparation, Step};
 use crate::kube::pod::request::{self, Freshness};
 use crate::kube::pod::variant::PodVariant;
+use crate::kube::sets::lost;
+use crate::kube::sets::state::RETRY_PAUSE;
+use crate::kube::sets::withdraw::{Withdrawal, withdraw};
 use crate::kube::standby::exchange::ExchangeProgress;
 use crate::kube::workload::render::{self, TaskPod};
 use crate::needs::Needs;
@@ -60,6 +63,9 @@ pub enum LaunchError {
     Create(CreateError),
     /// The workload cannot be created, or cannot be observed.
     Failed(Failure),
+    /// The volumes of the task's set cannot be used. The workload was deleted before its pod had a node; why, in the scheduler's
+    /// words.
+    SetLost(String),
 }
 
 /// Runs one attempt. `first` says where the workload of a first attempt comes from; `None` for later attempts, which
@@ -82,7 +88,7 @@ pub async fn run(
         Some(FirstWorkload::Adopt(adopted)) => (workload_run::adopt(&context.shared, &adopted.workload), variant, None),
         Some(FirstWorkload::Create) | None => {
             ensure_folders(context).await?;
-            let queued = context.shared.admission.enter();
+            let queued = context.shared.admission.enter(context.set.place());
             // A quota may have no room for the next workload of a task that has begun.
             let has_begun = attempt != Attempt::First;
             let pulse = &context.shared.pulse;
@@ -101,13 +107,34 @@ pub async fn run(
     if marks.created_us.is_none() {
         run.fetch_pod().await.map_err(LaunchError::Failed)?;
     }
-    let source = log_source(context, &run);
+    let may_move = matches!(attempt, Attempt::First | Attempt::Prepared);
+    let followed = follow(context, &mut run, variant, may_move, queued.take()).await;
+    context.waits.send_modify(|wait| wait.end(&context.shared.pulse));
+    context.note_end(&run);
+    let (ended, tail) = followed?;
+    let received = ReceivedOutput::Log(tail);
+    Ok(close(context, run, variant, ended, received, marks, progress).await)
+}
+
+/// How a task's container ended, and the log that was followed.
+type Followed = (Result<ContainerEnd, Failure>, Option<LogTail>);
+
+/// Follows a workload to its end, or until the volumes of its set cannot be used. Only a task that `may_move` is taken back then.
+async fn follow(
+    context: &mut TaskContext,
+    run: &mut WorkloadRun,
+    variant: PodVariant,
+    may_move: bool,
+    mut queued: Option<QueueTicket>,
+) -> Result<Followed, LaunchError> {
+    let source = log_source(context, run);
     let (preparing, waits) = (context.preparing.clone(), context.waits.clone());
-    let pulse = Arc::clone(&context.shared.pulse);
+    let (pulse, sets) = (Arc::clone(&context.shared.pulse), Arc::clone(&context.shared.sets));
+    let (place, uses_volumes) = (context.set.place(), context.uses_volumes());
     let mut tail = None;
     let needs = context.needs();
     let bounds = bounds(context, variant);
-    let ended = run.end(bounds, &mut context.cancel, |observed, step| {
+    let mut on_change = |observed: &ObservedWorkload, step: &Step| {
         if let (Step::Follow, None, Some(pod)) = (step, &tail, &observed.pod) {
             tail = Some(LogTail::start(source(&pod.name)));
         }
@@ -122,19 +149,37 @@ pub async fn run(
             _ if observed.has_place() => queued.take().into_iter().for_each(QueueTicket::placed),
             _ => {}
         }
-    });
-    let ended = ended.await;
-    drop(queued);
-    context.waits.send_modify(|wait| wait.end(&context.shared.pulse));
-    let received = ReceivedOutput::Log(tail);
-    Ok(close(context, run, variant, ended, received, marks, progress).await)
+        if let Some(at) = observed.first_seen.scheduled.filter(|_| uses_volumes) {
+            sets.note_scheduled(place, at);
+        }
+    };
+    let mut may_move = may_move && uses_volumes && context.shared.sets.count() > 1;
+    let mut pause = Duration::ZERO;
+    loop {
+        let unusable = lost::wait(run.followed.observed.clone(), pause);
+        let why = tokio::select! {
+            biased;
+            ended = run.end(bounds, &mut context.cancel, &mut on_change) => return Ok((ended, tail)),
+            why = unusable, if may_move => why,
+        };
+        pause = RETRY_PAUSE;
+        let is_cancelled = *context.cancel.borrow();
+        if is_cancelled || !context.shared.sets.mark_down(place, Instant::now()) {
+            continue;
+        }
+        match withdraw(&context.shared, run).await.map_err(LaunchError::Failed)? {
+            Withdrawal::NeverStarted => return Err(LaunchError::SetLost(why)),
+            Withdrawal::Kept => {}
+            Withdrawal::MayHaveStarted => may_move = false,
+        }
+    }
 }
 
 /// Has the folders created that the task's pod mounts, if its tenant is new.
 async fn ensure_folders(context: &TaskContext) -> Result<(), LaunchError> {
     if context.needs().any() && context.task.cache == CachePolicy::Use {
         let (epoch, tenant) = (&context.options.epoch, &context.options.tenant);
-        let ensured = tenants::ensure(&context.shared, epoch, tenant).await;
+        let ensured = tenants::ensure(&context.shared, epoch, tenant, context.set.place()).await;
         ensured.map_err(|failure| LaunchError::Create(folders_missing(failure)))?;
     }
     Ok(())
@@ -159,14 +204,15 @@ async fn create(
     }
     let freshness = match attempt {
         Attempt::Stale => Freshness::StaleAccepted,
-        Attempt::First | Attempt::Prepared | Attempt::Building => Freshness::Required,
+        Attempt::First | Attempt::Prepared | Attempt::Moved | Attempt::Building => Freshness::Required,
     };
     let (config, options) = (
         context.shared.config.for_task(&context.spec.resources),
         &context.options,
     );
     let config = &*config;
-    let mut requests = request::for_task(config, &context.spec, &context.task, options, variant, freshness);
+    let set = context.set.place();
+    let mut requests = request::for_task(config, set, &context.spec, &context.task, options, variant, freshness);
     if let Some(prepare) = &mut requests.prepare {
         prepare.describe = context.shared.trace.get().is_some() && options.epoch == Epoch::Standing;
     }
@@ -181,6 +227,7 @@ async fn create(
         variant,
         needs: context.needs(),
         cache: context.task.cache,
+        set,
         epoch: options.epoch.name(),
         tenant: options.tenant.clone(),
         time_ms: options.limits.time_ms,
@@ -211,7 +258,7 @@ fn create_timeouts(context: &TaskContext, attempt: Attempt) -> CreateTimeouts {
                 retention
             },
         },
-        Attempt::Prepared | Attempt::Building | Attempt::Stale => CreateTimeouts {
+        Attempt::Prepared | Attempt::Moved | Attempt::Building | Attempt::Stale => CreateTimeouts {
             answer: retention,
             room: retention,
         },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hybrid_cache_model::{End, Failure, Outcome, Phase, Task, TaskSpec};
+use hybrid_cache_model::{CachePolicy, End, Failure, Outcome, Phase, Task, TaskSpec};
 use tokio::sync::watch;
 
 use crate::SubmitOptions;
@@ -11,6 +11,9 @@ use crate::cancel::CancelFlag;
 use crate::kube::flow::admission::WaitForRoom;
 use crate::kube::flow::recent_hits::CacheRequest;
 use crate::kube::flow::task_registry::Presence;
+use crate::kube::flow::workload_run::WorkloadRun;
+use crate::kube::sets::lost;
+use crate::kube::sets::state::SetTicket;
 use crate::kube::shared::Shared;
 use crate::kube::workload::kind::WorkloadKind;
 use crate::log::LogWriter;
@@ -30,6 +33,8 @@ pub struct TaskContext {
     pub task: Task,
     /// How to run it.
     pub options: SubmitOptions,
+    /// Its volume set.
+    pub set: SetTicket,
     /// Receives its output.
     pub log: Arc<LogWriter>,
     /// Whether someone cancelled it.
@@ -55,6 +60,26 @@ impl TaskContext {
     /// What the task asks of the caches.
     pub fn cache_request(&self) -> CacheRequest {
         CacheRequest::new(&self.options.epoch, &self.options.tenant, &self.task)
+    }
+
+    /// True if its pods mount the volumes of its set.
+    pub fn uses_volumes(&self) -> bool {
+        self.needs().any() && self.task.cache == CachePolicy::Use
+    }
+
+    /// Notes what a workload whose task has ended, or will never end, says of the volume set.
+    pub fn note_end(&self, run: &WorkloadRun) {
+        let observed = run.observed();
+        if !self.uses_volumes() {
+            return;
+        }
+        if let Some(at) = observed.first_seen.scheduled {
+            self.shared.sets.note_scheduled(self.set.place(), at);
+        }
+        if lost::lost_node(&observed) {
+            // Without another set that is up, nothing changes.
+            let _ = self.shared.sets.mark_down(self.set.place(), Instant::now());
+        }
     }
 
     /// Microseconds since the task was submitted.

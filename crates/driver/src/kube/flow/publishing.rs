@@ -70,7 +70,7 @@ pub async fn settle(context: &TaskContext, notes: &mut Notes, result: AttemptRes
                 context
                     .shared
                     .recent_hits
-                    .note(&context.cache_request(), Instant::now());
+                    .note(&context.cache_request(), context.set.place(), Instant::now());
                 record::read_prepared(context, notes, &pod, outcome).await;
             }
             PrepareReport::Failed { failure, .. } if !failed => outcome.not_kept = Some(failure),

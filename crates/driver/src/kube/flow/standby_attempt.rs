@@ -36,7 +36,8 @@ pub fn is_possible(context: &TaskContext, variant: PodVariant) -> bool {
     let is_cached = variant == PodVariant::Warm && context.task.cache == CachePolicy::Use;
     // The limits of a pod that runs cannot change.
     let fits = !context.spec.asks_for_resources();
-    is_cached && fits && standby::ask_for(&context.shared, &context.options.epoch, &context.options.tenant)
+    let (shared, options) = (&context.shared, &context.options);
+    is_cached && fits && standby::ask_for(shared, &options.epoch, &options.tenant, context.set.place())
 }
 
 /// Runs a task in a standby pod. `None` if none is free, or if it did not begin the task: then it runs as a Job. Either way
@@ -97,6 +98,7 @@ async fn in_pod(
         }
         Conversation::Ended(ended, tail) => {
             shared.standby.note_used(is_prepared);
+            context.note_end(&run);
             delete_later(&shared, pod);
             let received = ReceivedOutput::Attached {
                 progress: *exchange_progress.borrow(),
@@ -122,6 +124,7 @@ fn delete_later(shared: &Arc<Shared>, pod: String) {
 fn order(context: &TaskContext, token: String) -> StandbyOrder {
     let requests = request::for_task(
         &context.shared.config,
+        context.set.place(),
         &context.spec,
         &context.task,
         &context.options,

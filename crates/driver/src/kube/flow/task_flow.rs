@@ -1,12 +1,12 @@
 //! Runs one task: the attempts that it takes, and its outcome.
 //!
 //! The first attempt is a warm pod if the packages are known to be cached (a standby pod, if one is free), and a prepared pod otherwise. A miss leads to
-//! a prepared pod; a package without a wheel leads to a pod that builds it; an index that is offline leads to a pod that accepts environments which were resolved too long ago.
+//! a prepared pod; a package without a wheel leads to a pod that builds it; volumes that cannot be used lead to a prepared pod on another volume set; an index that is offline leads to a pod that accepts environments which were resolved too long ago.
 
 use std::time::Instant;
 
 use hybrid_cache_model::protocol::RunReport;
-use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome};
+use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase};
 use tokio::sync::watch;
 
 use crate::kube::api::create_error::CreateError;
@@ -69,15 +69,21 @@ impl TaskFlow {
                     }
                     error => return Err(error),
                 },
+                Err(LaunchError::SetLost(why)) => {
+                    self.change_set(&why, &mut progress);
+                    (attempt, variant) = (Attempt::Moved, PodVariant::Prepared);
+                    continue;
+                }
                 Err(error) => return Ok(self.not_launched(error, progress)),
             };
             progress.timeline = result.timeline.clone();
             progress.warnings.extend(result.warnings.iter().cloned());
             match &result.report {
                 // What was prepared may also be evicted before the task has its lease.
-                Ok(RunReport::Missed { missed, .. }) if attempt == Attempt::First => {
+                Ok(RunReport::Missed { missed, .. }) if matches!(attempt, Attempt::First | Attempt::Moved) => {
                     self.notes.expired = missed.python_stale;
-                    self.context.shared.recent_hits.remove(&self.context.cache_request());
+                    let (request, set) = (self.context.cache_request(), self.context.set.place());
+                    self.context.shared.recent_hits.remove(&request, set);
                     (attempt, variant) = (Attempt::Prepared, PodVariant::Prepared);
                 }
                 Ok(RunReport::Missed { .. }) if attempt == Attempt::Stale => {
@@ -129,12 +135,33 @@ impl TaskFlow {
         attempt::run(&mut self.context, attempt, variant, first, progress).await
     }
 
+    /// Chooses another volume set, because the task's own cannot be used.
+    fn change_set(&mut self, why: &str, progress: &mut TaskProgress) {
+        let context = &mut self.context;
+        let (began_us, now_us) = (progress.timeline.total_us, context.now_us());
+        let waited_us = now_us.saturating_sub(began_us);
+        progress
+            .timeline
+            .push(Phase::Schedule, Lane::Driver, began_us, waited_us);
+        progress.timeline.total_us = now_us;
+        let name = |place: usize| context.shared.config.set(place).name;
+        let left = name(context.set.place());
+        let chosen = context.shared.place(&context.cache_request(), &context.task);
+        let message = format!(
+            "the volumes of set {left} cannot be used ({why}), so the task was submitted again on set {}, where its packages may \
+             have to be prepared",
+            name(chosen.place())
+        );
+        progress.warnings.push(message);
+        context.set = chosen;
+    }
+
     /// Prepared, unless everything is known to be cached.
     fn first_variant(&self) -> PodVariant {
         let warm = match self.context.task.cache {
             CachePolicy::Use => {
                 let recent_hits = &self.context.shared.recent_hits;
-                recent_hits.contains(&self.context.cache_request(), Instant::now())
+                recent_hits.contains(&self.context.cache_request(), self.context.set.place(), Instant::now())
             }
             CachePolicy::Bypass => false,
         };
@@ -175,9 +202,10 @@ impl TaskFlow {
             && context.needs().any()
         {
             let (recent_hits, now) = (&context.shared.recent_hits, Instant::now());
+            let (request, set) = (context.cache_request(), context.set.place());
             match result.variant {
-                PodVariant::Warm => recent_hits.see(&context.cache_request(), now),
-                PodVariant::Prepared | PodVariant::Building => recent_hits.note(&context.cache_request(), now),
+                PodVariant::Warm => recent_hits.see(&request, set, now),
+                PodVariant::Prepared | PodVariant::Building => recent_hits.note(&request, set, now),
             }
         }
         match outcome::from_report(report, progress.timeline.clone()) {
@@ -196,6 +224,10 @@ impl TaskFlow {
             LaunchError::Cancelled => self.context.without_report(End::Cancelled, progress),
             LaunchError::Create(error) => self.context.failed(error.failure().clone(), progress),
             LaunchError::Failed(failure) => self.context.failed(failure, progress),
+            // The caller submits it elsewhere.
+            LaunchError::SetLost(why) => self
+                .context
+                .failed(Failure::new(FailureKind::Unschedulable, why), progress),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{Failure, FailureKind};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use tokio::sync::watch;
 
 use crate::cancel::{CancelFlag, cancelled};
@@ -103,6 +103,13 @@ impl WorkloadRun {
         self.followed.observed.borrow().clone()
     }
 
+    /// Applies pods that were fetched.
+    pub fn show(&self, pods: &[Pod]) {
+        self.followed.update(|observed| {
+            pods.iter().for_each(|pod| observed.apply_pod(pod, Instant::now()));
+        });
+    }
+
     /// Fetches the pod directly, because the watches began after its last change or lag behind. Waits out an outage.
     ///
     /// # Errors
@@ -110,9 +117,7 @@ impl WorkloadRun {
     pub async fn fetch_pod(&self) -> Result<(), Failure> {
         let timeout = self.shared.retention();
         let pods = self.shared.cluster.pods(self.kind, &self.name, timeout).await?;
-        self.followed.update(|observed| {
-            pods.iter().for_each(|pod| observed.apply_pod(pod, Instant::now()));
-        });
+        self.show(&pods);
         Ok(())
     }
 

@@ -4,13 +4,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use hybrid_cache_model::contents::Contents;
 use hybrid_cache_model::pod::{CONTENTS_MARK, PodMaintenanceCommand};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use crate::Epoch;
 use crate::kube::logs::marked_line;
-use crate::kube::maintenance::job;
+use crate::kube::maintenance::{job, merge};
 use crate::kube::names::TASK_CONTAINER;
 use crate::kube::shared::Shared;
 use crate::trace::ContentsSource;
@@ -37,7 +38,10 @@ impl ContentsSource for ClusterContents {
                         .hint("the image may be older than this program: `cargo xtask up` brings it up to date")
                 })
         };
-        let listed = job::run_and_read(&shared, &Epoch::Standing, PodMaintenanceCommand::Contents, read);
+        let command = || PodMaintenanceCommand::Contents;
+        let all =
+            (0..shared.sets.count()).map(|set| job::run_and_read(&shared, set, &Epoch::Standing, command(), read));
+        let listed = async { try_join_all(all).await.map(merge::contents) };
         tokio::time::timeout(LIST_TIMEOUT, listed).await.unwrap_or_else(|_| {
             let message = format!("the volumes were not listed within {} s", LIST_TIMEOUT.as_secs());
             Err(Failure::new(FailureKind::Deadline, message).hint("`cargo xtask status` shows whether a pod has room"))

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::kube::api::retry::OUTAGE_TIMEOUT;
-use crate::kube::maintenance::job;
+use crate::kube::maintenance::on_sets;
 use crate::kube::names;
 use crate::kube::shared::Shared;
 use crate::{Epoch, ids};
@@ -17,7 +17,7 @@ use crate::{Epoch, ids};
 /// Value of the component label of an epoch's note.
 pub const EPOCH_COMPONENT: &str = "epoch";
 
-/// Creates the folders of a new epoch, and notes it for the sweep.
+/// Creates the folders of a new epoch on all volume sets, and notes it for the sweep.
 ///
 /// # Errors
 /// The cluster does not answer, or the folders cannot be created.
@@ -28,17 +28,17 @@ pub async fn create(shared: &Arc<Shared>) -> Result<Epoch, Failure> {
         epoch: Some(name.clone()),
         tenant: Tenant::default(),
     };
-    job::run(shared, &Epoch::Standing, question).await?;
+    on_sets::done(shared, &question).await?;
     Ok(Epoch::Fresh(name))
 }
 
-/// Deletes the folders of an epoch and its note.
+/// Deletes the folders of an epoch on all volume sets, and its note. The note stays if a set does not answer, for the sweep.
 ///
 /// # Errors
 /// The pod could not run, or something cannot be deleted.
 pub async fn delete(shared: &Arc<Shared>, name: &str) -> Result<(), Failure> {
     let question = PodMaintenanceCommand::DeleteEpoch { epoch: name.to_owned() };
-    job::run(shared, &Epoch::Standing, question).await?;
+    on_sets::done(shared, &question).await?;
     shared.cluster.delete_secret(name).await
 }
 

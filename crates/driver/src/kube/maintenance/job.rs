@@ -1,20 +1,23 @@
 //! Runs one of the runner's maintenance commands in a Job that mounts the volumes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::{Failure, FailureKind};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::cancel::CancelFlag;
 use crate::kube::api::cluster::CreateTimeouts;
 use crate::kube::api::retry::OUTAGE_TIMEOUT;
-use crate::kube::flow::workload_run;
+use crate::kube::flow::workload_run::{self, WorkloadRun};
 use crate::kube::names::Component;
 use crate::kube::observe::explain;
+use crate::kube::observe::observed::ContainerEnd;
 use crate::kube::observe::step::Bounds;
 use crate::kube::pod::request;
+use crate::kube::sets::lost;
 use crate::kube::shared::Shared;
 use crate::kube::workload::kind::WorkloadKind;
 use crate::kube::workload::render;
@@ -44,29 +47,31 @@ impl Drop for UnfinishedJob {
     }
 }
 
-/// Runs a command, and returns its report.
+/// Runs a command on a volume set, and returns its report.
 ///
 /// # Errors
 /// The pod could not run, or reported a failure.
 pub async fn run(
     shared: &Arc<Shared>,
+    set: usize,
     epoch: &Epoch,
     question: PodMaintenanceCommand,
 ) -> Result<PodMaintainReport, Failure> {
-    finish(shared, epoch, question).await.map(|job| job.report.clone())
+    finish(shared, set, epoch, question).await.map(|job| job.report.clone())
 }
 
-/// Runs a command, and reads something of its pod, by name, before the pod is deleted.
+/// Runs a command on a volume set, and reads something of its pod, by name, before the pod is deleted.
 ///
 /// # Errors
 /// The pod could not run or reported a failure, or `read` fails.
 pub async fn run_and_read<T>(
     shared: &Arc<Shared>,
+    set: usize,
     epoch: &Epoch,
     question: PodMaintenanceCommand,
     read: impl AsyncFnOnce(String) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let job = finish(shared, epoch, question).await?;
+    let job = finish(shared, set, epoch, question).await?;
     match job.pod.clone() {
         Some(pod) => read(pod).await,
         None => Err(Failure::new(FailureKind::Cluster, "the maintenance pod is gone")),
@@ -93,7 +98,12 @@ impl Drop for FinishedJob {
 }
 
 /// Runs a command to its end. If this is dropped before, the Job is deleted.
-async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<FinishedJob, Failure> {
+async fn finish(
+    shared: &Arc<Shared>,
+    set: usize,
+    epoch: &Epoch,
+    question: PodMaintenanceCommand,
+) -> Result<FinishedJob, Failure> {
     let whole = matches!(
         question,
         PodMaintenanceCommand::CreateEpoch { .. }
@@ -105,7 +115,7 @@ async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCom
     let deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     let data = request::for_maintenance(&shared.config, question, deadline_ms)?;
     let secret = render::secret(Component::Maintenance, &name, &name, data);
-    let job = render::maintenance_job(&shared.config, &name, epoch.name(), whole, timeout.as_secs());
+    let job = render::maintenance_job(&shared.config, set, &name, epoch.name(), whole, timeout.as_secs());
     let start = Duration::from_secs(shared.config.start_s);
     let timeouts = CreateTimeouts {
         answer: OUTAGE_TIMEOUT,
@@ -124,7 +134,7 @@ async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCom
         start,
         whole: start + timeout + RUNNER_GRACE,
     };
-    let ended = run.end(bounds, &mut cancel, |_, _| {}).await;
+    let ended = end(shared, set, &mut run, bounds, &mut cancel).await;
     // A Job that failed was deleted, or stays for people to look at.
     unfinished.is_done = true;
     let ended = ended.map_err(for_volumes)?;
@@ -141,6 +151,33 @@ async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCom
         PodMaintainReport::Failed { failure } => Err(failure.clone()),
         _ => Ok(finished),
     }
+}
+
+/// Waits for the end. If there are other sets, the volumes of this one may be given up before: then the set is down.
+async fn end(
+    shared: &Arc<Shared>,
+    set: usize,
+    run: &mut WorkloadRun,
+    bounds: Bounds,
+    cancel: &mut CancelFlag,
+) -> Result<ContainerEnd, Failure> {
+    let unusable = lost::wait(run.followed.observed.clone(), Duration::ZERO);
+    let (kind, name, observed) = (run.kind, run.name.clone(), run.followed.observed.clone());
+    let ended = tokio::select! {
+        ended = run.end(bounds, cancel, |_, _| {}) => ended,
+        why = unusable, if shared.sets.count() > 1 => {
+            // Without another set that is up, nothing changes.
+            let _ = shared.sets.mark_down(set, Instant::now());
+            workload_run::delete(Arc::clone(shared), kind, name, None).await;
+            let message = format!("its volumes cannot be used: {why}");
+            Err(Failure::new(FailureKind::Unschedulable, message)
+                .hint("`kubectl get nodes` and `kubectl get pvc` show what is missing; the other volume sets work"))
+        }
+    };
+    if let Some(at) = observed.borrow().first_seen.scheduled {
+        shared.sets.note_scheduled(set, at);
+    }
+    ended
 }
 
 /// Rewords an explanation, which speaks of a task.

@@ -3,6 +3,8 @@
 pub mod contents;
 pub mod epochs;
 pub mod job;
+pub mod merge;
+pub mod on_sets;
 pub mod sweep;
 pub mod tenant_folders;
 pub mod tenants;

@@ -7,9 +7,12 @@ use hybrid_cache_model::Tenant;
 
 use crate::Epoch;
 
-/// The tenants whose folders exist, by epoch.
+/// The epoch, the tenant, and the place of the volume set.
+type FolderKey = (Epoch, Tenant, usize);
+
+/// The tenants whose folders exist, by epoch and volume set.
 #[derive(Debug, Default)]
-pub struct TenantFolders(Mutex<HashMap<(Epoch, Tenant), FolderState>>);
+pub struct TenantFolders(Mutex<HashMap<FolderKey, FolderState>>);
 
 /// The state of one tenant's folders.
 #[derive(Clone, Debug)]
@@ -22,12 +25,12 @@ pub enum FolderState {
 
 impl TenantFolders {
     /// The state of a tenant's folders. The first caller is to create them.
-    pub fn state(&self, epoch: &Epoch, tenant: &Tenant) -> FolderState {
+    pub fn state(&self, epoch: &Epoch, tenant: &Tenant, set: usize) -> FolderState {
         // `up`, or the process that created the epoch, has created those of the default tenant.
         if *tenant == Tenant::default() {
             return FolderState::Ready;
         }
-        let key = (epoch.clone(), tenant.clone());
+        let key = (epoch.clone(), tenant.clone(), set);
         self.lock()
             .entry(key)
             .or_insert_with(|| FolderState::Creating(Arc::default()))
@@ -35,8 +38,8 @@ impl TenantFolders {
     }
 
     /// Notes whether the folders were created. If they were not, the next caller tries.
-    pub fn note(&self, epoch: &Epoch, tenant: &Tenant, is_created: bool) {
-        let key = (epoch.clone(), tenant.clone());
+    pub fn note(&self, epoch: &Epoch, tenant: &Tenant, set: usize, is_created: bool) {
+        let key = (epoch.clone(), tenant.clone(), set);
         let mut all = self.lock();
         if is_created {
             all.insert(key, FolderState::Ready);
@@ -48,7 +51,7 @@ impl TenantFolders {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Epoch, Tenant), FolderState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<FolderKey, FolderState>> {
         // The map is complete between its calls, even if one panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -110,9 +110,11 @@ fn bytes(request: &impl Serialize) -> Result<ByteString, TaskError> {
 /// The requests of a task's pod.
 ///
 /// The preparing container gets a request of its own: it never sees the user's code, and the task's container never
-/// sees the settings that only uv and Nix need and that may hold credentials. The building container gets neither.
+/// sees the settings that only uv and Nix need and that may hold credentials. The building container gets neither. `set` is the
+/// place of the volume set that the pod mounts.
 pub fn for_task(
     config: &KubeConfig,
+    set: usize,
     spec: &TaskSpec,
     task: &Task,
     options: &SubmitOptions,
@@ -144,7 +146,7 @@ pub fn for_task(
         prepare_ms: options.prepare_ms,
         max_age_s: config.max_age_s,
         network: config.network.clone(),
-        budgets: config.budgets(),
+        budgets: config.budgets(&config.set(set)),
         variables: config.task_variables.clone(),
         tenant: options.tenant.clone(),
         describe: false,
@@ -205,6 +207,7 @@ mod tests {
         let task = spec.check().unwrap();
         for_task(
             &config(),
+            0,
             spec,
             &task,
             &SubmitOptions::default(),
@@ -272,7 +275,7 @@ mod tests {
         let (config, task) = (config(), spec.check().unwrap());
         let config = config.for_task(&spec.resources);
         let (options, fresh) = (SubmitOptions::default(), Freshness::Required);
-        let requests = for_task(&config, &spec, &task, &options, PodVariant::Prepared, fresh);
+        let requests = for_task(&config, 0, &spec, &task, &options, PodVariant::Prepared, fresh);
         assert_eq!(requests.task.limits.threads, 1);
         assert_eq!(requests.task.resources, spec.resources);
         // A runner of an earlier version refuses a task with fields that it does not know.

@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::kube::config::{KubeConfig, Resources};
+use crate::kube::config::{KubeConfig, Resources, VolumeSet};
 use crate::needs::Needs;
 
 /// Where programs look for certificates, and the key of the ConfigMap that holds them.
@@ -55,6 +55,8 @@ impl MountAccess {
 
 /// Which caches a pod mounts.
 pub struct CacheMounts<'a> {
+    /// Whose claims they are.
+    pub set: &'a VolumeSet,
     /// Which of the two caches.
     pub needs: Needs,
     /// The cluster's volumes, or empty folders that are deleted with the pod.
@@ -93,7 +95,7 @@ pub fn caches(config: &KubeConfig, caches: &CacheMounts, access: MountAccess) ->
         (
             caches.needs.python,
             "python",
-            &config.python_claim,
+            &caches.set.python_claim,
             PYTHON_MOUNT,
             python_sub_path(caches.epoch),
             [own.clone(), "bytecode".to_owned()],
@@ -101,7 +103,7 @@ pub fn caches(config: &KubeConfig, caches: &CacheMounts, access: MountAccess) ->
         (
             caches.needs.system,
             "system",
-            &config.nix_claim,
+            &caches.set.nix_claim,
             NIX_MOUNT,
             nix_sub_path(caches.epoch),
             ["store".to_owned(), format!("var/hybrid-cache/{own}")],
@@ -131,9 +133,9 @@ pub fn caches(config: &KubeConfig, caches: &CacheMounts, access: MountAccess) ->
     parts
 }
 
-/// Both volumes from their roots, below `/volumes`.
-pub fn roots(config: &KubeConfig) -> Vec<MountedVolume> {
-    let both = [("python", &config.python_claim), ("system", &config.nix_claim)];
+/// Both volumes of a set from their roots, below `/volumes`.
+pub fn roots(set: &VolumeSet) -> Vec<MountedVolume> {
+    let both = [("python", &set.python_claim), ("system", &set.nix_claim)];
     let part = |(name, claim): (&str, &String)| {
         let path = format!("{VOLUMES_FOLDER}/{name}");
         (persistent(name, claim), mount(name, &path, MountAccess::Writable))

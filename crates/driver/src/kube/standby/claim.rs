@@ -38,9 +38,11 @@ pub struct ClaimedPod {
 
 /// The pool that prepares an interpreter for tasks with the same packages, if there is one.
 fn prepared_pool(context: &TaskContext) -> Option<PoolKey> {
-    let asked = context.cache_request();
-    let mut pools = set::prepared_pools(&context.shared.config).map(|(key, _)| key);
-    pools.find(|key| key.prepared.as_ref().is_some_and(|entry| serves(key, entry, &asked)))
+    let (asked, set) = (context.cache_request(), context.set.place());
+    let pools = set::prepared_pools(&context.shared.config).map(|(key, _)| key);
+    pools
+        .filter(|key| key.set == set)
+        .find(|key| key.prepared.as_ref().is_some_and(|entry| serves(key, entry, &asked)))
 }
 
 /// True if a task with this request may take the pods of this pool.
@@ -57,6 +59,7 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
     let general = PoolKey {
         epoch: context.options.epoch.clone(),
         tenant: context.options.tenant.clone(),
+        set: context.set.place(),
         prepared: None,
     };
     let of_prepared = prepared.as_ref().and_then(|key| shared.standby.take(key));

@@ -92,7 +92,7 @@ impl Keeper {
             return Ok(());
         }
         // The kubelet would make missing folders as root.
-        tenants::ensure(shared, &pool.key.epoch, &pool.key.tenant).await?;
+        tenants::ensure(shared, &pool.key.epoch, &pool.key.tenant, pool.key.set).await?;
         if !shared.standby.has(&pool.key) {
             return Ok(());
         }
@@ -131,11 +131,16 @@ pub async fn remove_others(shared: &Arc<Shared>, pools: &[WantedPool]) {
         let name = found.name_any();
         let annotation = |key: &str| found.annotations().get(key).map(String::as_str);
         let used_s: Option<i64> = annotation(names::USED_AT).and_then(|text| text.parse().ok());
+        // A pool of the time before there were several sets is the first one's.
+        let set = match found.labels().get(names::SET) {
+            Some(name) => shared.sets.find(name),
+            None => Some(0),
+        };
         // Interpreters that another driver prepares for other packages are left alone.
         let same_caches = |key: &PoolKey| {
             let same_packages = set::packages(key).as_deref() == annotation(names::PREPARED);
-            let same_epoch = key.epoch.name() == annotation(names::EPOCH);
-            same_packages && same_epoch && Some(key.tenant.as_str()) == annotation(names::TENANT)
+            let same_place = Some(key.set) == set && key.epoch.name() == annotation(names::EPOCH);
+            same_packages && same_place && Some(key.tenant.as_str()) == annotation(names::TENANT)
         };
         let is_ours = pools.iter().any(|pool| pool.name == name);
         let is_replaced = pools.iter().any(|pool| same_caches(&pool.key));

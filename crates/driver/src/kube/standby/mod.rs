@@ -38,13 +38,14 @@ use crate::kube::shared::Shared;
 use crate::kube::standby::set::PoolKey;
 
 /// True if a pool has these caches. The first call for a tenant begins its pool; a fresh epoch has one only if someone has asked for it.
-pub fn ask_for(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> bool {
+pub fn ask_for(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant, set: usize) -> bool {
     let Some(range) = shared.config.standby else {
         return false;
     };
     let key = PoolKey {
         epoch: epoch.clone(),
         tenant: tenant.clone(),
+        set,
         prepared: None,
     };
     if shared.standby.has(&key) {

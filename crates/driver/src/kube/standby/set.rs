@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::kube::config::{KubeConfig, Resources};
 use crate::kube::names::{self, Component, TASK_CONTAINER};
+use crate::kube::pod::affinity;
 use crate::kube::pod::containers::{PodParts, container, pod_spec};
 use crate::kube::pod::request::{self, Freshness};
 use crate::kube::pod::variant::PodVariant;
@@ -31,16 +32,19 @@ pub struct PoolKey {
     pub epoch: Epoch,
     /// The tenant.
     pub tenant: Tenant,
+    /// The place of the volume set.
+    pub set: usize,
     /// The interpreter that its pods prepare; `None` for pods that take any cached task.
     pub prepared: Option<PreparedInterpreter>,
 }
 
 impl PoolKey {
-    /// The standing caches of the tenant that has no name of its own.
+    /// The standing caches of the tenant that has no name of its own, on the first volume set.
     pub fn standing() -> PoolKey {
         PoolKey {
             epoch: Epoch::Standing,
             tenant: Tenant::default(),
+            set: 0,
             prepared: None,
         }
     }
@@ -48,8 +52,11 @@ impl PoolKey {
 
 /// The pools whose pods prepare an interpreter, and how many pods each has. They have the standing caches of the tenant without a name.
 pub fn prepared_pools(config: &KubeConfig) -> impl Iterator<Item = (PoolKey, StandbyRange)> {
-    config.prepared.iter().filter_map(|prepared| {
+    let sets = 0..config.sets().len();
+    let pairs = sets.flat_map(|set| config.prepared.iter().map(move |prepared| (set, prepared)));
+    pairs.filter_map(|(set, prepared)| {
         let key = PoolKey {
+            set,
             prepared: Some(prepared.clone()),
             ..PoolKey::standing()
         };
@@ -77,6 +84,7 @@ pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32
     let mut labels = names::labels(Component::Standby, name);
     labels.remove(names::TASK);
     labels.extend(selected.clone());
+    labels.extend(config.mark(key.set).map(|mark| (names::SET.to_owned(), mark)));
     let mut annotations = BTreeMap::from([(names::TENANT.to_owned(), key.tenant.to_string())]);
     annotations.extend(packages(key).map(|packages| (names::PREPARED.to_owned(), packages)));
     annotations.extend(
@@ -112,7 +120,9 @@ pub fn replica_set(config: &KubeConfig, key: &PoolKey, name: &str, replicas: u32
 
 /// A pod like that of a cached task, with both caches. Its request comes over standard input instead of from a Secret.
 fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
+    let set = config.set(key.set);
     let caches = CacheMounts {
+        set: &set,
         needs: Needs::BOTH,
         policy: CachePolicy::Use,
         epoch: key.epoch.name(),
@@ -133,22 +143,26 @@ fn template(config: &KubeConfig, key: &PoolKey) -> PodSpec {
     };
     let mut task = container(config, TASK_CONTAINER, "pod-standby", &resources, pod.take_mounts());
     task.stdin = Some(true);
-    task.env = key.prepared.as_ref().and_then(|prepared| setup(config, prepared));
+    task.env = key
+        .prepared
+        .as_ref()
+        .and_then(|prepared| setup(config, key.set, prepared));
     // The end of the first connection ends the input, so a second one cannot send another order.
     task.stdin_once = Some(true);
     PodSpec {
         // A ReplicaSet allows nothing else. The runner of a container that is started again takes no task.
         restart_policy: Some("Always".to_owned()),
+        affinity: affinity::of_set(config, key.set),
         ..pod_spec(config, vec![task], pod.volumes)
     }
 }
 
 /// What tells the runner which interpreter to prepare. `None` if the packages are none, which opening the driver refuses.
-fn setup(config: &KubeConfig, prepared: &PreparedInterpreter) -> Option<Vec<EnvVar>> {
+fn setup(config: &KubeConfig, set: usize, prepared: &PreparedInterpreter) -> Option<Vec<EnvVar>> {
     let spec = prepared.task();
     let task = spec.check().ok()?;
     let (options, fresh) = (SubmitOptions::default(), Freshness::Required);
-    let requests = request::for_task(config, &spec, &task, &options, PodVariant::Warm, fresh);
+    let requests = request::for_task(config, set, &spec, &task, &options, PodVariant::Warm, fresh);
     let setup = PreparedSetup {
         request: requests.task,
         imports: prepared.imports.clone(),
@@ -163,7 +177,7 @@ fn setup(config: &KubeConfig, prepared: &PreparedInterpreter) -> Option<Vec<EnvV
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::config::tests::{config, placed};
+    use crate::kube::config::tests::{config, placed, with_sets};
 
     #[test]
     fn another_image_tenant_epoch_or_limit_is_another_pool() {
@@ -182,6 +196,22 @@ mod tests {
             epoch: Epoch::Fresh("epoch-a".to_owned()),
             ..PoolKey::standing()
         };
+        let sets = with_sets(config(), 2);
+        let [first, second] = [0, 1].map(|set| PoolKey {
+            set,
+            ..PoolKey::standing()
+        });
+        assert_ne!(name(&sets, &first), name(&sets, &second));
+        let made = replica_set(&sets, &second, "standby-a", 1);
+        let pod = made.spec.unwrap().template.unwrap().metadata.unwrap();
+        assert_eq!(
+            (
+                &pod.labels.unwrap()[names::SET],
+                &made.metadata.labels.unwrap()[names::SET]
+            ),
+            (&"1".to_owned(), &"1".to_owned())
+        );
+        assert_eq!(base, name(&sets, &first), "labels are not part of a pod's template");
         let others = [
             name(&other_image, &PoolKey::standing()),
             name(&other_limit, &PoolKey::standing()),

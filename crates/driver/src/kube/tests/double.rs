@@ -16,6 +16,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::kube::tests::answers::{Answer, claims_of, status};
+
 /// What the API server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -64,6 +66,10 @@ struct World {
     /// How long a new pod's container then has not started.
     starts_after: Duration,
     log: PodLog,
+    /// Claims whose volumes have no node, and what the scheduler says of their pods.
+    lost: BTreeMap<String, String>,
+    /// A pod gets its node while its Job is being deleted.
+    binds_late: bool,
     /// Beginning of a pod's name, container, its log.
     logs: Vec<(String, String, String)>,
 }
@@ -82,7 +88,6 @@ pub struct PodLog {
 /// What the scheduler says of a pod for which there is no room.
 pub const NO_ROOM: &str = "0/1 nodes are available: 1 Insufficient cpu.";
 
-type Answer = (u16, Value);
 type Streamed = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Double {
@@ -120,6 +125,21 @@ impl Double {
     /// From now on a new pod's container starts so long after it has its node.
     pub fn start_after(&self, long: Duration) {
         self.world().starts_after = long;
+    }
+
+    /// From now on a pod that mounts this claim gets no node, and the scheduler says why.
+    pub fn lose(&self, claim: &str, why: &str) {
+        self.world().lost.insert(claim.to_owned(), why.to_owned());
+    }
+
+    /// The claim's volume has a node again.
+    pub fn restore(&self, claim: &str) {
+        self.world().lost.remove(claim);
+    }
+
+    /// From now on a pod without a node gets one while its Job is being deleted.
+    pub fn bind_late(&self) {
+        self.world().binds_late = true;
     }
 
     /// From now on pods print this.
@@ -227,6 +247,9 @@ impl Double {
             self.put("pods", &pod, "ADDED", waits);
             tokio::time::sleep(full_for).await;
         }
+        if !self.has_node(&pod, &job, &labels).await {
+            return;
+        }
         let starts_after = self.world().starts_after;
         if !starts_after.is_zero() {
             // As recorded of a restarted node: without a reason.
@@ -241,6 +264,32 @@ impl Double {
         self.put("pods", &pod, "MODIFIED", show(ended, "Succeeded"));
     }
 
+    /// Waits until a claim that the pod mounts has a node. False if the pod was deleted before.
+    async fn has_node(&self, pod: &str, job: &Value, labels: &Value) -> bool {
+        let claims = claims_of(job);
+        let lost = || {
+            let world = self.world();
+            claims.iter().find_map(|claim| world.lost.get(claim).cloned())
+        };
+        let Some(why) = lost() else { return true };
+        let condition = json!({"type": "PodScheduled", "status": "False", "message": why});
+        let waits = json!({
+            "metadata": {"name": pod, "namespace": "tasks", "labels": labels}, "spec": {"containers": []},
+            "status": {"phase": "Pending", "conditions": [condition]},
+        });
+        self.put("pods", pod, "ADDED", waits);
+        let key = ("pods".to_owned(), pod.to_owned());
+        while lost().is_some() {
+            let there = self.world().objects.get(&key).cloned();
+            match there {
+                Some(there) if there["spec"]["nodeName"].is_string() => return true,
+                Some(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                None => return false,
+            }
+        }
+        self.world().objects.contains_key(&key)
+    }
+
     async fn answered(&self) -> Result<(), std::io::Error> {
         let mut mode = self.0.mode.subscribe();
         let mode = *mode
@@ -253,29 +302,51 @@ impl Double {
         }
     }
 
-    fn answer(&self, verb: &str, kind: &str, name: &str, sent: &[u8]) -> Answer {
+    fn answer(&self, verb: &str, (kind, name): (&str, &str), query: &str, sent: &[u8]) -> Answer {
         let asked = (verb.to_owned(), kind.to_owned(), name.to_owned());
         self.world().asked.push(asked);
         let there = self.world().objects.get(&(kind.to_owned(), name.to_owned())).cloned();
         match (verb, name.is_empty(), there) {
-            ("GET", true, _) => self.list(kind),
+            ("GET", true, _) => self.list(kind, query),
             ("GET", false, Some(object)) => (200, object),
             ("POST", ..) => self.create(kind, sent),
             ("PATCH", _, Some(object)) => (200, object),
             ("DELETE", _, Some(object)) => {
+                let sent: Value = serde_json::from_slice(sent).unwrap_or_default();
+                let version = &sent["preconditions"]["resourceVersion"];
+                if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
+                    return status(409, "Conflict", "the object has been modified");
+                }
                 self.put(kind, name, "DELETED", object);
+                if kind == "jobs" && self.world().binds_late {
+                    self.bind(&format!("{name}-abcde"));
+                }
                 (200, json!({"kind": "Status", "status": "Success"}))
             }
             _ => status(404, "NotFound", "not found"),
         }
     }
 
-    fn list(&self, kind: &str) -> Answer {
+    /// Gives a pod its node.
+    fn bind(&self, pod: &str) {
+        let found = self.world().objects.get(&("pods".to_owned(), pod.to_owned())).cloned();
+        if let Some(mut found) = found {
+            found["spec"]["nodeName"] = json!("node");
+            self.put("pods", pod, "MODIFIED", found);
+        }
+    }
+
+    fn list(&self, kind: &str, query: &str) -> Answer {
         let world = self.world();
+        // Of selectors it knows that of a Job's pods.
+        let job = query.split_once("job-name%3D").filter(|_| kind == "pods");
+        let job = job.map(|(_, rest)| rest.split('&').next().unwrap_or_default());
+        let is_selected =
+            |object: &Value| job.is_none_or(|job| object["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job);
         let items: Vec<&Value> = world
             .objects
             .iter()
-            .filter(|((of, _), _)| of == kind)
+            .filter(|((of, _), object)| of == kind && is_selected(object))
             .map(|(_, object)| object)
             .collect();
         (
@@ -399,7 +470,7 @@ impl Double {
             let said = format!("{kind} is forbidden: User \"a\" cannot create resource \"{kind}\" in API group \"\"");
             status(403, "Forbidden", &said)
         } else {
-            self.answer(parts.method.as_str(), kind, name, &sent)
+            self.answer(parts.method.as_str(), (kind, name), &query, &sent)
         };
         let body = Full::new(Bytes::from(answer.to_string())).boxed_unsync();
         Response::builder()
@@ -407,11 +478,6 @@ impl Double {
             .body(body)
             .map_err(std::io::Error::other)
     }
-}
-
-fn status(code: u16, reason: &str, message: &str) -> Answer {
-    let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
-    (code, status)
 }
 
 impl tower_service::Service<Request<Body>> for Double {

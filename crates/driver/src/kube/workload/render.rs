@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::kube::config::{KubeConfig, Resources};
 use crate::kube::names::{self, BUILD_CONTAINER, Component, PREPARE_CONTAINER, TASK_CONTAINER};
+use crate::kube::pod::affinity;
 use crate::kube::pod::containers::{PodParts, container, pod_spec};
 use crate::kube::pod::request::{BUILD_KEY, PREPARE_KEY, TASK_KEY};
 use crate::kube::pod::variant::PodVariant;
@@ -41,6 +42,8 @@ pub struct TaskPod<'a> {
     pub needs: Needs,
     /// Whether it uses the cluster's volumes.
     pub cache: CachePolicy,
+    /// The place of the volume set.
+    pub set: usize,
     /// The epoch of the volumes; `None` for the standing caches.
     pub epoch: Option<&'a str>,
     /// Whose environments it uses.
@@ -63,7 +66,9 @@ pub fn task(config: &KubeConfig, task: &TaskPod) -> Workload {
 }
 
 fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, PodSpec) {
+    let set = config.set(task.set);
     let caches = CacheMounts {
+        set: &set,
         needs: task.needs,
         policy: task.cache,
         epoch: task.epoch,
@@ -116,6 +121,16 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
     if task.variant == PodVariant::Building {
         containers.push(build_container(config, task, &caches, &mut pod));
     }
+    let mut labels = names::labels(Component::Task, task.id);
+    let mut spec = pod_spec(config, containers, pod.volumes);
+    if task.needs.any() && task.cache == CachePolicy::Use {
+        on_set(config, task.set, &mut labels, &mut spec);
+    }
+    (frame(config, task, labels), spec)
+}
+
+/// What a task's workload holds beside its pod.
+fn frame<'a>(config: &KubeConfig, task: &TaskPod<'a>, labels: BTreeMap<String, String>) -> WorkloadFrame<'a> {
     let bound_ms = if task.variant.prepares() {
         task.time_ms.saturating_add(task.prepare_ms)
     } else {
@@ -124,9 +139,10 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
     let mut annotations = BTreeMap::from([(names::POD_VARIANT.to_owned(), task.variant.name().to_owned())]);
     annotations.extend(task.token.map(|token| (names::TRAILER.to_owned(), token.to_owned())));
     annotations.extend(task.epoch.map(|epoch| (names::EPOCH.to_owned(), epoch.to_owned())));
-    let frame = WorkloadFrame {
+    annotations.extend(config.mark(task.set).map(|mark| (names::SET.to_owned(), mark)));
+    WorkloadFrame {
         name: task.name,
-        labels: names::labels(Component::Task, task.id),
+        labels,
         annotations,
         // A backstop behind every deadline. It also runs during an outage of the API server, and must not end a task that
         // ends in time.
@@ -135,8 +151,13 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (WorkloadFrame<'a>, 
             .saturating_add(bound_ms / 1000)
             .saturating_add(config.ttl_s.into()),
         ttl_s: config.ttl_s,
-    };
-    (frame, pod_spec(config, containers, pod.volumes))
+    }
+}
+
+/// Marks a pod that mounts volumes of a set.
+fn on_set(config: &KubeConfig, set: usize, labels: &mut BTreeMap<String, String>, spec: &mut PodSpec) {
+    labels.extend(config.mark(set).map(|mark| (names::SET.to_owned(), mark)));
+    spec.affinity = affinity::of_set(config, set);
 }
 
 /// The container that runs code of packages. Of the caches it has the store alone, and it cannot write to what it shares
@@ -168,9 +189,18 @@ fn build_container(config: &KubeConfig, task: &TaskPod, caches: &CacheMounts, po
     container(config, BUILD_CONTAINER, "pod-build", &resources, mounts)
 }
 
-/// The Job of a maintenance command. `whole` mounts the volumes from their roots, to create and delete epochs.
-pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, whole: bool, limit_s: u64) -> Job {
+/// The Job of a maintenance command for a volume set. `whole` mounts the volumes from their roots, to create and delete epochs.
+pub fn maintenance_job(
+    config: &KubeConfig,
+    set: usize,
+    name: &str,
+    epoch: Option<&str>,
+    whole: bool,
+    limit_s: u64,
+) -> Job {
+    let claims = config.set(set);
     let caches = CacheMounts {
+        set: &claims,
         needs: Needs::BOTH,
         policy: CachePolicy::Use,
         epoch,
@@ -179,7 +209,7 @@ pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, who
     let mut pod = PodParts::default();
     pod.add(volumes::request("request", name, TASK_KEY));
     let mounted = if whole {
-        volumes::roots(config)
+        volumes::roots(&claims)
     } else {
         volumes::caches(config, &caches, MountAccess::Writable)
     };
@@ -193,9 +223,12 @@ pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, who
     let mounts = pod.take_mounts();
     let resources = &config.prepare_resources;
     let containers = vec![container(config, TASK_CONTAINER, "pod-maintain", resources, mounts)];
+    let mut labels = names::labels(Component::Maintenance, name);
+    let mut spec = pod_spec(config, containers, pod.volumes);
+    on_set(config, set, &mut labels, &mut spec);
     let frame = WorkloadFrame {
         name,
-        labels: names::labels(Component::Maintenance, name),
+        labels,
         annotations: epoch
             .map(|epoch| (names::EPOCH.to_owned(), epoch.to_owned()))
             .into_iter()
@@ -203,7 +236,7 @@ pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, who
         deadline_s: config.start_s.saturating_add(limit_s).saturating_add(DEADLINE_MARGIN_S),
         ttl_s: config.ttl_s.min(MAINTENANCE_TTL_S),
     };
-    job::job(frame, pod_spec(config, containers, pod.volumes))
+    job::job(frame, spec)
 }
 
 /// The Secret that the workload of the same name mounts.

@@ -112,6 +112,7 @@ pub fn workflow(argo: &Argo, frame: WorkloadFrame, pod: PodSpec) -> Workflow {
         "podSpecPatch": patch.to_string(),
     });
     for (name, placed) in [
+        ("affinity", json!(pod.affinity)),
         ("nodeSelector", json!(pod.node_selector)),
         ("tolerations", json!(pod.tolerations)),
         ("imagePullSecrets", json!(pod.image_pull_secrets)),

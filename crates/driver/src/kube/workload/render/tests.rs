@@ -5,7 +5,7 @@ use hybrid_cache_model::pod::RUNNER_FILE;
 use k8s_openapi::api::core::v1::{Container, Volume, VolumeMount};
 
 use super::*;
-use crate::kube::config::tests::{argo, config, placed};
+use crate::kube::config::tests::{argo, config, placed, with_sets};
 
 fn yaml(job: &Job) -> String {
     serde_yaml::to_string(job).unwrap()
@@ -25,6 +25,7 @@ fn task_of(variant: PodVariant, python: bool, system: bool) -> TaskPod<'static> 
         variant,
         needs: Needs { python, system },
         cache: CachePolicy::Use,
+        set: 0,
         epoch: None,
         tenant: Tenant::default(),
         time_ms: 600_000,
@@ -118,8 +119,8 @@ fn every_pod_of_ours_goes_where_the_operator_wants_it() {
     let others = [
         task_job(&placed, &task_of(PodVariant::Prepared, true, true)),
         task_job(&placed, &task_of(PodVariant::Building, true, true)),
-        maintenance_job(&placed, "maintain-abc", None, true, 60),
-        maintenance_job(&placed, "maintain-abc", Some("first-1"), false, 60),
+        maintenance_job(&placed, 0, "maintain-abc", None, true, 60),
+        maintenance_job(&placed, 0, "maintain-abc", Some("first-1"), false, 60),
     ];
     for job in &others {
         assert_eq!(placement(job), expected);
@@ -136,7 +137,7 @@ fn a_task_of_code_alone_mounts_no_volume() {
 
 #[test]
 fn a_maintenance_command_for_epochs_mounts_whole_volumes() {
-    insta::assert_snapshot!(yaml(&maintenance_job(&config(), "maintain-abc", None, true, 60)));
+    insta::assert_snapshot!(yaml(&maintenance_job(&config(), 0, "maintain-abc", None, true, 60)));
 }
 
 #[test]
@@ -249,4 +250,86 @@ fn a_workflow_differs_from_a_job_in_how_the_runner_is_started_alone() {
         assert_eq!(Some(volumes), of_job.volumes);
         assert_eq!(workflow.spec["automountServiceAccountToken"], false);
     }
+}
+
+/// Two sets on block storage, with and without standby pods.
+fn following(standby: Option<&str>) -> KubeConfig {
+    let mut config = with_sets(config(), 2);
+    config.volume_sets[1].follows_pods = true;
+    config.standby = standby.map(|range| range.parse().unwrap());
+    config
+}
+
+#[test]
+fn a_task_of_a_set_mounts_its_claims_and_is_placed_by_them() {
+    let pod = TaskPod {
+        set: 1,
+        ..task_of(PodVariant::Warm, true, true)
+    };
+    let job = task_job(&with_sets(config(), 2), &pod);
+    let text = yaml(&job);
+    assert!(text.contains("claimName: uv-cache-pvc-1") && text.contains("claimName: nix-store-pvc-1"));
+    assert_eq!(text.matches("hybrid-cache.dev/set: \"1\"").count(), 3, "{text}");
+    assert!(!text.contains("affinity"), "{text}");
+}
+
+#[test]
+fn a_task_on_block_storage_goes_to_the_pods_of_its_set() {
+    let pod = TaskPod {
+        set: 1,
+        ..task_of(PodVariant::Prepared, true, true)
+    };
+    insta::assert_snapshot!(yaml(&task_job(&following(Some("1")), &pod)));
+    let preferred = yaml(&task_job(&following(None), &pod));
+    assert!(preferred.contains("preferredDuringScheduling") && !preferred.contains("requiredDuringScheduling"));
+    let maintenance = yaml(&maintenance_job(
+        &following(Some("1")),
+        1,
+        "maintain-abc",
+        None,
+        true,
+        60,
+    ));
+    assert!(maintenance.contains("requiredDuringScheduling") && maintenance.contains("uv-cache-pvc-1"));
+    let other = TaskPod { set: 0, ..pod };
+    assert!(!yaml(&task_job(&following(Some("1")), &other)).contains("affinity"));
+}
+
+#[test]
+fn a_task_that_mounts_no_volume_belongs_to_no_node() {
+    for (cache, python) in [(CachePolicy::Use, false), (CachePolicy::Bypass, true)] {
+        let pod = TaskPod {
+            set: 1,
+            cache,
+            ..task_of(PodVariant::Warm, python, false)
+        };
+        let job = task_job(&following(Some("1")), &pod);
+        let text = yaml(&job);
+        assert!(
+            !text.contains("affinity") && !text.contains("persistentVolumeClaim"),
+            "{text}"
+        );
+        // Its set is noted for who adopts it, but attracts no pod.
+        assert_eq!(job.metadata.annotations.unwrap()[names::SET], "1");
+        assert!(!job.metadata.labels.unwrap().contains_key(names::SET));
+    }
+}
+
+#[test]
+fn a_workflow_of_a_set_has_its_affinity() {
+    let config = KubeConfig {
+        argo: argo().argo,
+        ..following(None)
+    };
+    let pod = TaskPod {
+        set: 1,
+        token: None,
+        ..task_of(PodVariant::Warm, true, true)
+    };
+    let Workload::Workflow(workflow) = task(&config, &pod) else {
+        panic!("it is a Job");
+    };
+    let terms = "/affinity/podAffinity/preferredDuringSchedulingIgnoredDuringExecution";
+    assert!(workflow.spec.pointer(terms).is_some(), "{}", workflow.spec);
+    assert_eq!(workflow.spec["podMetadata"]["labels"][names::SET], "1");
 }
