@@ -67,7 +67,7 @@ fn options(flags: &flags::Bench, baseline: Option<RunRecord>) -> Result<BenchOpt
             trace_bytes: 0,
             ..flags.local.options(flags.cluster.settings.as_deref())
         },
-        cluster: flags.cluster.choice(),
+        cluster: flags.cluster.with_standby(flags.standby),
         service: service(flags),
         builds,
         until: flags.until.map(|width| Until::new(width, flags.until_minutes)),

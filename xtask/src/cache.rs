@@ -23,7 +23,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
     }
     runtime::current_thread()?.block_on(async {
         let reporter = Reporter::new();
-        let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
+        let backend = backend::open(flags.driver, &flags.local, &flags.cluster.choice(), &reporter).await?;
         match &flags.command {
             CacheCommand::Usage => usage(&backend, flags).await,
             // This was handled above, because it needs no driver.

@@ -14,7 +14,7 @@ mod size;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hybrid_cache_cluster::{Range, claim_size};
+use hybrid_cache_cluster::{Range, StandbyChoice, claim_size};
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::option_value::parse_gate;
 use hybrid_cache_tools::uv_python;
@@ -264,6 +264,11 @@ pub struct Up {
     /// Claim QUANTITY for system packages [default: as it is now, or as in the manifest for a new one]
     #[arg(long, value_name = "QUANTITY", value_parser = claim_size)]
     pub system_size: Option<String>,
+    /// Keep N pods started ahead for cached tasks, or as many between MIN and MAX as arrivals need; `none` ends them. A number is
+    /// remembered: by `run`, `serve` and `bench` with `--driver kube`, and by the service of --with-service. Without a service, pods
+    /// that no task has used for 30 minutes end with the next command on the cluster
+    #[arg(long, value_name = "N|MIN..MAX")]
+    pub standby: Option<StandbyChoice>,
     /// Leave out the smoke test at the end, which runs a task
     #[arg(long, alias = "no-task")]
     pub no_smoke_test: bool,

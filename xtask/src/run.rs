@@ -51,7 +51,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     }
     let reporter = Arc::new(Reporter::new());
     runtime::current_thread()?.block_on(async {
-        let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &reporter).await?;
+        let backend = backend::open(flags.driver, &flags.local, &flags.cluster.with_standby(None), &reporter).await?;
         backend.can_run_task(&spec)?;
         run_task(&backend, &spec, flags, &reporter).await
     })

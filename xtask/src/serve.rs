@@ -1,11 +1,12 @@
 //! `cargo xtask serve`: runs the task service in this process, on this machine's driver or a cluster's.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::Driver;
+use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::NetworkStatus;
 use hybrid_cache_service::host::{self, ClusterVolumes, Ended, Host, HostError, LocalVolumes, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
@@ -36,8 +37,14 @@ pub fn run(flags: &flags::Serve) -> Result<Exit> {
     // This fails only if the process already has a logger.
     let _ = log.try_init();
     let runtime = runtime::threads(None)?;
-    let engine = async { open(flags).await.map_err(ServeError) };
+    let pools = OnceLock::new();
+    let engine = async { open(flags, &pools).await.map_err(ServeError) };
     let ended = runtime.block_on(host.run(engine, |line| eprintln!("{line}")));
+    if let (Ok(Ended::Good), Some(driver)) = (&ended, pools.get())
+        && let Err(failure) = runtime.block_on(driver.end_standby())
+    {
+        eprintln!("warning: standby pods are left: {failure}");
+    }
     // After a second Ctrl-C, do not wait for running work.
     runtime.shutdown_background();
     Ok(match ended? {
@@ -61,13 +68,14 @@ fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
     )))
 }
 
-/// Opens the engine on its driver.
-async fn open(flags: &flags::Serve) -> Result<Engine> {
+/// Opens the engine on its driver. `pools` gets the driver if its standby pods end with this process.
+async fn open(flags: &flags::Serve, pools: &OnceLock<Arc<KubeDriver>>) -> Result<Engine> {
     let folder = match &flags.data_dir {
         Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
         None => cache_root(flags.local.cache_dir.as_deref())?.join("service"),
     };
-    let backend = backend::open(flags.driver, &flags.local, &flags.cluster, &Reporter::new()).await?;
+    let choice = flags.cluster.with_standby(flags.standby);
+    let backend = backend::open(flags.driver, &flags.local, &choice, &Reporter::new()).await?;
     if let Backend::Local(local) = &backend {
         may_serve(&local.driver.network().await, flags.token_file.is_some())?;
     }
@@ -80,7 +88,11 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
             (driver.clone(), Arc::new(LocalVolumes(driver)))
         }
         Backend::Cluster(cluster) => {
-            let driver = Arc::new(cluster.driver);
+            let (owns_standby, driver) = (cluster.owns_standby, Arc::new(cluster.driver));
+            if owns_standby {
+                // It is set once, because the engine is opened once.
+                let _ = pools.set(driver.clone());
+            }
             (driver.clone(), Arc::new(ClusterVolumes::new(driver)))
         }
     };

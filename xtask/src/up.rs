@@ -36,7 +36,10 @@ fn show(report: &UpReport) -> Exit {
     if let Some(kubeconfig) = &report.kubeconfig {
         println!("export KUBECONFIG={}", kubeconfig.display());
     }
-    match report.has_conflict() {
+    if let Some(standby) = &report.standby {
+        eprintln!("{}", standby.line);
+    }
+    match report.has_conflict() || report.lacks_standby_pods() {
         true => Exit::Prerequisite,
         false => Exit::Good,
     }

@@ -64,6 +64,7 @@ pub async fn describe(on: &ClusterBackend, which: &ClusterChoice, client: Proven
             }),
             image: config.image.clone(),
             image_id: seen.image_id,
+            standby: config.standby.map(|range| range.to_string()),
         }),
         notes: match config.argo {
             Some(_) => vec![argo_note(&argo::CONTROLLER.rollout(api).await?)],

@@ -13,8 +13,8 @@ use hybrid_cache_model::Tenant;
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::outcome::Resolved;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
-use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
-use hybrid_cache_tools::{ErrorContext, Result, failed};
+use hybrid_cache_model::{Phase, Scenario, TaskSpec, Temperature, Timeline};
+use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 
 use crate::alternatives::{AlternativeTools, Alternatives, PeerTask};
 use crate::machine::Stopwatch;
@@ -22,6 +22,9 @@ use crate::mirror::RunningMirror;
 use crate::peer;
 use crate::peer_driver::PeerDrivers;
 use crate::target::{BenchTarget, END_LIMIT, PeerRun, Run, limits};
+
+/// How long the standby pods may take to be ready before a cached run.
+const FILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A driver with its caches, and the drivers that are its peers.
 pub struct DriverTarget {
@@ -35,6 +38,8 @@ pub struct DriverTarget {
     tenant: Tenant,
     /// The mirror that preparations fetch through.
     mirror: Option<Rc<RunningMirror>>,
+    /// Standby pods have been ready once.
+    has_filled: bool,
     /// The task that is running: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
 }
@@ -50,6 +55,7 @@ impl DriverTarget {
             resolved: HashMap::new(),
             tenant,
             mirror: None,
+            has_filled: false,
             running: None,
         }
     }
@@ -108,12 +114,62 @@ impl DriverTarget {
         };
         Ok((spec, epoch))
     }
+
+    /// Has all standby pods ready before a cached run, so that its sample finds one free. Not timed.
+    async fn fill_standby(&mut self, epoch: &Epoch) -> Result<StandbyState> {
+        let Backend::Cluster(cluster) = &self.backend else {
+            return Ok(StandbyState::NotAsked);
+        };
+        if cluster.connection.config.standby.is_none() {
+            return Ok(StandbyState::NotAsked);
+        }
+        match cluster.driver.fill_standby(epoch, &self.tenant, FILL_LIMIT).await {
+            Ok(()) => {
+                self.has_filled = true;
+                Ok(StandbyState::Ready)
+            }
+            // A cluster that makes none at all would cost each sample this time.
+            Err(failure) if !self.has_filled => Err(Error::prerequisite(failure.to_string())),
+            Err(failure) => Ok(StandbyState::NotReady(failure.message)),
+        }
+    }
+}
+
+/// The standby pods right before a run.
+enum StandbyState {
+    /// The run is not one for a standby pod.
+    NotAsked,
+    /// All were ready.
+    Ready,
+    /// Some were not, and why.
+    NotReady(String),
+}
+
+impl StandbyState {
+    /// Why a run with this timeline is not one in a standby pod; `None` if it is, or was not meant to be.
+    fn disturbance(&self, timeline: &Timeline) -> Option<String> {
+        let has = |phase| timeline.spans.iter().any(|span| span.phase == phase);
+        let was_in_pod = has(Phase::Claim) && !has(Phase::Submit);
+        let why = match self {
+            StandbyState::NotAsked => return None,
+            _ if was_in_pod => return None,
+            StandbyState::Ready => {
+                "all were ready before; a task whose caches were last seen to hit an hour ago takes none"
+            }
+            StandbyState::NotReady(why) => why,
+        };
+        Some(format!("it did not run in a standby pod: {why}"))
+    }
 }
 
 #[async_trait(?Send)]
 impl BenchTarget for DriverTarget {
     async fn run(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<Run> {
         let (spec, epoch) = self.prepare(at, scenario, temperature).await?;
+        let standby = match temperature {
+            Temperature::Cached => self.fill_standby(&epoch).await?,
+            Temperature::First | Temperature::Uncached => StandbyState::NotAsked,
+        };
         let driver = self.backend.driver();
         let options = SubmitOptions {
             epoch,
@@ -142,9 +198,9 @@ impl BenchTarget for DriverTarget {
         Ok(Run {
             moment,
             outcome,
-            timeline,
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            disturbed: None,
+            disturbed: standby.disturbance(&timeline),
+            timeline,
         })
     }
 
@@ -179,7 +235,7 @@ impl BenchTarget for DriverTarget {
             (Peer::Job, Backend::Cluster(_)) => {
                 let limits = limits(&self.backend);
                 let driver = self.drivers.job.as_mut();
-                let driver = driver.context("there is no driver of Jobs to compare the driver of Workflows with")?;
+                let driver = driver.context("there is no driver of Jobs to compare this one with")?;
                 driver.cached(scenario, &limits).await?.wall
             }
             _ => return Err(failed!("this target has no such peer")),
@@ -218,6 +274,9 @@ impl BenchTarget for DriverTarget {
 
     async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
         let discarded = self.end_epochs().await;
+        if let Backend::Cluster(cluster) = &self.backend {
+            cluster.end_standby().await?;
+        }
         if let Some((alternatives, epoch)) = self.alternatives.take() {
             drop(alternatives);
             self.backend.driver().discard_epoch(&epoch).await?;
@@ -226,5 +285,35 @@ impl BenchTarget for DriverTarget {
             driver.end().await?;
         }
         discarded.map(|()| Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_model::Lane;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_a_job_took_over_is_not_one_in_a_standby_pod() {
+        let timeline = |phases: &[Phase]| {
+            let mut timeline = Timeline::default();
+            phases
+                .iter()
+                .for_each(|phase| timeline.push(*phase, Lane::Driver, 0, 10));
+            timeline
+        };
+        let claimed = timeline(&[Phase::Claim, Phase::Sandbox]);
+        let both = timeline(&[Phase::Claim, Phase::Submit, Phase::Sandbox]);
+        let job = timeline(&[Phase::Submit, Phase::Sandbox]);
+        assert_eq!(StandbyState::Ready.disturbance(&claimed), None);
+        assert_eq!(StandbyState::NotAsked.disturbance(&job), None);
+        let late = StandbyState::NotReady("1 of 2 are ready".to_owned());
+        assert_eq!(late.disturbance(&claimed), None, "one was free all the same");
+        for taken_over in [&both, &job] {
+            let said = StandbyState::Ready.disturbance(taken_over).unwrap();
+            assert!(said.starts_with("it did not run in a standby pod: "), "{said}");
+            assert!(late.disturbance(taken_over).unwrap().ends_with("1 of 2 are ready"));
+        }
     }
 }

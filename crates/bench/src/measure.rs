@@ -213,8 +213,10 @@ async fn open_driver(
         provenance.notes.push(note);
     }
     let drivers = match &backend {
-        Backend::Cluster(_) if options.peers != PeerChoice::None => {
-            peer_drivers(checkout, options, &mut provenance.notes, progress).await?
+        Backend::Cluster(cluster) if options.peers != PeerChoice::None => {
+            // Workflows and standby pods are compared with Jobs.
+            let has_job = options.backend == BackendKind::Argo || cluster.connection.config.standby.is_some();
+            peer_drivers(checkout, options, has_job, &mut provenance.notes, progress).await?
         }
         _ => PeerDrivers::default(),
     };
@@ -388,6 +390,7 @@ fn alternatives_on_machine(
 async fn peer_drivers(
     checkout: &Checkout,
     options: &BenchOptions,
+    has_job: bool,
     notes: &mut Vec<String>,
     progress: &Arc<dyn Progress>,
 ) -> Result<PeerDrivers> {
@@ -399,9 +402,9 @@ async fn peer_drivers(
             None
         }
     };
-    let job = match options.backend {
-        BackendKind::Argo => Some(PeerDriver::open(checkout, BackendKind::Kube, options, progress.as_ref()).await?),
-        BackendKind::Kube | BackendKind::Local => None,
+    let job = match has_job {
+        true => Some(PeerDriver::open(checkout, BackendKind::Kube, options, progress.as_ref()).await?),
+        false => None,
     };
     Ok(PeerDrivers { local, job })
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_cluster::{Backend, BackendKind};
+use hybrid_cache_cluster::{Backend, BackendKind, ClusterChoice, StandbyChoice};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::Tenant;
@@ -21,7 +21,7 @@ use crate::target::END_LIMIT;
 pub struct PeerDrivers {
     /// The local driver; `None` if this machine cannot run tasks.
     pub local: Option<PeerDriver>,
-    /// A driver that runs the same tasks as Jobs; `None` unless Workflows are measured.
+    /// A driver that runs the same tasks as Jobs; `None` unless Workflows or standby pods are measured.
     pub job: Option<PeerDriver>,
 }
 
@@ -44,7 +44,7 @@ pub struct Taken {
 }
 
 impl PeerDriver {
-    /// Opens a driver of this kind.
+    /// Opens a driver of this kind, without standby pods.
     ///
     /// # Errors
     /// The driver cannot run tasks.
@@ -54,8 +54,12 @@ impl PeerDriver {
         options: &BenchOptions,
         progress: &dyn Progress,
     ) -> Result<PeerDriver> {
+        let cluster = ClusterChoice {
+            standby: StandbyChoice::None,
+            ..options.cluster.clone()
+        };
         Ok(PeerDriver {
-            backend: Backend::open(checkout, kind, &options.machine, &options.cluster, progress).await?,
+            backend: Backend::open(checkout, kind, &options.machine, &cluster, progress).await?,
             epoch: None,
             filled: HashSet::new(),
             running: None,

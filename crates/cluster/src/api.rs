@@ -1,12 +1,14 @@
-//! Client of the Kubernetes API. This is the only file of these crates that names the client library; plain data goes in and comes
+//! Client of the Kubernetes API. Of these crates, only this file and its module name the client library; plain data goes in and comes
 //! out.
+
+mod questions;
 
 use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_tools::{ErrorContext, Result, failed};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
@@ -22,6 +24,8 @@ use crate::ranges::AddressSources;
 use crate::request_error::{RequestError, allowed, library_error, root_cause};
 use crate::resource_kinds::{self, ResourceKind};
 use crate::{manifests, names};
+
+pub use questions::age_s;
 
 /// Field manager that owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
@@ -176,19 +180,6 @@ impl ClusterApi {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
         Ok(facts(&list.items, NodeFacts::from_node))
-    }
-
-    /// The latest event about an object, in the cluster's own words; `None` if there is none or the request fails.
-    pub async fn last_event(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let about = format!("involvedObject.kind={kind},involvedObject.name={name}");
-        let params = ListParams::default().fields(&about);
-        let list = self.ask("events", events.list(&params)).await.ok()?;
-        let latest = list
-            .items
-            .into_iter()
-            .max_by_key(|event| event.metadata.creation_timestamp.clone());
-        latest?.message
     }
 
     /// Waits until a node is Ready. A server that does not answer yet gets the request again.

@@ -14,7 +14,7 @@ use hybrid_cache_tools::{
 };
 
 use crate::connection::{self, ClusterConnection};
-use crate::options::{BackendKind, ClusterChoice};
+use crate::options::{BackendKind, ClusterChoice, StandbyChoice};
 
 /// A driver together with what it runs on.
 pub enum Backend {
@@ -38,6 +38,21 @@ pub struct ClusterBackend {
     pub connection: ClusterConnection,
     /// The driver.
     pub driver: KubeDriver,
+    /// True if the standby pods are this driver's alone: no `up` has recorded any.
+    pub owns_standby: bool,
+}
+
+impl ClusterBackend {
+    /// Ends the standby pods if they are this driver's alone. Those that `up` recorded stay.
+    ///
+    /// # Errors
+    /// The cluster refuses, or does not answer.
+    pub async fn end_standby(&self) -> Result<()> {
+        match self.owns_standby {
+            true => Ok(self.driver.end_standby().await?),
+            false => Ok(()),
+        }
+    }
 }
 
 impl LocalBackend {
@@ -71,6 +86,7 @@ impl Backend {
         cluster: &ClusterChoice,
         progress: &dyn Progress,
     ) -> Result<Backend> {
+        check_standby(kind, cluster.standby)?;
         if kind == BackendKind::Local {
             return Ok(Backend::Local(LocalBackend::open(checkout, local, progress)?.into()));
         }
@@ -85,11 +101,20 @@ impl Backend {
         if local.private_index {
             connection.config.network.index_scope = IndexScope::Private;
         }
+        let owns_standby = match kind {
+            BackendKind::Kube => connection.choose_standby(cluster.standby).await,
+            BackendKind::Argo | BackendKind::Local => false,
+        };
         let driver = connection.driver().await?;
         if local.trace_bytes > 0 {
             driver.record(TraceConfig::new(connection::trace_folder(cluster)?));
         }
-        Ok(Backend::Cluster(ClusterBackend { connection, driver }.into()))
+        let backend = ClusterBackend {
+            connection,
+            driver,
+            owns_standby,
+        };
+        Ok(Backend::Cluster(backend.into()))
     }
 
     /// The driver.
@@ -223,6 +248,24 @@ impl Backend {
     }
 }
 
+/// Refuses standby pods for a backend without Jobs. Recorded ones are no question there.
+///
+/// # Errors
+/// Some are asked for.
+fn check_standby(kind: BackendKind, choice: StandbyChoice) -> Result<()> {
+    let message = match (kind, choice) {
+        (BackendKind::Kube, _) | (_, StandbyChoice::None | StandbyChoice::Recorded) => return Ok(()),
+        (BackendKind::Local, StandbyChoice::Pods(_)) => {
+            "--standby is for a cluster, and tasks run on this machine\nhint: add `--driver kube`, or leave out --standby"
+        }
+        (BackendKind::Argo, StandbyChoice::Pods(_)) => {
+            "standby pods replace Jobs, and this driver runs tasks as Workflows of Argo\nhint: run tasks as Jobs with `--driver \
+             kube`, or leave out --standby"
+        }
+    };
+    Err(Error::input(message))
+}
+
 /// Whole processors of a CPU limit in Kubernetes' notation (`2`, `1500m`); at least one.
 fn whole_cpus(limit: &str) -> u32 {
     let whole = match limit.strip_suffix('m') {
@@ -292,6 +335,22 @@ mod tests {
     fn a_cpu_limit_is_rounded_down_to_a_whole_processor_at_least() {
         let limits = ["1", "2", "500m", "2500m", "1.5", "many"];
         assert_eq!(limits.map(whole_cpus), [1, 2, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn standby_pods_are_refused_where_no_task_is_a_job() {
+        let pods: StandbyChoice = "4".parse().unwrap();
+        check_standby(BackendKind::Kube, pods).unwrap();
+        for (kind, reason) in [(BackendKind::Local, "this machine"), (BackendKind::Argo, "Workflows")] {
+            let refused = check_standby(kind, pods).unwrap_err();
+            assert_eq!(refused.class(), hybrid_cache_tools::ErrorClass::Input);
+            assert!(
+                refused.to_string().contains(reason) && refused.to_string().contains("hint: "),
+                "{refused}"
+            );
+            check_standby(kind, StandbyChoice::Recorded).unwrap();
+            check_standby(kind, StandbyChoice::None).unwrap();
+        }
     }
 
     #[test]

@@ -17,8 +17,9 @@ use hybrid_cache_tools::{Checkout, Error, OperatorSettings, Result, TaskNetwork,
 use crate::api::ClusterApi;
 use crate::facts::ClaimFacts;
 use crate::names::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
-use crate::options::ClusterChoice;
+use crate::options::{ClusterChoice, StandbyChoice};
 use crate::resource_kinds;
+use crate::setup_record::SetupRecord;
 use crate::state::StateFolder;
 
 /// Seconds after which Kubernetes deletes a task that has ended and whose result no driver has fetched. The API server may be out
@@ -45,6 +46,20 @@ impl ClusterConnection {
         let mut config = config(checkout, choice.settings.as_deref()).await?;
         config.namespace.clone_from(&api.namespace);
         Ok(ClusterConnection { api, config })
+    }
+
+    /// Gives the driver its standby pods. Returns true if no `up` has recorded any, so that they end with the driver.
+    pub async fn choose_standby(&mut self, choice: StandbyChoice) -> bool {
+        if choice == StandbyChoice::None {
+            return false;
+        }
+        // An account that may not read the record has none; a server that does not answer is noticed when the driver opens.
+        let recorded = SetupRecord::read(&self.api).await.unwrap_or_default().standby;
+        self.config.standby = match choice {
+            StandbyChoice::Pods(range) => Some(range),
+            StandbyChoice::Recorded | StandbyChoice::None => recorded,
+        };
+        recorded.is_none() && self.config.standby.is_some()
     }
 
     /// Checks that Workflows can be created in the cluster.

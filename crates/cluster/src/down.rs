@@ -142,7 +142,13 @@ async fn remove_objects(api: &ClusterApi, checkout: &Checkout, options: &DownOpt
     objects.extend(service::everything(checkout)?);
     let tasks = service::claims(checkout)?;
     // A claim is deleted only after the pods that mount it, including those that have ended.
-    for kind in [resource_kinds::JOB, resource_kinds::WORKFLOW] {
+    for kind in [
+        resource_kinds::JOB,
+        resource_kinds::WORKFLOW,
+        resource_kinds::REPLICA_SET,
+        // A claimed standby pod belongs to nothing else.
+        resource_kinds::POD,
+    ] {
         api.delete_labelled(kind, &api.namespace, DRIVER_LABEL).await?;
     }
     let (mut deleted, mut kept) = (0, Vec::new());

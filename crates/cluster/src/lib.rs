@@ -37,6 +37,7 @@ mod resource_kinds;
 pub mod rollout;
 mod service;
 mod setup_record;
+pub mod standby;
 mod state;
 pub mod status;
 mod task_image;
@@ -50,7 +51,8 @@ pub use connection::ClusterConnection;
 pub use down::down;
 pub use fault_injection::FaultyCluster;
 pub use options::{
-    BackendKind, ClusterChoice, DoctorOptions, DownOptions, RecreatePolicy, ServiceDriver, UpOptions, claim_size,
+    BackendKind, ClusterChoice, DoctorOptions, DownOptions, RecreatePolicy, ServiceDriver, StandbyChoice, UpOptions,
+    claim_size,
 };
 pub use proof_node::{ProofNode, kind_cluster_name};
 pub use ranges::Range;

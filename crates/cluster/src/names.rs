@@ -26,3 +26,7 @@ pub const LOCAL_CLASS: &str = "hybrid-cache-local";
 pub const SERVICE: &str = "hybrid-cache-service";
 /// Secret with the token of the task service.
 pub const SERVICE_TOKEN: &str = "hybrid-cache-service-token";
+/// Label of a standby pod that waits for a task, and of its ReplicaSet: the name of its pool.
+pub const STANDBY_POOL: &str = "hybrid-cache.dev/standby";
+/// Annotation of a standby pod that was claimed for a task.
+pub const CLAIMED_UNTIL: &str = "hybrid-cache.dev/claimed-until";

@@ -1,7 +1,10 @@
 //! Options of the cluster's commands: which cluster, and what is done to it. Plain data; the command line fills it in.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use hybrid_cache_driver::kube::{StandbyRange, StandbyRangeError};
 use hybrid_cache_model::quantity;
 
 use crate::names::{CLUSTER, NAMESPACE};
@@ -21,6 +24,46 @@ pub struct ClusterChoice {
     pub namespace: String,
     /// The operator's settings file; `None` is the one that the variable names, or none.
     pub settings: Option<PathBuf>,
+    /// Which standby pods its driver has.
+    pub standby: StandbyChoice,
+}
+
+/// Which standby pods a driver on a cluster has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StandbyChoice {
+    /// None, whatever is recorded in the cluster.
+    #[default]
+    None,
+    /// As many as the last `up` recorded in the cluster.
+    Recorded,
+    /// This many.
+    Pods(StandbyRange),
+}
+
+impl FromStr for StandbyChoice {
+    type Err = String;
+
+    /// Reads what a user writes: `none`, `4` or `2..8`.
+    fn from_str(text: &str) -> Result<StandbyChoice, String> {
+        if text == "none" {
+            return Ok(StandbyChoice::None);
+        }
+        match text.parse() {
+            Ok(range) => Ok(StandbyChoice::Pods(range)),
+            Err(StandbyRangeError::None) => Err("0 standby pods are none: write `none`".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for StandbyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StandbyChoice::None => f.write_str("none"),
+            StandbyChoice::Recorded => f.write_str("as recorded"),
+            StandbyChoice::Pods(range) => range.fmt(f),
+        }
+    }
 }
 
 impl Default for ClusterChoice {
@@ -31,6 +74,7 @@ impl Default for ClusterChoice {
             context: None,
             namespace: NAMESPACE.to_owned(),
             settings: None,
+            standby: StandbyChoice::None,
         }
     }
 }
@@ -133,4 +177,29 @@ pub struct DoctorOptions {
     pub system: Vec<String>,
     /// Do not run a task.
     pub no_smoke_test: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standby_pods_are_none_a_number_or_a_range() {
+        let range = |text: &str| StandbyChoice::Pods(text.parse().unwrap());
+        assert_eq!("none".parse(), Ok(StandbyChoice::None));
+        assert_eq!("4".parse(), Ok(range("4")));
+        assert_eq!("2..8".parse(), Ok(range("2..8")));
+        for text in ["none", "4", "2..8"] {
+            assert_eq!(text.parse::<StandbyChoice>().unwrap().to_string(), text);
+        }
+        for (text, reason) in [
+            ("0", "write `none`"),
+            ("8..2", "ends below its beginning"),
+            ("many", "not a number of standby pods"),
+            ("501", "more than 500"),
+        ] {
+            let refused = text.parse::<StandbyChoice>().unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub const SERVICE_RANGE: ResourceKind = everywhere(kind("networking.k8s.io", "v1
 pub const POD: ResourceKind = kind("", "v1", "Pod", "pods");
 /// The Job that the kube driver creates for a task.
 pub const JOB: ResourceKind = kind("batch", "v1", "Job", "jobs");
+/// What makes standby pods.
+pub const REPLICA_SET: ResourceKind = kind("apps", "v1", "ReplicaSet", "replicasets");
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 

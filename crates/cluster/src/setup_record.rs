@@ -1,7 +1,8 @@
 //! The one-time setup of a cluster, recorded in a ConfigMap there.
 
+use hybrid_cache_driver::kube::StandbyRange;
 use hybrid_cache_tools::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::ClusterApi;
 use crate::apply::refused;
@@ -17,6 +18,8 @@ pub struct SetupRecord {
     pub task_image: Option<String>,
     /// The ranges that the user named to be closed to tasks.
     pub closed_ranges: Vec<Range>,
+    /// How many standby pods the drivers of this cluster keep; `None` for none.
+    pub standby: Option<StandbyRange>,
 }
 
 impl SetupRecord {
@@ -26,16 +29,7 @@ impl SetupRecord {
     /// The server does not answer, or refuses.
     pub async fn read(api: &ClusterApi) -> Result<SetupRecord> {
         let state = api.get(&manifests::state(&json!({}))).await?.unwrap_or_default();
-        let text = |key: &str| state["data"][key].as_str().map(str::to_owned);
-        let ranges = text("closedRanges").unwrap_or_default();
-        Ok(SetupRecord {
-            volumes: text("volumes"),
-            task_image: text("taskImage"),
-            closed_ranges: ranges
-                .split_whitespace()
-                .filter_map(|range| range.parse().ok())
-                .collect(),
-        })
+        Ok(SetupRecord::from_data(&state["data"]))
     }
 
     /// Writes the record into the cluster.
@@ -43,8 +37,33 @@ impl SetupRecord {
     /// # Errors
     /// The server refuses.
     pub async fn write(&self, api: &ClusterApi) -> Result<()> {
+        let object = manifests::state(&self.data());
+        refused(&object, api.apply(&object).await?)
+    }
+
+    /// What cannot be read counts as absent: a newer program may have written it.
+    fn from_data(data: &Value) -> SetupRecord {
+        let text = |key: &str| data[key].as_str().map(str::to_owned);
+        let ranges = text("closedRanges").unwrap_or_default();
+        SetupRecord {
+            volumes: text("volumes"),
+            task_image: text("taskImage"),
+            closed_ranges: ranges
+                .split_whitespace()
+                .filter_map(|range| range.parse().ok())
+                .collect(),
+            standby: text("standby").and_then(|range| range.parse().ok()),
+        }
+    }
+
+    fn data(&self) -> Value {
         let mut data = json!({});
-        for (key, value) in [("volumes", &self.volumes), ("taskImage", &self.task_image)] {
+        let standby = self.standby.map(|range| range.to_string());
+        for (key, value) in [
+            ("volumes", &self.volumes),
+            ("taskImage", &self.task_image),
+            ("standby", &standby),
+        ] {
             if let Some(value) = value {
                 data[key] = json!(value);
             }
@@ -53,7 +72,26 @@ impl SetupRecord {
             let ranges: Vec<String> = self.closed_ranges.iter().map(ToString::to_string).collect();
             data["closedRanges"] = json!(ranges.join(" "));
         }
-        let object = manifests::state(&data);
-        refused(&object, api.apply(&object).await?)
+        data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_nothing_is_none() {
+        let record = SetupRecord {
+            volumes: Some("a b".to_owned()),
+            task_image: Some("image:1".to_owned()),
+            closed_ranges: vec!["10.0.0.0/8".parse().unwrap()],
+            standby: Some("2..8".parse().unwrap()),
+        };
+        assert_eq!(record.data()["standby"], "2..8");
+        assert_eq!(SetupRecord::from_data(&record.data()), record);
+        assert_eq!(SetupRecord::from_data(&Value::Null), SetupRecord::default());
+        assert_eq!(SetupRecord::default().data(), json!({}));
+        assert_eq!(SetupRecord::from_data(&json!({"standby": "later"})).standby, None);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use hybrid_cache_driver::kube::KubeConfig;
+use hybrid_cache_driver::kube::{KubeConfig, StandbyRange};
 use hybrid_cache_tools::{Checkout, ErrorContext, Result, Steps, certificates};
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::names::{LOCAL_CLASS, NIX_CLAIM, PYTHON_CLAIM};
 use crate::namespace;
 use crate::node::{self, Folder, Node};
 use crate::objects::DryRun;
-use crate::options::{RecreatePolicy, UpOptions};
+use crate::options::{RecreatePolicy, StandbyChoice, UpOptions};
 use crate::plan::{self, Decision, Planned};
 use crate::ranges::Ranges;
 use crate::setup_record::SetupRecord;
@@ -33,8 +33,10 @@ pub struct TaskSetup {
     pub claims: Option<[ClaimFacts; 2]>,
     /// Volumes whose claim was deleted.
     pub released: Vec<String>,
-    /// The recorded one-time setup.
+    /// The one-time setup: as recorded, with what the user asks for now.
     pub record: SetupRecord,
+    /// The standby pods of the last `up`.
+    pub recorded_standby: Option<StandbyRange>,
     /// True if the node has the image, on a kind node.
     pub image_on_node: Option<bool>,
     /// The ranges of pods that can reach link-local addresses, on a kind node.
@@ -46,10 +48,29 @@ pub struct TaskSetup {
     /// The cluster's addresses.
     pub ranges: Ranges,
     /// True if the user names other ranges than before.
-    has_new_ranges: bool,
+    pub has_new_ranges: bool,
 }
 
 impl TaskSetup {
+    /// A cluster with nothing in it.
+    #[cfg(test)]
+    pub fn empty() -> TaskSetup {
+        TaskSetup {
+            objects: Vec::new(),
+            folders: None,
+            claims: None,
+            released: Vec::new(),
+            record: SetupRecord::default(),
+            recorded_standby: None,
+            image_on_node: None,
+            open_ranges: None,
+            source: VolumeSource::NodeFolders,
+            kept_out: None,
+            ranges: Ranges::default(),
+            has_new_ranges: false,
+        }
+    }
+
     /// Reads everything at once. Changes nothing.
     ///
     /// # Errors
@@ -72,6 +93,12 @@ impl TaskSetup {
         if has_new_ranges {
             record.closed_ranges.clone_from(&options.closed_ranges);
         }
+        let recorded_standby = record.standby;
+        record.standby = match options.cluster.standby {
+            StandbyChoice::None => None,
+            StandbyChoice::Recorded => recorded_standby,
+            StandbyChoice::Pods(range) => Some(range),
+        };
         let ranges = Ranges::from_sources(&sources, record.closed_ranges.iter().copied().collect());
         let pair = pair(&claims);
         let source = source(node.is_some(), options.storage_class.as_ref(), pair.as_ref());
@@ -105,6 +132,7 @@ impl TaskSetup {
             kept_out,
             ranges,
             has_new_ranges,
+            recorded_standby,
         })
     }
 

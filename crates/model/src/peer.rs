@@ -17,7 +17,7 @@ pub enum Peer {
     BarePod,
     /// The same scenario, cached, through the local driver on this machine: the measure of what goes on inside a pod.
     LocalDriver,
-    /// The same scenario, cached, as a Job: for comparison with a Workflow of Argo.
+    /// The same scenario, cached, as a Job: for comparison with a Workflow of Argo, or with a standby pod.
     Job,
     /// The same scenario, cached, through a driver of the same kind without the task service: the measure of what a
     /// client of the service sees of a cached run.

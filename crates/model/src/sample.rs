@@ -156,6 +156,9 @@ pub struct ClusterRecord {
     /// Digest of that image as a node reports it; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// How many standby pods cached runs had, `4` or `2..8`; absent if each run was a Job or a Workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<String>,
 }
 
 /// The task service that a report was measured through, as a client knows it.

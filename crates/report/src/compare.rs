@@ -279,6 +279,7 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     let storage = cluster(|cluster| format!("{:?}", cluster.storage_classes));
     // The same content may have several names, and a name may move.
     let image = cluster(|cluster| cluster.image_id.as_ref().unwrap_or(&cluster.image).clone());
+    let standby = cluster(|cluster| cluster.standby.clone().unwrap_or_else(|| "none".to_owned()));
     let facts = [
         ("driver", a.driver.clone(), b.driver.clone()),
         ("processor", a.cpu.clone(), b.cpu.clone()),
@@ -301,6 +302,7 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         ("container runtime", runtimes.0, runtimes.1),
         ("storage classes", storage.0, storage.1),
         ("image", image.0, image.1),
+        ("number of standby pods", standby.0, standby.1),
     ];
     facts
         .into_iter()

@@ -117,6 +117,7 @@ fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
         storage_classes,
         image,
         image_id,
+        standby,
     } = cluster;
     let classes: Vec<String> = storage_classes
         .iter()
@@ -131,6 +132,11 @@ fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
     ];
     facts.extend(image_id.iter().map(|id| ("image id", id.clone())));
     facts.extend(node_image.iter().map(|image| ("node image", image.clone())));
+    facts.extend(
+        standby
+            .iter()
+            .map(|count| ("standby pods", format!("{count}, all ready before each cached run"))),
+    );
     facts
 }
 

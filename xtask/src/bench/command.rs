@@ -15,6 +15,7 @@ pub fn for_report(flags: &flags::Bench) -> String {
     } else if flags.driver != DriverName::Local {
         words.push(format!("--driver {}", name_of(flags.driver)));
     }
+    words.extend(flags.standby.map(|standby| format!("--standby {standby}")));
     words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
     if let Some(per_s) = flags.load {
         words.push(format!("--load {per_s} --load-seconds {}", flags.load_seconds));
@@ -113,6 +114,9 @@ pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<
             say(flag, size.to_string().into());
         }
     }
+    if let Some(standby) = flags.standby {
+        say("--standby", standby.to_string().into());
+    }
     if flags.driver != DriverName::Local {
         match &flags.cluster.context {
             Some(context) => {
@@ -172,14 +176,14 @@ mod tests {
 
     #[test]
     fn the_service_is_told_what_the_bench_was_told() {
-        let typed = "xtask bench --load 5 --driver kube --context here --namespace there --network none --private-index --no-builds \
+        let typed = "xtask bench --load 5 --driver kube --standby 2..8 --context here --namespace there --network none --private-index --no-builds \
                      --memory 1MiB --cache-dir /caches --package-source debnix --settings /settings.yaml";
         let Command::Bench(bench) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
             panic!("this is bench");
         };
         assert_eq!(
             for_report(&bench),
-            "cargo xtask bench --driver kube --load 5 --load-seconds 60"
+            "cargo xtask bench --driver kube --standby 2..8 --load 5 --load-seconds 60"
         );
         let words = for_service(&bench, Path::new("/folder/data"), Path::new("/token"));
         let words = std::iter::once("xtask".into()).chain(words);
@@ -187,6 +191,7 @@ mod tests {
             panic!("this is serve");
         };
         assert_eq!(serve.driver, DriverName::Kube);
+        assert_eq!(serve.standby, bench.standby);
         assert_eq!(serve.cluster.context.as_deref(), Some("here"));
         assert_eq!(serve.cluster.namespace, "there");
         assert_eq!(serve.local.network(), NetworkName::None);

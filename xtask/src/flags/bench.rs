@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hybrid_cache_bench::{MirrorChoice, PeerChoice};
+use hybrid_cache_cluster::StandbyChoice;
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::option_value::{
     parse_bandwidth, parse_rate, parse_recording_bytes, parse_round_trip, parse_width,
@@ -24,6 +25,10 @@ pub struct Bench {
     /// File that holds the service's token
     #[arg(long, value_name = "FILE", requires = "service_url")]
     pub token_file: Option<PathBuf>,
+    /// Run cached tasks in N pods started ahead, or in as many between MIN and MAX as arrivals need, with Jobs as a peer; `none` for none.
+    /// Pods that `up` did not record end with this command [default: as `up` recorded]
+    #[arg(long, value_name = "N|MIN..MAX", conflicts_with_all = ["service_url", "levels", "against", "self_check", "mirror"])]
+    pub standby: Option<StandbyChoice>,
     /// Scenario by name, file or folder (such as ./ours); may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,

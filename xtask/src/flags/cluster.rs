@@ -8,7 +8,7 @@ impl Up {
     /// What is to be brought.
     pub fn options(&self) -> UpOptions {
         UpOptions {
-            cluster: self.cluster.choice(),
+            cluster: self.cluster.with_standby(self.standby),
             plan_only: self.plan,
             recreate: match self.recreate {
                 true => RecreatePolicy::IfImmutable,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hybrid_cache_cluster::{BackendKind, ClusterChoice};
+use hybrid_cache_cluster::{BackendKind, ClusterChoice, StandbyChoice};
 use hybrid_cache_driver::local::Network;
 use hybrid_cache_tools::{MachineOptions, ProviderChoice, SourceChoice, ToolChoice};
 
@@ -63,6 +63,15 @@ impl Cluster {
             context: self.context.clone(),
             namespace: self.namespace.clone(),
             settings: self.settings.clone(),
+            standby: StandbyChoice::None,
+        }
+    }
+
+    /// The same with these standby pods; without any, with those that `up` recorded.
+    pub fn with_standby(&self, standby: Option<StandbyChoice>) -> ClusterChoice {
+        ClusterChoice {
+            standby: standby.unwrap_or(StandbyChoice::Recorded),
+            ..self.choice()
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use hybrid_cache_cluster::StandbyChoice;
 
 use super::place::{Cluster, DriverName, Local};
 
@@ -22,6 +23,10 @@ pub struct Serve {
     /// Where tasks run
     #[arg(long, value_enum, default_value = "local")]
     pub driver: DriverName,
+    /// Start N pods of each tenant ahead for cached tasks, or as many between MIN and MAX as arrivals need; `none` for none. Pods that
+    /// `up` did not record end with this command [default: as `up` recorded]
+    #[arg(long, value_name = "N|MIN..MAX")]
+    pub standby: Option<StandbyChoice>,
     /// Keep the tasks and their output in DIR [default: hybrid-cache/service in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

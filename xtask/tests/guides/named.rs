@@ -56,7 +56,8 @@ fn compared(exported: &BTreeSet<String>) -> Vec<String> {
         page,
     ] {
         for name in metrics_in(&text(file)) {
-            if !exported.contains(family(&name, exported)) {
+            // A driver without standby pods has no metrics of them; the exporter's own test compares those.
+            if !exported.contains(family(&name, exported)) && !name.starts_with("hybrid_cache_standby_") {
                 problems.push(format!("{file}: the service exports no metric {name}: {exported:?}"));
             }
         }

@@ -4,6 +4,7 @@ use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
 use crate::kind_cli::KindFound;
+use crate::standby::StandbyReport;
 
 /// A fact, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ pub struct Image {
 }
 
 /// The cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Context of the cluster.
     pub context: String,
@@ -128,8 +129,21 @@ pub struct Cluster {
     pub addresses: Fact<Addresses>,
     /// Leftovers of interrupted runs: `secret/task-abc`, `epoch first-1`.
     pub leftovers: Vec<String>,
+    /// The standby pods that `up` recorded; `None` if it recorded none.
+    pub standby: Option<Fact<Standby>>,
     /// True if the kubelet is configured to accept cgroup v1.
     pub kubelet_accepts_cgroup_v1: Fact<bool>,
+}
+
+/// The standby pods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standby {
+    /// What the cluster shows of them.
+    pub report: StandbyReport,
+    /// How many should be ready whatever arrives.
+    pub least: u64,
+    /// Rights that this account lacks for them: `create pods/attach`.
+    pub missing_rights: Vec<String>,
 }
 
 /// Which addresses of the cluster are closed to tasks.

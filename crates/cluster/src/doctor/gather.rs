@@ -16,7 +16,9 @@ use tokio::time::timeout;
 
 use crate::api::ClusterApi;
 use crate::connection::{self, ClusterConnection};
-use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Fact, Facts, Image, KindProgram, Name, SmokeTest};
+use crate::doctor::facts::{
+    Addresses, Claim, Cluster, Docker, Fact, Facts, Image, KindProgram, Name, SmokeTest, Standby,
+};
 use crate::doctor::host;
 use crate::facts::ClaimFacts;
 use crate::manifests::{self, FOLDERS};
@@ -25,7 +27,7 @@ use crate::options::DoctorOptions;
 use crate::ranges::{self, Ranges};
 use crate::setup_record::SetupRecord;
 use crate::state::StateFolder;
-use crate::{kind_cli, node, status};
+use crate::{kind_cli, node, standby, status};
 
 /// Longest time for the two runs of the smoke test; the first may install a package.
 const SMOKE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -212,8 +214,23 @@ async fn api_says(api: &ClusterApi, options: &DoctorOptions) -> Result<Cluster> 
         clock_ahead_s: known(api.clock_ahead_s(&api.namespace).await),
         addresses: known(addresses(api).await),
         leftovers: Vec::new(),
+        standby: standby_facts(api).await,
         kubelet_accepts_cgroup_v1: Fact::Unknown(unseen()),
     })
+}
+
+/// What is known of the standby pods, if `up` recorded any.
+async fn standby_facts(api: &ClusterApi) -> Option<Fact<Standby>> {
+    let range = SetupRecord::read(api).await.ok()?.standby?;
+    let read = async {
+        let (report, missing_rights) = tokio::try_join!(standby::read(api, Some(range)), standby::missing_rights(api))?;
+        Ok(Standby {
+            report: report.unwrap_or_default(),
+            least: range.min().into(),
+            missing_rights,
+        })
+    };
+    Some(known(read.await))
 }
 
 /// Compares the network policy in the cluster with the cluster's addresses.

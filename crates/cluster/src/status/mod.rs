@@ -3,6 +3,7 @@
 mod deployed;
 mod observe;
 mod report;
+mod rows;
 mod usage;
 
 pub use deployed::{ArgoStatus, ServiceStatus};

@@ -6,17 +6,18 @@ use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::RunReport;
 use hybrid_cache_model::quantity;
-use hybrid_cache_tools::{Checkout, Result, failed};
+use hybrid_cache_tools::{Checkout, Error, Result, failed};
 
 use crate::api::ClusterApi;
 use crate::facts::{ClaimFacts, TaskPod};
 use crate::names::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL};
 use crate::options::{BackendKind, ClusterChoice};
+use crate::setup_record::SetupRecord;
 use crate::status::deployed::{ArgoStatus, ServiceStatus};
 use crate::status::report::{CachesStatus, ClusterState, ClusterStatus, Hits, Status, Tasks, VolumeStatus};
 use crate::status::usage::usage;
 use crate::trace::{self, VolumeGrowth};
-use crate::{argo, connection, node, resource_kinds, service};
+use crate::{argo, connection, node, resource_kinds, service, standby};
 
 /// Gathers everything that can be read.
 ///
@@ -80,8 +81,28 @@ pub async fn observe(checkout: &Checkout, choice: &ClusterChoice) -> Result<Stat
     status.argo = ArgoStatus::from_rollout(controller, knows_argo);
     status.service = ServiceStatus::from_rollout(service, &api.namespace);
     status.hits = hits(&pods);
+    look_at_standby(&mut status, &api).await;
     look_at_volumes(&mut status, &claims, checkout, choice, api).await;
     Ok(status)
+}
+
+async fn look_at_standby(status: &mut Status, api: &ClusterApi) {
+    let recorded = SetupRecord::read(api).await.unwrap_or_default().standby;
+    let read = async {
+        let mut found = standby::read(api, recorded).await?;
+        if let Some(report) = &mut found
+            && let Err(error) = standby::measure(api, report).await
+        {
+            status.notes.push(format!("standby pods: {error:#}"));
+        }
+        Ok::<_, Error>(found)
+    };
+    match read.await {
+        Ok(found) => status.standby = found,
+        Err(error) => status.notes.push(format!("standby pods: {error:#}")),
+    }
+    let trouble = status.standby.iter().find_map(|report| report.trouble.clone());
+    status.notes.extend(trouble.map(|why| format!("standby pods: {why}")));
 }
 
 /// Measures what the volumes hold and how they fill.

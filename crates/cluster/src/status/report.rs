@@ -4,6 +4,7 @@ use hybrid_cache_model::CacheStatus;
 use serde::Serialize;
 
 use crate::facts::NodeFacts;
+use crate::standby::StandbyReport;
 use crate::status::deployed::{ArgoStatus, ServiceStatus};
 use crate::trace::VolumeGrowth;
 
@@ -20,6 +21,8 @@ use crate::trace::VolumeGrowth;
 ///   "hits": {"python": {"asked": 2, "hit": 1}, "system": {"asked": 0, "hit": 0}},
 ///   "argo": {"state": "ready", "image": "…/workflow-controller:v3.7.14"},
 ///   "service": {"state": "ready", "image": "hybrid-cache-service:…", "address": "http://hybrid-cache-service.argo:8000"},
+///   "standby": {"recorded": "4", "wanted": 4, "ready": 4, "starting": 0, "claimed": 0, "oldestS": 60, "trouble": null,
+///               "idle": {"pods": 4, "memoryBytes": 12582912, "cpus": 0.002}},
 ///   "tasks": {"queued": 0, "running": 0, "succeeded": 2, "failed": 0},
 ///   "growth": [{"volume": "python", "days": 3.5, "new_environments": 12, "full": {"days": 85.0}}],
 ///   "notes": ["why something could not be found out"]
@@ -44,6 +47,8 @@ pub struct Status {
     pub argo: Option<ArgoStatus>,
     /// The task service in the cluster; `None` if it was not requested.
     pub service: Option<ServiceStatus>,
+    /// The standby pods; `None` if none are recorded and there are none.
+    pub standby: Option<StandbyReport>,
     /// How the volumes fill, as in `cache usage --json`; empty if nothing is recorded or measured.
     pub growth: Vec<VolumeGrowth>,
     /// The tasks that the cluster still lists.

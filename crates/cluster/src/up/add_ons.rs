@@ -28,7 +28,7 @@ impl AddOns {
         let node = up.node()?;
         let compose = up
             .kind
-            .map(|cluster| ComposeFiles::new(checkout, &cluster.state, &up.config));
+            .map(|cluster| ComposeFiles::new(checkout, &cluster.state, &up.later_config()));
         let argo = match up.options.wants_argo() {
             true => Some(Argo::observe(&up.api, checkout, node, &setup.ranges).await?),
             false => None,
@@ -37,7 +37,7 @@ impl AddOns {
             Some(image) => {
                 let config = match up.options.with_service {
                     Some(ServiceDriver::Argo) => connection::with_argo(up.config.clone()),
-                    Some(ServiceDriver::Kube) | None => up.config.clone(),
+                    Some(ServiceDriver::Kube) | None => up.later_config(),
                 };
                 let image_and_config = (image.as_str(), &config);
                 Some(Service::observe(&up.api, checkout, node, setup.source.clone(), image_and_config).await?)

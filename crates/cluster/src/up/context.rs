@@ -1,6 +1,6 @@
 //! The context of `up`: what its steps share once the cluster answers.
 
-use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver, StandbyRange};
 use hybrid_cache_tools::Result;
 
 use crate::api::ClusterApi;
@@ -12,8 +12,10 @@ use crate::options::UpOptions;
 pub struct UpContext<'a> {
     /// Client of the API server.
     pub api: ClusterApi,
-    /// Settings of the driver.
+    /// Settings of the driver for the steps of `up` itself: it has no standby pods.
     pub config: KubeConfig,
+    /// The standby pods of the drivers that come later.
+    pub standby: Option<StandbyRange>,
     /// Options of `up`.
     pub options: &'a UpOptions,
     /// The kind cluster; `None` if the cluster is not a kind cluster of ours.
@@ -31,6 +33,14 @@ impl UpContext<'_> {
         let Some(cluster) = self.kind else { return Ok(None) };
         let (engine, container) = (&cluster.engine, cluster.node()?);
         Ok(Some(Node { engine, container }))
+    }
+
+    /// Settings of a driver that runs tasks as Jobs from now on.
+    pub fn later_config(&self) -> KubeConfig {
+        KubeConfig {
+            standby: self.standby,
+            ..self.config.clone()
+        }
     }
 
     /// Opens the driver.

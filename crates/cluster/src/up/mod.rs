@@ -6,7 +6,8 @@ mod division;
 mod report;
 mod run;
 mod smoke_test;
+mod standby;
 mod task_steps;
 
-pub use report::UpReport;
+pub use report::{StandbyEnd, UpReport};
 pub use run::up;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use hybrid_cache_driver::kube::StandbyRange;
+
 use crate::plan::{Decision, Planned};
 
 /// What `up` found and did.
@@ -15,6 +17,8 @@ pub struct UpReport {
     pub division: Vec<String>,
     /// How to reach the task service, as text for a person; `None` if it was not requested or not installed.
     pub service: Option<String>,
+    /// What came of the standby pods; `None` if there are none and none were asked for.
+    pub standby: Option<StandbyEnd>,
     /// The kubeconfig of a kind cluster that is up.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -23,5 +27,44 @@ impl UpReport {
     /// True if something blocks a step and `up` does not remove it. Only a plan has such steps: carrying them out is an error.
     pub fn has_conflict(&self) -> bool {
         self.plan.iter().any(|planned| planned.decision == Decision::Conflict)
+    }
+
+    /// True if standby pods were asked for and are not ready.
+    pub fn lacks_standby_pods(&self) -> bool {
+        self.standby.as_ref().is_some_and(|end| !end.is_ready)
+    }
+}
+
+/// What came of the standby pods that `up` was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandbyEnd {
+    /// The last line of `up`, for a person.
+    pub line: String,
+    /// True if as many are ready as should be.
+    pub is_ready: bool,
+}
+
+impl StandbyEnd {
+    /// So many are ready.
+    pub fn ready(ready: u32, range: StandbyRange) -> StandbyEnd {
+        let follow = match range.max() > range.min() {
+            true => format!(", up to {} follow arrivals", range.max()),
+            false => String::new(),
+        };
+        StandbyEnd {
+            line: format!(
+                "standby pods: {ready} ready{follow}, for cached tasks of `run`, `serve` and `bench` with `--driver kube` and of \
+                 the service of `up --with-service`"
+            ),
+            is_ready: true,
+        }
+    }
+
+    /// Too few are ready.
+    pub fn not_ready(why: &str) -> StandbyEnd {
+        StandbyEnd {
+            line: format!("warning: standby pods: {why}\nuntil they are ready, cached tasks run as Jobs"),
+            is_ready: false,
+        }
     }
 }

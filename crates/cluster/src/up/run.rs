@@ -9,13 +9,13 @@ use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_tools::{Checkout, Error, OperatorSettings, Progress, Result, Steps, TaskNetwork, network_settings};
 
 use crate::kind_cluster::KindCluster;
-use crate::options::UpOptions;
+use crate::options::{StandbyChoice, UpOptions};
 use crate::plan::{self, Decision, Planned};
 use crate::task_setup::TaskSetup;
 use crate::up::add_ons::AddOns;
 use crate::up::context::UpContext;
 use crate::up::report::UpReport;
-use crate::up::task_steps;
+use crate::up::{standby, task_steps};
 use crate::{connection, service, task_image};
 
 /// Brings a cluster up, or says what that would change.
@@ -23,6 +23,7 @@ use crate::{connection, service, task_image};
 /// # Errors
 /// Something is missing, blocks a step or does not become Ready; the message ends with the next step.
 pub async fn up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Progress>) -> Result<UpReport> {
+    standby::check(options)?;
     match &options.cluster.context {
         Some(_) => other_up(checkout, options, &Steps::new(progress.as_ref())).await,
         None => kind_up(checkout, options, progress).await,
@@ -60,6 +61,7 @@ async fn other_up(checkout: &Checkout, options: &UpOptions, steps: &Steps<'_>) -
     let mut up = UpContext {
         api,
         config,
+        standby: None,
         options,
         kind: None,
         service: options.with_service.map(|_| service::named(checkout)),
@@ -101,6 +103,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
         let mut up = UpContext {
             api: cluster.api().await?,
             config,
+            standby: None,
             options,
             kind: Some(&cluster),
             service: options.with_service.map(|_| service::named(checkout)),
@@ -120,6 +123,7 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     let mut up = UpContext {
         api: cluster.api().await?,
         config: connection::with_pods(connection::config_with(image, network), &pods),
+        standby: None,
         options,
         kind: Some(&cluster),
         service,
@@ -157,6 +161,9 @@ fn after_cluster(config: &KubeConfig, options: &UpOptions) -> Vec<Planned> {
     if options.with_service.is_some() {
         todo.push(create("service", "its image on the node, its token and its objects"));
     }
+    if let StandbyChoice::Pods(range) = options.cluster.standby {
+        todo.push(create(standby::STEP, &format!("{range} standby pods")));
+    }
     todo
 }
 
@@ -176,13 +183,20 @@ async fn go_on(
     let id = stored.as_ref().map(|image| image.id.as_str());
     let setup = TaskSetup::observe(&up.api, checkout, node, up.options, (image, id)).await?;
     up.config = connection::on_claims(up.config.clone(), &setup.wanted_claims());
+    up.standby = setup.record.standby;
     let mut planned = setup.plan(&up.config, up.options.recreate);
     planned.retain(|planned| !(up.options.no_smoke_test && planned.step == "task"));
     let add_ons = AddOns::observe(up, checkout, &setup).await?;
     planned.extend(add_ons.plan(up));
-    if !up.options.plan_only {
-        act(up, &setup, &add_ons, &planned, steps).await?;
-    }
+    let seen = crate::standby::read(&up.api, up.standby).await?;
+    planned.extend(standby::plan(&setup, seen.map_or(0, |seen| seen.ready)));
+    let standby = match up.options.plan_only {
+        true => None,
+        false => {
+            act(up, &setup, &add_ons, &planned, steps).await?;
+            standby::bring(up, &setup, steps).await?
+        }
+    };
     let sizes_asked = up.options.python_size.is_some() || up.options.system_size.is_some();
     let division = match sizes_asked {
         true => task_steps::divided(up, setup.folders.is_some()),
@@ -194,6 +208,7 @@ async fn go_on(
         is_done: !up.options.plan_only,
         division,
         service: reached.then(|| service::how_to_reach(&up.api.namespace)),
+        standby,
         kubeconfig: None,
     })
 }
@@ -214,6 +229,8 @@ async fn act(
         let acts = planned.iter().any(|other| other.step == step.step && other.acts());
         match (acts, done.insert(step.step)) {
             (_, false) => {}
+            // It comes last, whatever the others were.
+            _ if step.step == standby::STEP => {}
             (false, true) => steps.skip(step.step, &step.what),
             (true, true) if add_ons.act(step.step, up, steps).await? => {}
             (true, true) => task_steps::act(step.step, up, setup, steps).await?,

@@ -113,6 +113,7 @@ impl Engine {
             expired: counts.expired,
             volumes: counts.volumes,
             footprint: inner.footprint(),
+            standby: inner.driver.standby(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Writes the metrics in Prometheus' text format (version 0.0.4).
 
 use hybrid_cache_api::CacheName;
+use hybrid_cache_model::standby::StandbyStatus;
 use std::fmt::Write;
 
 use super::durations::Measured;
@@ -50,7 +51,53 @@ pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize)
     }
     page.single("followers", "gauge", "Clients that follow output.", following as u64);
     footprint(&mut page, &snapshot.footprint);
+    if let Some(standby) = &snapshot.standby {
+        standby_pods(&mut page, standby);
+    }
     page.text
+}
+
+fn standby_pods(page: &mut Page, standby: &StandbyStatus) {
+    let help = "Standby pods that there should be.";
+    page.single("standby_wanted", "gauge", help, standby.wanted.into());
+    page.family("standby_pods", "gauge", "Standby pods, by state.");
+    let pods = [
+        ("ready", standby.ready),
+        ("starting", standby.starting),
+        ("claimed", standby.claimed),
+        ("foreign", standby.foreign),
+    ];
+    for (state, count) in pods {
+        page.value("standby_pods", &[("state", state)], count);
+    }
+    let counts = &standby.counts;
+    let help = "Cached tasks, by what came of their search for a standby pod.";
+    page.family("standby_tasks_total", "counter", help);
+    let tasks = [
+        ("used", counts.used),
+        ("none_free", counts.none_free),
+        ("not_begun", counts.not_begun),
+    ];
+    for (answer, count) in tasks {
+        page.value("standby_tasks_total", &[("answer", answer)], count);
+    }
+    let help = "Claims of a standby pod that another driver, or a change of the pod, was faster than.";
+    page.single("standby_claim_conflicts_total", "counter", help, counts.conflicts);
+    let seconds = |page: &mut Page, name: &str, help: &str, value: f64| {
+        page.family(name, "counter", help);
+        page.value(name, &[], value);
+    };
+    let help = "Time of all claims of a standby pod that succeeded.";
+    seconds(page, "standby_claim_seconds_total", help, counts.claim_us as f64 / 1e6);
+    let help = "Times that standby pods were complete again.";
+    page.single("standby_refills_total", "counter", help, counts.refills);
+    let help = "Time that standby pods were incomplete before they were complete again.";
+    seconds(
+        page,
+        "standby_refill_seconds_total",
+        help,
+        counts.refill_ms as f64 / 1e3,
+    );
 }
 
 fn footprint(page: &mut Page, footprint: &Footprint) {
@@ -265,6 +312,41 @@ mod tests {
         let mut page = Page::default();
         footprint(&mut page, &taken);
         assert!(!page.text.contains("resident") && page.text.ends_with("hybrid_cache_kept_bytes_limit 9\n"));
+    }
+
+    #[test]
+    fn standby_pods_are_exported_as_the_page_describes_them() {
+        let mut standby = StandbyStatus {
+            wanted: 4,
+            ready: 3,
+            claimed: 1,
+            ..StandbyStatus::default()
+        };
+        (standby.counts.used, standby.counts.none_free, standby.counts.claim_us) = (7, 2, 12_500);
+        standby.counts.note_refill(std::time::Duration::from_millis(1500));
+        let mut page = Page::default();
+        standby_pods(&mut page, &standby);
+        for line in [
+            "hybrid_cache_standby_wanted 4",
+            "hybrid_cache_standby_pods{state=\"ready\"} 3",
+            "hybrid_cache_standby_pods{state=\"claimed\"} 1",
+            "hybrid_cache_standby_tasks_total{answer=\"used\"} 7",
+            "hybrid_cache_standby_tasks_total{answer=\"none_free\"} 2",
+            "hybrid_cache_standby_claim_seconds_total 0.0125",
+            "hybrid_cache_standby_refills_total 1",
+            "hybrid_cache_standby_refill_seconds_total 1.5",
+        ] {
+            assert!(page.text.lines().any(|other| other == line), "{line}\n{}", page.text);
+        }
+        let described = include_str!("../../../../docs/operations.md");
+        let families = page.text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        for family in families {
+            let name = family.split(' ').next().unwrap();
+            assert!(
+                described.contains(&format!("`{name}`")),
+                "docs/operations.md lacks {name}"
+            );
+        }
     }
 
     #[test]

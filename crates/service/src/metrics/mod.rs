@@ -6,6 +6,7 @@ use hybrid_cache_api::{CacheName, EndName, StateName};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hybrid_cache_model::standby::StandbyStatus;
 use hybrid_cache_model::{Outcome, Phase};
 
 pub use histogram::Histogram;
@@ -50,6 +51,8 @@ pub struct MetricsSnapshot {
     pub volumes: Vec<VolumeGauge>,
     /// What the service itself takes.
     pub footprint: Footprint,
+    /// The driver's standby pods; `None` if it has none.
+    pub standby: Option<StandbyStatus>,
 }
 
 /// Memory and disk that the service itself takes.

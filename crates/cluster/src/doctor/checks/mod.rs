@@ -3,6 +3,7 @@
 mod cluster;
 mod host;
 mod size;
+mod standby;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         cluster::leftovers(facts),
         cluster::cache_works(facts),
     ];
+    findings.extend(standby::all(facts));
     findings.extend(facts.names.iter().map(cluster::name));
     findings
 }

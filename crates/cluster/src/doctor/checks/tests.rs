@@ -5,10 +5,11 @@ use hybrid_cache_image::docker::EngineError;
 
 use super::judge;
 use crate::doctor::facts::{
-    Addresses, Claim, Cluster, Disk, Docker, Fact, Facts, Host, Image, KindProgram, Name, SmokeTest,
+    Addresses, Claim, Cluster, Disk, Docker, Fact, Facts, Host, Image, KindProgram, Name, SmokeTest, Standby,
 };
 use crate::doctor::finding::{Finding, Verdict};
 use crate::kind_cli::KindFound;
+use crate::standby::StandbyReport;
 
 /// A machine and a cluster with nothing wrong.
 fn healthy() -> Facts {
@@ -61,6 +62,7 @@ fn healthy() -> Facts {
             clock_ahead_s: Fact::Known(0),
             addresses: Fact::Known(Addresses::default()),
             leftovers: Vec::new(),
+            standby: None,
             kubelet_accepts_cgroup_v1: Fact::Known(true),
         }),
         smoke_test: Fact::Known(SmokeTest {
@@ -321,5 +323,71 @@ fn the_page_lists_every_check() {
     assert!(
         absent.is_empty() && findings.len() > 20,
         "docs/troubleshooting.md lacks {absent:?}"
+    );
+}
+
+/// A cluster for which `up` recorded four standby pods.
+fn with_standby(ready: u64, trouble: Option<&str>, missing: &[&str]) -> Vec<(String, Verdict, String)> {
+    let mut facts = healthy();
+    cluster(&mut facts).standby = Some(Fact::Known(Standby {
+        report: StandbyReport {
+            ready,
+            trouble: trouble.map(str::to_owned),
+            ..StandbyReport::default()
+        },
+        least: 4,
+        missing_rights: missing.iter().map(|right| (*right).to_owned()).collect(),
+    }));
+    let findings = judge(&facts).into_iter();
+    let of_standby = findings.filter(|finding| finding.id.starts_with("standby."));
+    of_standby
+        .map(|finding| (finding.id.to_owned(), finding.verdict, finding.fact))
+        .collect()
+}
+
+#[test]
+fn standby_pods_are_checked_only_if_up_recorded_some() {
+    assert!(
+        judge(&healthy())
+            .iter()
+            .all(|finding| !finding.id.starts_with("standby."))
+    );
+    let [rights, ready] = &with_standby(4, None, &[])[..] else {
+        panic!("two checks")
+    };
+    assert_eq!((rights.0.as_str(), rights.1), ("standby.rights", Verdict::Good));
+    assert_eq!((ready.0.as_str(), ready.1), ("standby.ready", Verdict::Good));
+}
+
+#[test]
+fn a_cluster_without_attach_rights_and_a_quota_are_named() {
+    let [rights, _] = &with_standby(4, None, &["create pods/attach", "create replicasets"])[..] else {
+        panic!("two checks")
+    };
+    assert_eq!(rights.1, Verdict::Bad);
+    assert!(
+        rights.2.contains("may not create pods/attach, create replicasets"),
+        "{}",
+        rights.2
+    );
+    let [_, ready] = &with_standby(
+        1,
+        Some("the cluster refuses standby pods: exceeded quota: used: pods=9"),
+        &[],
+    )[..] else {
+        panic!("two checks")
+    };
+    assert_eq!(ready.1, Verdict::Warning);
+    assert!(
+        ready.2.contains("1 of 4") && ready.2.contains("used: pods=9"),
+        "{}",
+        ready.2
+    );
+    let [_, ready] = &with_standby(0, None, &[])[..] else {
+        panic!("two checks")
+    };
+    assert_eq!(
+        (ready.1, ready.2.as_str()),
+        (Verdict::Warning, "0 of 4 standby pods are ready")
     );
 }
