@@ -45,6 +45,9 @@ pub struct KubeConfig {
     /// Bytes of the system volume's claim; 0 if unknown, then its file system counts.
     #[serde(default)]
     pub nix_claim_bytes: u64,
+    /// The volume sets, the pair of claims above first; empty if that pair is the only one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_sets: Vec<VolumeSet>,
     /// Seconds after its end at which Kubernetes deletes a task's workload, if no driver has. A driver may be cut off from its
     /// cluster for this long without losing a task.
     pub ttl_s: u32,
@@ -64,6 +67,24 @@ pub struct KubeConfig {
     /// The most that a task may ask for; an amount that is not set is the limit in `task_resources`.
     #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
     pub task_maximum: TaskResources,
+}
+
+/// A pair of claims with its budget. An environment is on one set, and a task runs where its environment is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSet {
+    /// Name of the set, its number as text; the value of the label `hybrid-cache.dev/set` of its pods.
+    pub name: String,
+    /// PersistentVolumeClaim of the Python volume.
+    pub python_claim: String,
+    /// PersistentVolumeClaim of the system volume.
+    pub nix_claim: String,
+    /// Bytes of the Python volume's claim; 0 if unknown, then its file system counts.
+    pub python_claim_bytes: u64,
+    /// Bytes of the system volume's claim; 0 if unknown, then its file system counts.
+    pub nix_claim_bytes: u64,
+    /// True if the volumes attach to the node of the pod that mounts them, as block storage of a cloud does; false if they are on
+    /// one node for good, or on every node.
+    pub follows_pods: bool,
 }
 
 /// What tasks as Workflows need in addition.
@@ -95,6 +116,21 @@ impl KubeConfig {
     pub fn budgets(&self) -> Budgets {
         let asked = BudgetRequest::from_settings(self.budget_bytes, self.budget_inodes);
         Budgets::both(asked).on_claims(self.python_claim_bytes, self.nix_claim_bytes)
+    }
+
+    /// The volume sets; never empty.
+    pub fn sets(&self) -> Vec<VolumeSet> {
+        match self.volume_sets.is_empty() {
+            true => vec![VolumeSet {
+                name: "0".to_owned(),
+                python_claim: self.python_claim.clone(),
+                nix_claim: self.nix_claim.clone(),
+                python_claim_bytes: self.python_claim_bytes,
+                nix_claim_bytes: self.nix_claim_bytes,
+                follows_pods: false,
+            }],
+            false => self.volume_sets.clone(),
+        }
     }
 
     /// Checks what Kubernetes would refuse only once a task is submitted.
@@ -172,6 +208,7 @@ pub(in crate::kube) mod tests {
             budget_inodes: 0,
             python_claim_bytes: 0,
             nix_claim_bytes: 0,
+            volume_sets: Vec::new(),
             ttl_s: 600,
             start_s: 120,
             task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],

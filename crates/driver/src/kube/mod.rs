@@ -46,6 +46,6 @@ mod tests;
 
 pub use api::connect::Reach;
 pub use bare_pod::BarePod;
-pub use config::{Argo, KubeConfig, Resources};
+pub use config::{Argo, KubeConfig, Resources, VolumeSet};
 pub use driver::KubeDriver;
 pub use standby::range::{StandbyRange, StandbyRangeError};
