@@ -247,7 +247,7 @@ impl KindCluster {
             stage: Stage::Complete { node },
             volumes,
             workers: self.workers(None),
-            volume_sets: self.volume_sets(options.volume_sets),
+            volume_sets: self.volume_sets(options.volume_sets.filter(|_| !kept)),
             service: kept && self.record.as_ref().is_some_and(|record| record.service),
         };
         if self.state.record().as_ref() != Some(&record) {
@@ -267,6 +267,21 @@ impl KindCluster {
                 service: true,
                 ..record
             }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records the number of volume sets, for the next cluster of this name.
+    ///
+    /// # Errors
+    /// The folder of the cluster cannot be written.
+    pub fn note_sets(&self, sets: u32) -> Result<()> {
+        let volume_sets = Some(sets);
+        match self.state.record() {
+            // Without a number there is one set.
+            Some(record) if record.volume_sets.unwrap_or(1) != sets => {
+                self.state.keep(&Record { volume_sets, ..record })
+            }
             _ => Ok(()),
         }
     }

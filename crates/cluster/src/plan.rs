@@ -112,7 +112,15 @@ pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, rec
     let name = asked.name;
     let planned = |decision, what: String| Planned::new("cluster", decision, what);
     let Some(container) = container else {
-        return planned(Decision::Create, format!("kind cluster {name} is not there"));
+        let workers = match asked.workers {
+            WorkerRequest::Wanted(workers) => workers,
+            WorkerRequest::Any | WorkerRequest::Kept => record.map_or(0, |record| record.workers),
+        };
+        let with = (workers > 0).then(|| format!("; it gets {}", workers_in_words(workers)));
+        return planned(
+            Decision::Create,
+            format!("kind cluster {name} is not there{}", with.unwrap_or_default()),
+        );
     };
     let half_made = record.is_some_and(|record| record.stage == Stage::Creating);
     if half_made && container.mounts_our_folder != Some(false) {

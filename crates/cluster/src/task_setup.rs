@@ -115,28 +115,16 @@ impl TaskSetup {
             api.labelled(RESOURCE_QUOTA, "")
         )?;
         let sets = options.volume_sets.or(remembered).unwrap_or_else(|| record.sets());
-        let has_new_ranges = !options.closed_ranges.is_empty() && options.closed_ranges != record.closed_ranges;
-        if has_new_ranges {
-            record.closed_ranges.clone_from(&options.closed_ranges);
-        }
+        let sets = sets.clamp(1, volume_sets::MAX_SETS);
         let recorded_standby = record.standby;
-        record.standby = match options.cluster.standby {
-            StandbyChoice::None => None,
-            StandbyChoice::Recorded => recorded_standby,
-            StandbyChoice::Pods(range) => Some(range),
-        };
+        let has_new_ranges = ask_for(&mut record, options);
         let ranges = Ranges::from_sources(&sources, record.closed_ranges.iter().copied().collect());
         let pairs = volume_sets::pairs(&claims, sets);
         let source = source(nodes.is_some(), options.storage_class.as_ref(), pairs[0].as_ref());
         if let (VolumeSource::NodeFolders, Some(nodes)) = (&source, nodes) {
             volume_sets::check_nodes(sets, u32::try_from(nodes.containers.len()).unwrap_or(u32::MAX))?;
         }
-        let class = match &source {
-            VolumeSource::NodeFolders => None,
-            VolumeSource::StorageClass(name) => {
-                volume_sets::class_of(&classes.unwrap_or_default(), name.as_deref()).cloned()
-            }
-        };
+        let class = class_of(&source, &classes.unwrap_or_default());
         let on_nodes = on_nodes(nodes, sets, image).await?;
         let mut wanted = manifests::objects_of_sets(checkout, &source, &sizes(options, &claims, sets), sets)?;
         wanted.push(manifests::certificates(&certificates::bundle()?));
@@ -256,6 +244,27 @@ impl TaskSetup {
 pub fn identity(pairs: &[Pair]) -> String {
     let uids: Vec<&str> = pairs.iter().flatten().map(|claim| claim.uid.as_str()).collect();
     uids.join(" ")
+}
+
+/// Puts what the user asks for now into the record. Returns true if that are other ranges than before.
+fn ask_for(record: &mut SetupRecord, options: &UpOptions) -> bool {
+    record.standby = match options.cluster.standby {
+        StandbyChoice::None => None,
+        StandbyChoice::Recorded => record.standby,
+        StandbyChoice::Pods(range) => Some(range),
+    };
+    let has_new_ranges = !options.closed_ranges.is_empty() && options.closed_ranges != record.closed_ranges;
+    if has_new_ranges {
+        record.closed_ranges.clone_from(&options.closed_ranges);
+    }
+    has_new_ranges
+}
+
+fn class_of(source: &VolumeSource, classes: &[StorageClassFacts]) -> Option<StorageClassFacts> {
+    match source {
+        VolumeSource::NodeFolders => None,
+        VolumeSource::StorageClass(name) => volume_sets::class_of(classes, name.as_deref()).cloned(),
+    }
 }
 
 fn is_claim(object: &Value) -> bool {

@@ -135,6 +135,9 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
         service,
     };
     let report = go_on(&mut up, checkout, vec![todo], steps).await?;
+    if let Some(sets) = options.volume_sets {
+        cluster.note_sets(sets)?;
+    }
     Ok(UpReport {
         kubeconfig: Some(cluster.state.kubeconfig()),
         ..report
@@ -154,6 +157,9 @@ fn after_cluster(config: &KubeConfig, options: &UpOptions) -> Vec<Planned> {
         create("volumes", "the folders of the caches are made"),
         create("routes", "rules that keep pods from link-local addresses"),
     ];
+    if let Some(sets) = options.volume_sets.filter(|sets| *sets > 1) {
+        todo.push(create("sets", &format!("{sets} volume sets")));
+    }
     if !options.no_smoke_test {
         todo.push(create("task", "a first task is run"));
     }

@@ -62,8 +62,9 @@ fn too_many(sets: u32, workers: u32) -> Option<String> {
     };
     (sets > nodes).then(|| {
         format!(
-            "{sets} volume sets: {has}, and two sets on one node would share its disk and its processors\nhint: `cargo xtask down`, \
-             then `cargo xtask up --workers {sets} --volume-sets {sets}`; the caches stay. Or have fewer sets"
+            "{sets} volume sets: {has}, and two sets on one node would share its disk and its processors\nhint: have fewer, \
+             `--volume-sets {nodes}`; or more nodes, `cargo xtask up --workers {sets} --volume-sets {sets}`, after `cargo xtask \
+             down` if the cluster exists: the caches stay"
         )
     })
 }
