@@ -251,6 +251,14 @@ pub struct Up {
     /// Provide the volumes from the StorageClass NAME [default: folders of the kind node]
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
+    /// Have NUM volume sets: pairs of claims, each on a node of its own, with environments spread over them [default: as many as
+    /// there are, or 1]
+    #[arg(long, value_name = "NUM")]
+    pub volume_sets: Option<u32>,
+    /// Give a new kind cluster NUM worker nodes, each with the folders of one volume set [default: as the last time, or 0, a single
+    /// node]
+    #[arg(long, value_name = "NUM")]
+    pub workers: Option<u32>,
     /// Keep the volumes of a kind cluster in DIR of this machine [default: in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub volumes_dir: Option<PathBuf>,

@@ -45,17 +45,18 @@ fn show(status: &Status) {
 
 fn volumes(volumes: &[VolumeStatus]) -> Table {
     let mut table = results::unwrapped_table();
-    let header = "volume|claim|phase|capacity|held|inodes held|of it garbage|free|inodes free".split('|');
+    let header = "volume|claim|node|phase|capacity|held|inodes held|of it garbage|free|inodes free".split('|');
     table.set_header(header);
-    for column in table.column_iter_mut().skip(3) {
+    for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |bytes| indicatif::BinaryBytes(bytes).to_string());
     let count = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
     for volume in volumes {
         table.add_row([
-            volume.volume.clone(),
+            volume.label(),
             volume.claim.clone(),
+            volume.place(),
             volume.phase.clone(),
             size(volume.capacity_bytes),
             size(volume.used_bytes),

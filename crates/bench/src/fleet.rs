@@ -1,11 +1,14 @@
 //! Computes the benefit of sending tasks to the nodes that have their environment, for each volume of a trace.
 
 use hybrid_cache_sizing::claim::default_budget;
-use hybrid_cache_sizing::fleet::{Fleet, FleetAdvice, compare, rate};
+use hybrid_cache_sizing::fleet::{Fleet, FleetAdvice, compare, rate, smallest_claim};
 use hybrid_cache_sizing::recommend::Advice;
 use hybrid_cache_sizing::trace::TraceError;
 use hybrid_cache_sizing::{Recommendation, Source, Weight};
 use hybrid_cache_tools::{Error, Result};
+
+/// Most nodes for which the smallest claim of each is computed: as many as a cluster has volume sets.
+const MOST_SETS: u32 = 64;
 
 /// A fleet to simulate.
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +35,27 @@ pub fn compare_fleet(options: &FleetOptions, source: &dyn Source, found: &Recomm
         let tasks_per_hour = options.tasks_per_hour.map(|rate| rate as f64 * share);
         let budget = budget(options, found, advice)?;
         let fleet = Fleet::at_rate(options.nodes as usize, budget, (requests, hours), tasks_per_hour);
-        all.extend(compare(source, advice.volume, &fleet).map_err(unreadable)?);
+        let mut compared = compare(source, advice.volume, &fleet).map_err(unreadable)?;
+        if let Some(compared) = &mut compared
+            && options.nodes <= MOST_SETS
+        {
+            let budget = |gib: u64| budget_of(gib << 30, found, advice).ok();
+            let (fleet, wanted) = ((advice.volume, &fleet), (found.targets.hit, advice.claim.gib));
+            compared.claim_gib = smallest_claim(source, fleet, wanted, budget).map_err(unreadable)?;
+        }
+        all.extend(compared);
     }
     Ok(all)
 }
 
 /// Bytes that environments may use on a node's volume.
 fn budget(options: &FleetOptions, found: &Recommendation, advice: &Advice) -> Result<Weight> {
+    budget_of(options.claim_bytes.unwrap_or(advice.claim.gib << 30), found, advice)
+}
+
+/// Bytes that environments may use on a claim of so many bytes.
+fn budget_of(bytes: u64, found: &Recommendation, advice: &Advice) -> Result<Weight> {
     let file_system = found.targets.file_system;
-    let bytes = options.claim_bytes.unwrap_or(advice.claim.gib << 30);
     let room = file_system.room_of(bytes);
     let budget = default_budget(room).saturating_sub(advice.rest);
     if budget.bytes < advice.largest.bytes {

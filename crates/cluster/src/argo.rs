@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::api::ClusterApi;
 use crate::apply::apply;
 use crate::kind_cluster::KindCluster;
-use crate::node::{self, Node};
+use crate::node;
+use crate::nodes::Nodes;
 use crate::objects::DryRun;
 use crate::options::RecreatePolicy;
 use crate::plan::{self, Decision, Planned};
@@ -63,21 +64,21 @@ impl Argo {
     /// Reads the state. Changes nothing.
     ///
     /// # Errors
-    /// The cluster or its node does not answer.
+    /// The cluster or a node of it does not answer.
     pub async fn observe(
         api: &ClusterApi,
         checkout: &Checkout,
-        node: Option<Node<'_>>,
+        nodes: Option<Nodes<'_>>,
         ranges: &Ranges,
     ) -> Result<Argo> {
-        let (mut wanted, source) = match node {
+        let (mut wanted, source) = match nodes {
             None => {
                 let is_there = api.knows(resource_kinds::WORKFLOW).await?;
                 (Vec::new(), Source::Theirs { is_there })
             }
-            Some(node) => {
+            Some(nodes) => {
                 let controller = manifests::argo_controller(checkout)?;
-                let images = held(node, manifests::argo_images(&controller));
+                let images = held(nodes, manifests::argo_images(&controller));
                 let (images, rollout) = tokio::try_join!(images, CONTROLLER.rollout(api))?;
                 (controller, Source::Ours { images, rollout })
             }
@@ -158,9 +159,9 @@ fn planned((image, held): &(String, ImageLocation)) -> Option<Planned> {
     }
 }
 
-async fn held(Node { engine, container }: Node<'_>, images: Vec<String>) -> Result<Vec<(String, ImageLocation)>> {
-    let stored = try_join_all(images.iter().map(|image| engine.image(image)));
-    let (stored, on_node) = tokio::try_join!(stored, node::images(engine, container))?;
+async fn held(nodes: Nodes<'_>, images: Vec<String>) -> Result<Vec<(String, ImageLocation)>> {
+    let stored = try_join_all(images.iter().map(|image| nodes.engine.image(image)));
+    let (stored, on_node) = tokio::try_join!(stored, nodes.images())?;
     let held = |(image, stored): (String, Option<_>)| {
         let held = match (node::has_name(&on_node, &image), stored) {
             (true, _) => ImageLocation::Node,

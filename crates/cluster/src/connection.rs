@@ -21,6 +21,7 @@ use crate::options::{ClusterChoice, StandbyChoice};
 use crate::resource_kinds;
 use crate::setup_record::SetupRecord;
 use crate::state::StateFolder;
+use crate::volume_sets;
 
 /// Seconds after which Kubernetes deletes a task that has ended and whose result no driver has fetched. The API server may be out
 /// of a driver's reach for this long. A driver deletes a task that it saw end at once.
@@ -83,8 +84,10 @@ impl ClusterConnection {
     /// The cluster does not answer.
     pub async fn driver(&self) -> Result<KubeDriver> {
         // If this account may not read claims, use the sizes of the claims' file systems.
-        let claims = self.api.claims(&self.api.namespace).await.unwrap_or_default();
-        self.api.driver(on_claims(self.config.clone(), &claims)).await
+        let (claims, record) = tokio::join!(self.api.claims(&self.api.namespace), SetupRecord::read(&self.api));
+        let (claims, record) = (claims.unwrap_or_default(), record.unwrap_or_default());
+        let sets = (record.sets(), record.follows_pods);
+        self.api.driver(on_claims(self.config.clone(), &claims, sets)).await
     }
 }
 
@@ -109,8 +112,9 @@ pub fn trace_folder(choice: &ClusterChoice) -> Result<PathBuf> {
     Ok(folder.join(trace::FOLDER))
 }
 
-/// Returns the settings with budgets for claims of the size that these have, or request.
-pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
+/// Returns the settings with so many volume sets, and with budgets for claims of the size that these have, or request. The second of
+/// `sets` is true if the volumes attach to the node of the pod that mounts them.
+pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts], sets: (u32, bool)) -> KubeConfig {
     let size = |name: &str| {
         let claim = claims.iter().find(|claim| claim.name == name);
         claim.map_or(0, ClaimFacts::bytes)
@@ -118,6 +122,7 @@ pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
     KubeConfig {
         python_claim_bytes: size(&config.python_claim),
         nix_claim_bytes: size(&config.nix_claim),
+        volume_sets: volume_sets::driver_sets(claims, sets.0, sets.1),
         ..config
     }
 }
@@ -212,6 +217,7 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         budget_inodes: 0,
         python_claim_bytes: 0,
         nix_claim_bytes: 0,
+        volume_sets: Vec::new(),
         ttl_s: TTL_S,
         start_s: START_S,
         task_variables: tasks.variables,
@@ -220,7 +226,6 @@ pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
         placement: PodPlacement::default(),
         prepared: Vec::new(),
         task_maximum: TaskResources::default(),
-        volume_sets: Vec::new(),
     }
 }
 

@@ -12,12 +12,12 @@ use crate::apply::{DELETE_TIMEOUT, refused};
 use crate::kind_cluster::KindCluster;
 use crate::manifests::{self, VolumeSource};
 use crate::names::DRIVER_LABEL;
-use crate::node::{self, Folder};
+use crate::node::Folder;
 use crate::objects::describe;
 use crate::options::{DownOptions, RecreatePolicy};
-use crate::plan::{self, Decision};
+use crate::plan::{self, Decision, WorkerRequest};
 use crate::state::{Record, Stage};
-use crate::{connection, contents, namespace, resource_kinds, service};
+use crate::{connection, contents, namespace, resource_kinds, service, volume_sets};
 
 /// Deletes the cluster that `up` made, or the objects that `up` applied to another cluster.
 ///
@@ -35,7 +35,8 @@ async fn delete(checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -
     let name = &options.cluster.name;
     let mut cluster = KindCluster::observe(checkout, name, steps).await?;
     let volumes = cluster.volumes(None)?;
-    let todo = cluster.plan(&volumes, None, RecreatePolicy::Never).await?;
+    let asked = (None, WorkerRequest::Any);
+    let todo = cluster.plan(&volumes, asked, RecreatePolicy::Never).await?;
     if todo.decision == Decision::Conflict {
         return Err(Error::prerequisite(format!(
             "kind cluster {name} was not made by this program, so it stays\nhint: `kind delete cluster --name {name}` deletes it"
@@ -51,15 +52,16 @@ async fn delete(checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -
     }
     if options.volumes {
         // Check this before anything is deleted.
-        contents::check(&volumes, &manifests::FOLDERS)?;
+        for set in volume_sets::sets_on_disk(&volumes) {
+            contents::check(&volume_sets::folder(&volumes, set), &manifests::FOLDERS)?;
+        }
     }
-    if options.volumes
-        && let Some(container) = running
-    {
+    if options.volumes && running.is_some() {
         steps.begin("volumes", "deleting the caches");
-        let folders = node::folders(&cluster.engine, &container.id).await?.unwrap_or_default();
+        let nodes = cluster.task_nodes();
+        let folders = nodes.folders(volume_sets::MAX_SETS).await?.unwrap_or_default();
         refuse_strange(&folders)?;
-        node::clear_folders(&cluster.engine, &container.id).await?;
+        nodes.clear_folders().await?;
         steps.end("the caches are deleted");
     }
     match cluster.container.is_some() {
@@ -80,6 +82,8 @@ async fn delete(checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -
         stage: Stage::Down,
         volumes,
         service: false,
+        workers: cluster.workers(None),
+        volume_sets: cluster.volume_sets(None),
     };
     if cluster.record.is_some() {
         cluster.state.keep(&record)?;
@@ -112,8 +116,20 @@ fn refuse_strange(folders: &[Folder]) -> Result<()> {
     }
 }
 
-/// Removes the folders of both volumes from this machine.
+/// Removes the folders of all volumes from this machine.
 fn remove(volumes: &Path) -> Result<()> {
+    for set in volume_sets::sets_on_disk(volumes) {
+        let of_set = volume_sets::folder(volumes, set);
+        remove_set(&of_set)?;
+        if set > 0 {
+            // Something else of the user may be in it.
+            let _ = std::fs::remove_dir(&of_set);
+        }
+    }
+    Ok(())
+}
+
+fn remove_set(volumes: &Path) -> Result<()> {
     for name in manifests::FOLDERS {
         let folder = volumes.join(name);
         if !folder.exists() {
@@ -135,7 +151,14 @@ fn remove(volumes: &Path) -> Result<()> {
 /// hold objects of others; it loses our labels if another user made it. An object with our name but without our label is not ours.
 async fn remove_objects(api: &ClusterApi, checkout: &Checkout, options: &DownOptions, steps: &Steps<'_>) -> Result<()> {
     steps.begin("objects", "deleting what `up` applied");
-    let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None), &Default::default())?;
+    // Claims of former sets are deleted as well.
+    let claims = api.claims(&api.namespace).await?;
+    let sets = claims.iter().filter_map(|claim| volume_sets::set_of_claim(&claim.name));
+    let sets = sets
+        .max()
+        .map_or(1, |last| last.saturating_add(1).min(volume_sets::MAX_SETS));
+    let source = VolumeSource::StorageClass(None);
+    let mut objects = manifests::objects_of_sets(checkout, &source, &Default::default(), sets)?;
     objects.push(manifests::certificates(""));
     objects.push(manifests::state(&Value::Null));
     objects.extend(manifests::argo(checkout)?);

@@ -27,6 +27,9 @@ pub struct NodeFacts {
     pub addresses: Vec<String>,
     /// The ranges of the addresses of the node's pods, if Kubernetes assigns them.
     pub pod_ranges: Vec<String>,
+    /// Labels of the node.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl NodeFacts {
@@ -52,6 +55,7 @@ impl NodeFacts {
                 .filter_map(|range| Some(range.as_str()?.to_owned()))
                 .collect(),
             name: text(node, "/metadata/name"),
+            labels: labels(node),
             ready: ready.is_some_and(|condition| condition["status"] == "True"),
             condition: ready.map_or("it has not reported yet".to_owned(), |condition| {
                 text(condition, "/message")
@@ -86,12 +90,16 @@ pub struct ClaimFacts {
     pub volume: Option<String>,
     /// StorageClass of the claim.
     pub storage_class: Option<String>,
+    /// True if many nodes may mount the claim at the same time.
+    #[serde(skip)]
+    pub is_shared: bool,
 }
 
 impl ClaimFacts {
     /// Reads a PersistentVolumeClaim.
     pub fn from_claim(claim: &Value) -> ClaimFacts {
         let phase = text(claim, "/status/phase");
+        let modes = claim.pointer("/spec/accessModes").and_then(Value::as_array);
         ClaimFacts {
             name: text(claim, "/metadata/name"),
             uid: text(claim, "/metadata/uid"),
@@ -100,6 +108,7 @@ impl ClaimFacts {
             capacity: optional(claim, "/status/capacity/storage"),
             volume: optional(claim, "/spec/volumeName"),
             storage_class: optional(claim, "/spec/storageClassName"),
+            is_shared: modes.into_iter().flatten().any(|mode| mode == "ReadWriteMany"),
         }
     }
 
@@ -122,15 +131,27 @@ pub struct VolumeFacts {
     pub name: String,
     /// `Available`, `Bound`, `Released` or `Failed`.
     pub phase: String,
+    /// The labels and values that its node must have: one of these terms, as a whole. Empty if any node will do.
+    #[serde(skip)]
+    pub terms: Vec<Vec<(String, Vec<String>)>>,
 }
 
 impl VolumeFacts {
     /// Reads a PersistentVolume.
     pub fn from_volume(volume: &Value) -> VolumeFacts {
+        let terms = volume.pointer("/spec/nodeAffinity/required/nodeSelectorTerms");
+        let terms = terms.and_then(Value::as_array).into_iter().flatten();
         VolumeFacts {
             name: text(volume, "/metadata/name"),
             phase: text(volume, "/status/phase"),
+            terms: terms.map(term).collect(),
         }
+    }
+
+    /// True if a node with these labels can mount the volume.
+    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+        let has = |(key, values): &(String, Vec<String>)| labels.get(key).is_some_and(|value| values.contains(value));
+        self.terms.is_empty() || self.terms.iter().any(|term| term.iter().all(has))
     }
 }
 
@@ -164,14 +185,9 @@ impl TaskPod {
                 optional(status, "/state/waiting/reason").filter(|reason| UNPULLED.contains(&reason.as_str()))?;
             Some(optional(status, "/state/waiting/message").unwrap_or(reason))
         };
-        let labels = pod.pointer("/metadata/labels").and_then(Value::as_object);
         TaskPod {
             name: text(pod, "/metadata/name"),
-            labels: labels
-                .into_iter()
-                .flatten()
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
-                .collect(),
+            labels: labels(pod),
             phase: text(pod, "/status/phase"),
             unpulled: statuses.clone().flatten().find_map(unpulled),
             messages: statuses
@@ -188,6 +204,27 @@ impl TaskPod {
             .rev()
             .find_map(|message| serde_json::from_str(message).ok())
     }
+}
+
+/// The labels that a term asks for; other operators than `In` are left to the scheduler.
+fn term(term: &Value) -> Vec<(String, Vec<String>)> {
+    let expressions = term["matchExpressions"].as_array().into_iter().flatten();
+    let named = expressions.filter(|expression| expression["operator"] == "In");
+    let values = |expression: &Value| {
+        let values = expression["values"].as_array().into_iter().flatten();
+        values.filter_map(|value| Some(value.as_str()?.to_owned())).collect()
+    };
+    named
+        .map(|expression| (text(expression, "/key"), values(expression)))
+        .collect()
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let labels = labels.into_iter().flatten();
+    labels
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+        .collect()
 }
 
 fn text(object: &Value, pointer: &str) -> String {

@@ -4,20 +4,24 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hybrid_cache_image::docker::Engine;
+use futures_util::future::try_join_all;
+use hybrid_cache_image::docker::{Container, Engine};
 use hybrid_cache_image::node_image;
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, Steps, failed};
 use tokio::time::timeout;
 
 use crate::api::ClusterApi;
 use crate::kind_cli::{Create, KindCli, start_node};
+use crate::nodes::Nodes;
 use crate::options::{RecreatePolicy, UpOptions};
-use crate::plan::{self, Decision, NodeContainer, Planned};
+use crate::plan::{self, Decision, NodeContainer, Planned, WorkerRequest};
 use crate::state::{Record, Stage, StateFolder};
-use crate::{connection, contents, manifests, node, node_archive};
+use crate::{connection, contents, manifests, node, node_archive, volume_sets};
 
 /// Longest time until a node is Ready after kind has ended or after the node was started.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
+/// State of a container that runs.
+const RUNNING: &str = "running";
 /// Longest wait for another `up` or `down` of the same cluster.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1200);
 
@@ -33,8 +37,12 @@ pub struct KindCluster {
     pub state: StateFolder,
     /// The recorded state of the cluster.
     pub record: Option<Record>,
-    /// Container of the cluster's node.
+    /// Containers of the cluster's nodes, as one.
     pub container: Option<NodeContainer>,
+    /// The same one by one: the control plane, then the workers.
+    nodes: Vec<Container>,
+    /// Ids of the containers that run tasks; the one at place k has set k.
+    task_nodes: Vec<String>,
     /// Lock that is held until this value is dropped.
     lock: File,
 }
@@ -56,6 +64,8 @@ impl KindCluster {
             kind,
             state,
             container: None,
+            nodes: Vec::new(),
+            task_nodes: Vec::new(),
             lock,
         };
         cluster.look().await?;
@@ -63,21 +73,34 @@ impl KindCluster {
     }
 
     async fn look(&mut self) -> Result<()> {
-        let node = node::name(&self.name);
-        let containers = node::containers(&self.engine, &self.name).await?;
-        let Some(found) = containers.into_iter().find(|container| container.name == node) else {
+        self.nodes = node::containers(&self.engine, &self.name).await?;
+        let control_plane = node::name(&self.name);
+        let Some((found, workers)) = self
+            .nodes
+            .split_first()
+            .filter(|(first, _)| first.name == control_plane)
+        else {
             self.container = None;
+            self.task_nodes = Vec::new();
             return Ok(());
         };
+        let stopped = self.nodes.iter().find(|node| node.state != RUNNING);
         let mut container = NodeContainer {
-            id: found.id,
-            state: found.state,
-            image: found.image,
+            id: found.id.clone(),
+            state: stopped.unwrap_or(found).state.clone(),
+            image: found.image.clone(),
+            workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
             mounts_our_folder: None,
             ready: None,
         };
-        if container.state == "running" {
-            let (folders, ready) = tokio::join!(node::folders(&self.engine, &container.id), self.ready(&node));
+        let run_tasks = if workers.is_empty() {
+            std::slice::from_ref(found)
+        } else {
+            workers
+        };
+        self.task_nodes = run_tasks.iter().map(|node| node.id.clone()).collect();
+        if container.state == RUNNING {
+            let (folders, ready) = tokio::join!(self.task_nodes().folders(1), self.ready());
             container.mounts_our_folder = folders.ok().map(|folders| folders.is_some());
             container.ready = ready;
         }
@@ -93,13 +116,34 @@ impl KindCluster {
         Ok(())
     }
 
-    async fn ready(&self, node: &str) -> Option<bool> {
+    async fn ready(&self) -> Option<bool> {
         if self.state.kubeconfig().is_file() {
             self.refresh_kubeconfig().await.ok()?;
         }
         let api = self.api().await.ok()?;
         let nodes = api.nodes().await.ok()?;
-        Some(nodes.iter().any(|found| found.name == node && found.ready))
+        let is_ready = |name: &String| nodes.iter().any(|found| found.name == *name && found.ready);
+        Some(self.nodes.iter().map(|node| &node.name).all(is_ready))
+    }
+
+    /// The nodes that run tasks.
+    pub fn task_nodes(&self) -> Nodes<'_> {
+        Nodes {
+            engine: &self.engine,
+            containers: &self.task_nodes,
+        }
+    }
+
+    /// Worker nodes of the cluster: the requested ones, otherwise those that there are, otherwise the recorded ones.
+    pub fn workers(&self, asked: Option<u32>) -> u32 {
+        let found = self.container.as_ref().map(|container| container.workers);
+        let recorded = self.record.as_ref().map(|record| record.workers);
+        asked.or(found).or(recorded).unwrap_or(0)
+    }
+
+    /// Volume sets of the cluster: the requested ones, otherwise the recorded ones. `None` if neither says.
+    pub fn volume_sets(&self, asked: Option<u32>) -> Option<u32> {
+        asked.or(self.record.as_ref()?.volume_sets)
     }
 
     /// Client of the cluster's API server.
@@ -110,7 +154,7 @@ impl KindCluster {
         connection::api_of_kubeconfig(&self.name, &self.state.kubeconfig()).await
     }
 
-    /// The id of the node's container.
+    /// The id of the control plane's container.
     ///
     /// # Errors
     /// There is no such container.
@@ -137,11 +181,17 @@ impl KindCluster {
     ///
     /// # Errors
     /// The archive is not valid.
-    pub async fn plan(&self, volumes: &Path, image: Option<&str>, recreate: RecreatePolicy) -> Result<Planned> {
+    pub async fn plan(
+        &self,
+        volumes: &Path,
+        (image, workers): (Option<&str>, WorkerRequest),
+        recreate: RecreatePolicy,
+    ) -> Result<Planned> {
         let other_image = self.other_image(image).await?;
         let asked = plan::ClusterRequest {
             name: &self.name,
             volumes,
+            workers,
             other_image: other_image.as_deref(),
             recreate,
         };
@@ -184,8 +234,7 @@ impl KindCluster {
                 if todo.decision == Decision::Replace {
                     self.kind.delete(&self.name, &self.state.kubeconfig()).await?;
                 }
-                self.create(checkout, options.node_image.as_deref(), &volumes, steps)
-                    .await?;
+                self.create(checkout, options, &volumes, steps).await?;
                 steps.end(&format!("kind cluster {} is Ready", self.name));
             }
         }
@@ -197,6 +246,8 @@ impl KindCluster {
         let record = Record {
             stage: Stage::Complete { node },
             volumes,
+            workers: self.workers(None),
+            volume_sets: self.volume_sets(options.volume_sets.filter(|_| !kept)),
             service: kept && self.record.as_ref().is_some_and(|record| record.service),
         };
         if self.state.record().as_ref() != Some(&record) {
@@ -220,23 +271,38 @@ impl KindCluster {
         }
     }
 
+    /// Records the number of volume sets, for the next cluster of this name.
+    ///
+    /// # Errors
+    /// The folder of the cluster cannot be written.
+    pub fn note_sets(&self, sets: u32) -> Result<()> {
+        let volume_sets = Some(sets);
+        match self.state.record() {
+            // Without a number there is one set.
+            Some(record) if record.volume_sets.unwrap_or(1) != sets => {
+                self.state.keep(&Record { volume_sets, ..record })
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn start(&mut self, todo: &Planned, steps: &Steps<'_>) -> Result<()> {
         steps.begin(todo.step, &todo.what);
-        let running = self
-            .container
-            .as_ref()
-            .is_some_and(|container| container.state == "running");
-        if !running {
-            start_node(self.node()?).await?;
+        for node in self.nodes.iter().filter(|node| node.state != RUNNING) {
+            start_node(&node.id).await?;
         }
         // Docker may map the node's API port to another port of this machine at each start.
         self.refresh_kubeconfig().await?;
-        self.api()
-            .await?
-            .wait_node_ready(&node::name(&self.name), READY_TIMEOUT)
-            .await?;
+        let names: Vec<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
+        self.wait_ready(&names).await?;
         self.look().await?;
         steps.end(&format!("kind cluster {} is Ready", self.name));
+        Ok(())
+    }
+
+    async fn wait_ready(&self, names: &[String]) -> Result<()> {
+        let api = self.api().await?;
+        try_join_all(names.iter().map(|name| api.wait_node_ready(name, READY_TIMEOUT))).await?;
         Ok(())
     }
 
@@ -252,30 +318,34 @@ impl KindCluster {
     async fn create(
         &mut self,
         checkout: &Checkout,
-        asked: Option<&str>,
+        options: &UpOptions,
         volumes: &Path,
         steps: &Steps<'_>,
     ) -> Result<()> {
+        let recorded = self.record.as_ref().map(|record| record.workers);
+        let workers = options.workers.or(recorded).unwrap_or(0);
+        // Every worker mounts a set's folders, so that a later `up` can add sets.
+        let folders: Vec<PathBuf> = (0..workers.max(1))
+            .map(|set| volume_sets::folder(volumes, set))
+            .collect();
         // Check this before the cluster is created: tasks' user becomes the owner of what is mounted into the node.
-        contents::check(volumes, &manifests::FOLDERS)?;
-        let image = self.node_image(checkout, asked, steps).await?;
-        for folder in manifests::FOLDERS {
-            let folder = volumes.join(folder);
-            std::fs::create_dir_all(&folder).with_context(|| {
-                format!(
-                    "making {}\nhint: choose a folder of yours with --volumes-dir",
-                    folder.display()
-                )
-            })?;
+        for folder in &folders {
+            contents::check(folder, &manifests::FOLDERS)?;
         }
-        let config = serde_json::to_vec_pretty(&manifests::kind_config(checkout, &self.name, volumes)?)?;
+        let image = self.node_image(checkout, options.node_image.as_deref(), steps).await?;
+        make_folders(&folders)?;
+        let config = serde_json::to_vec_pretty(&manifests::kind_config(checkout, &self.name, volumes, workers)?)?;
         self.state.forget_kubeconfig();
         self.state.write(&self.state.kind_config(), &config)?;
-        self.state.keep(&Record {
+        let record = Record {
             stage: Stage::Creating,
             volumes: volumes.to_owned(),
             service: false,
-        })?;
+            workers,
+            volume_sets: self.volume_sets(options.volume_sets),
+        };
+        self.state.keep(&record)?;
+        self.record = Some(record);
         let what = Create {
             name: &self.name,
             config: &self.state.kind_config(),
@@ -286,13 +356,8 @@ impl KindCluster {
         if let Err(error) = self.kind.create(&what, &mut |line| steps.detail(line)).await {
             return Err(self.explain(error).await);
         }
-        steps.detail("waiting for the node to be Ready");
-        let ready = self
-            .api()
-            .await?
-            .wait_node_ready(&node::name(&self.name), READY_TIMEOUT)
-            .await;
-        if let Err(error) = ready {
+        steps.detail("waiting for the nodes to be Ready");
+        if let Err(error) = self.wait_ready(&node::names(&self.name, workers)).await {
             return Err(self.explain(error).await);
         }
         self.look().await
@@ -341,10 +406,27 @@ impl KindCluster {
                 stage: Stage::Down,
                 volumes,
                 service: false,
+                workers: self.record.as_ref().map_or(0, |record| record.workers),
+                volume_sets: self.volume_sets(None),
             });
         }
         failed!("making kind cluster {}: {said}{hint}", self.name)
     }
+}
+
+fn make_folders(folders: &[PathBuf]) -> Result<()> {
+    for folder in folders
+        .iter()
+        .flat_map(|folder| manifests::FOLDERS.map(|name| folder.join(name)))
+    {
+        std::fs::create_dir_all(&folder).with_context(|| {
+            format!(
+                "making {}\nhint: choose a folder of yours with --volumes-dir",
+                folder.display()
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Locks the cluster's folder, after waiting for another program that holds the lock.

@@ -27,6 +27,7 @@ pub mod names;
 mod namespace;
 pub mod node;
 mod node_archive;
+mod nodes;
 mod objects;
 mod options;
 pub mod plan;
@@ -46,6 +47,7 @@ mod task_setup;
 mod test_cluster;
 pub mod trace;
 pub mod up;
+mod volume_sets;
 
 pub use backend::{Backend, ClusterBackend, LocalBackend};
 pub use connection::ClusterConnection;

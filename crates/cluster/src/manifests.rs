@@ -1,5 +1,6 @@
 //! The parsed files of `manifests/`, with the few changes that a machine or a cluster needs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -7,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result};
 use serde_json::{Value, json};
 
-use crate::names::{CERTIFICATES, NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, SERVICE_TOKEN};
+use crate::names::{CERTIFICATES, NAMESPACE, SERVICE_TOKEN};
+use crate::volume_sets::{self, NODE_LABEL};
 
 /// The volumes' folder inside the node.
 pub const NODE_FOLDER: &str = "/var/local/hybrid-cache";
@@ -53,15 +55,16 @@ pub struct Sizes {
     pub python: Option<String>,
     /// Size for system packages.
     pub system: Option<String>,
+    /// Sizes that single claims have and keep, by the claims' names.
+    pub kept: BTreeMap<String, String>,
 }
 
 impl Sizes {
     fn of_claim(&self, name: &str) -> Option<&String> {
-        match name {
-            PYTHON_CLAIM => self.python.as_ref(),
-            NIX_CLAIM => self.system.as_ref(),
-            _ => None,
-        }
+        let set = volume_sets::set_of_claim(name)?;
+        let [python, _] = volume_sets::claim_names(set);
+        let of_all = if name == python { &self.python } else { &self.system };
+        self.kept.get(name).or(of_all.as_ref())
     }
 
     /// Returns the object with its size set.
@@ -81,16 +84,25 @@ impl Sizes {
     }
 }
 
-/// Every object that is applied, the namespace first.
+/// Every object that is applied, the namespace first, with the claims of one volume set.
 ///
 /// # Errors
 /// A file is missing or is not YAML.
 pub fn objects(checkout: &Checkout, source: &VolumeSource, sizes: &Sizes) -> Result<Vec<Value>> {
+    objects_of_sets(checkout, source, sizes, 1)
+}
+
+/// The same with the claims of so many volume sets, and with their volumes if the node's folders provide them.
+///
+/// # Errors
+/// A file is missing or is not YAML.
+pub fn objects_of_sets(checkout: &Checkout, source: &VolumeSource, sizes: &Sizes, sets: u32) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in FILES {
         let path = checkout.path("manifests").join(file);
         let read = read(&path)?.into_iter();
-        let found = read.filter_map(|object| fitted(object, source));
+        let found = read.filter_map(|object| fitted(object, source)).collect();
+        let found = volume_sets::with_sets(found, sets).into_iter();
         objects.extend(found.map(|object| sizes.fitted(object)));
     }
     Ok(objects)
@@ -237,32 +249,61 @@ pub fn state(data: &Value) -> Value {
     })
 }
 
-/// kind's configuration for a cluster of this name with its volumes in this folder of the machine.
+/// kind's configuration for a cluster of this name with its volumes in this folder of the machine. With workers, each of them mounts
+/// the folders of one set, and the control plane mounts none: kind keeps other pods away from it.
 ///
 /// # Errors
 /// The file is missing or has another structure than expected.
-pub fn kind_config(checkout: &Checkout, name: &str, volumes: &Path) -> Result<Value> {
+pub fn kind_config(checkout: &Checkout, name: &str, volumes: &Path, workers: u32) -> Result<Value> {
     let path = checkout.path("manifests/kind-cluster.yaml");
     let mut documents = read(&path)?;
     let mut config = documents
         .pop()
         .with_context(|| format!("{} is empty", path.display()))?;
     config["name"] = json!(name);
-    let folder = volumes
-        .to_str()
-        .with_context(|| format!("the path {} is not valid UTF-8", volumes.display()))?;
-    let nodes = config.get_mut("nodes").and_then(Value::as_array_mut);
-    let mut mounts = nodes
-        .into_iter()
-        .flatten()
-        .filter_map(|node| node.get_mut("extraMounts")?.as_array_mut())
-        .flatten()
-        .filter(|mount| mount["containerPath"] == NODE_FOLDER);
-    let mount = mounts
-        .next()
-        .with_context(|| format!("{} has no mount at {NODE_FOLDER}", path.display()))?;
-    mount["hostPath"] = json!(folder);
+    let node = config["nodes"][0].take();
+    let with_set = |set: u32| {
+        let folder = volume_sets::folder(volumes, set);
+        let node = with_folder(node.clone(), set, &folder)?;
+        node.with_context(|| format!("{} has no mount at {NODE_FOLDER}", path.display()))
+    };
+    let nodes: Vec<Value> = match workers {
+        0 => vec![with_set(0)?],
+        workers => {
+            let worker = |set| {
+                let mut worker = with_set(set)?;
+                worker["role"] = json!("worker");
+                Ok(worker)
+            };
+            let workers: Result<Vec<Value>> = (0..workers).map(worker).collect();
+            [vec![without_folder(node.clone())], workers?].concat()
+        }
+    };
+    config["nodes"] = json!(nodes);
     Ok(config)
+}
+
+/// The node with the folder of a set; `None` if it mounts no folder of ours.
+fn with_folder(mut node: Value, set: u32, folder: &Path) -> Result<Option<Value>> {
+    let folder = folder
+        .to_str()
+        .with_context(|| format!("the path {} is not valid UTF-8", folder.display()))?;
+    node["labels"][NODE_LABEL] = json!(volume_sets::node_value(set));
+    let mounts = node["extraMounts"].as_array_mut();
+    let mount = mounts.and_then(|mounts| mounts.iter_mut().find(|mount| mount["containerPath"] == NODE_FOLDER));
+    let Some(mount) = mount else { return Ok(None) };
+    mount["hostPath"] = json!(folder);
+    Ok(Some(node))
+}
+
+fn without_folder(mut node: Value) -> Value {
+    if let Some(labels) = node["labels"].as_object_mut() {
+        labels.remove(NODE_LABEL);
+    }
+    if let Some(mounts) = node["extraMounts"].as_array_mut() {
+        mounts.retain(|mount| mount["containerPath"] != NODE_FOLDER);
+    }
+    node
 }
 
 #[cfg(test)]

@@ -19,31 +19,39 @@ const CHOWN_TIMEOUT: Duration = Duration::from_secs(300);
 /// Number of journal lines to keep.
 const JOURNAL_LINES: &str = "400";
 
-/// The node of a kind cluster, through its container.
-#[derive(Clone, Copy)]
-pub struct Node<'a> {
-    /// The Docker engine.
-    pub engine: &'a Engine,
-    /// The node's container.
-    pub container: &'a str,
-}
-
-/// Name of the one node of a kind cluster, and of its container.
+/// Name of the control plane of a kind cluster, and of its container.
 pub fn name(cluster: &str) -> String {
     format!("{cluster}-control-plane")
 }
 
-/// The containers of a kind cluster, running or not.
+/// Names of all nodes of a kind cluster with so many workers, the control plane first.
+pub fn names(cluster: &str, workers: u32) -> Vec<String> {
+    let worker = |number: u32| match number {
+        1 => format!("{cluster}-worker"),
+        number => format!("{cluster}-worker{number}"),
+    };
+    std::iter::once(name(cluster))
+        .chain((1..=workers).map(worker))
+        .collect()
+}
+
+/// The containers of a kind cluster, running or not, the control plane first and then the workers by their numbers.
 ///
 /// # Errors
 /// The engine does not answer.
 pub async fn containers(engine: &Engine, cluster: &str) -> Result<Vec<Container>> {
-    engine.containers(&format!("{CLUSTER_LABEL}={cluster}")).await
+    let mut found = engine.containers(&format!("{CLUSTER_LABEL}={cluster}")).await?;
+    let control_plane = name(cluster);
+    // `…-worker10` comes after `…-worker2`.
+    found.sort_by_key(|node| (node.name != control_plane, node.name.len(), node.name.clone()));
+    Ok(found)
 }
 
 /// A folder of a volume, as the node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
+    /// The volume set.
+    pub set: u32,
     /// `python` or `system`.
     pub name: String,
     /// User and group that own the folder; `None` if there is no such folder.
@@ -56,11 +64,21 @@ pub struct Folder {
     pub contents: Contents,
 }
 
-/// The folders of the volumes; `None` if the node does not mount our folder at all.
+impl Folder {
+    /// Name of the volume, with its set unless that is the first.
+    pub fn label(&self) -> String {
+        match self.set {
+            0 => self.name.clone(),
+            set => format!("{} of set {set}", self.name),
+        }
+    }
+}
+
+/// The folders of the volumes of a set, which this node mounts; `None` if the node does not mount our folder at all.
 ///
 /// # Errors
 /// The node is not running.
-pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Folder>>> {
+pub async fn folders(engine: &Engine, container: &str, set: u32) -> Result<Option<Vec<Folder>>> {
     // Search down to `.nix-portable/nix`, which Kubernetes creates as root if a pod mounts it too early.
     let environments = format!("{NODE_FOLDER}/python/*/*");
     let (prune, print) = (["-path", &environments, "-prune"], ["-o", "-printf", "%U %G %P\\n"]);
@@ -71,10 +89,10 @@ pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Fold
         engine.exec(container, &look, REQUEST_TIMEOUT)
     )?;
     // An entry below may vanish during the listing. If the folder itself is missing, its first line is missing.
-    Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout, &looked.stdout)))
+    Ok((!found.stdout.is_empty()).then(|| folders_of(set, &found.stdout, &looked.stdout)))
 }
 
-fn folders_of(listing: &str, looked: &str) -> Vec<Folder> {
+fn folders_of(set: u32, listing: &str, looked: &str) -> Vec<Folder> {
     let entry = |line: &str| {
         let mut words = line.splitn(3, ' ');
         let owner = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -89,6 +107,7 @@ fn folders_of(listing: &str, looked: &str) -> Vec<Folder> {
             .collect();
         let strange = inner.iter().filter(|(owner, _)| owner.0 != OWNER);
         Folder {
+            set,
             name: name.to_owned(),
             contents: contents::parse(looked, name),
             owner: entries.iter().find(|(_, path)| path == name).map(|(owner, _)| *owner),
@@ -171,18 +190,22 @@ pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String
     Ok(())
 }
 
-/// Removes everything in the folders of the volumes.
+/// Removes everything in the folders of the volumes. The first node sees the folders of the other sets below its own.
+const CLEAR: &str = r#"
+for folder in "$1/python" "$1/system" "$1"/set-*/python "$1"/set-*/system; do
+  [ ! -d "$folder" ] || find "$folder" -mindepth 1 -delete || exit 1
+done
+"#;
+
+/// Removes everything in the folders of the volumes that a node sees.
 ///
 /// # Errors
 /// An entry of the folders cannot be removed.
 pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
-    for name in FOLDERS {
-        let folder = format!("{NODE_FOLDER}/{name}");
-        let command = ["find", &folder, "-mindepth", "1", "-delete"];
-        let done = engine.exec(container, &command, CHOWN_TIMEOUT).await?;
-        if done.code != 0 {
-            return Err(failed!("clearing {folder} in the node: {}", done.stderr.trim()));
-        }
+    let command = ["sh", "-c", CLEAR, "sh", NODE_FOLDER];
+    let done = engine.exec(container, &command, CHOWN_TIMEOUT).await?;
+    if done.code != 0 {
+        return Err(failed!("clearing {NODE_FOLDER} in the node: {}", done.stderr.trim()));
     }
     Ok(())
 }
@@ -324,7 +347,7 @@ mod tests {
     fn the_listing_tells_owner_and_content_of_each_folder() {
         let listing = "0 0 \n10001 10001 python\n10001 10001 python/FORMAT\n0 0 python/lost+found\n0 0 other\n";
         let looked = "python cache \nsystem nothing \n";
-        let [python, system] = folders_of(listing, looked).try_into().unwrap();
+        let [python, system] = folders_of(0, listing, looked).try_into().unwrap();
         assert_eq!(
             (&python.contents, &system.contents),
             (&Contents::Cache, &Contents::Nothing)
@@ -336,13 +359,20 @@ mod tests {
         );
         assert_eq!((system.owner, system.entries.len()), (None, 0));
         let listing = "10001 10001 system\n10001 10001 system/.nix-portable\n0 10001 system/.nix-portable/nix\n";
-        let [_, system] = folders_of(listing, "").try_into().unwrap();
+        let [_, system] = folders_of(1, listing, "").try_into().unwrap();
         assert!(
             matches!(system.contents, Contents::Other(_)),
             "what nobody looked into is not ours"
         );
+        assert_eq!((system.set, system.label().as_str()), (1, "system of set 1"));
         assert_eq!(system.entries, [".nix-portable"]);
         assert_eq!(system.strange, [".nix-portable/nix"]);
+    }
+
+    #[test]
+    fn nodes_have_the_names_that_kind_gives_them() {
+        assert_eq!(names("c", 0), ["c-control-plane"]);
+        assert_eq!(names("c", 3), ["c-control-plane", "c-worker", "c-worker2", "c-worker3"]);
     }
 
     #[test]

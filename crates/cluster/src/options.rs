@@ -134,6 +134,10 @@ pub struct UpOptions {
     pub node_image: Option<String>,
     /// StorageClass that provides the volumes. `None` keeps what is there; a new kind cluster gets folders of its node.
     pub storage_class: Option<String>,
+    /// Volume sets to have. `None` keeps as many as there are, or makes one.
+    pub volume_sets: Option<u32>,
+    /// Worker nodes of a kind cluster; 0 for a control plane that runs tasks. `None` takes as many as the last time, or 0.
+    pub workers: Option<u32>,
     /// Folder of this machine that keeps the volumes of a kind cluster. `None` is one in the user's cache folder.
     pub volumes_dir: Option<PathBuf>,
     /// Addresses that are closed to tasks in addition to those that the cluster reports. Empty keeps those of the last `up`.

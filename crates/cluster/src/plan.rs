@@ -1,10 +1,12 @@
 //! Decides what `up` has to do from what was observed. Pure code: `--plan` prints the result, `up` carries it out.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::contents::{self, Contents};
 use crate::names::OWNER;
 use crate::node::Folder;
+use crate::nodes::OpenRanges;
 use crate::objects::{DryRun, Refusal, describe, explain_terminating};
 use crate::options::RecreatePolicy;
 use crate::setup_record::SetupRecord;
@@ -62,19 +64,32 @@ impl Planned {
     }
 }
 
-/// The container of a kind node.
+/// The containers of a kind cluster's nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeContainer {
-    /// Id of the container.
+    /// Id of the control plane's container.
     pub id: String,
-    /// State of the container: `running`, `exited`…
+    /// State of the containers: `running`, or that of the first that does not run, such as `exited`.
     pub state: String,
-    /// The node image that the container was made from.
+    /// The node image that the containers were made from.
     pub image: String,
-    /// True if our folder is mounted into the container; `None` if it is not running.
+    /// Worker nodes beside the control plane.
+    pub workers: u32,
+    /// True if our folder is mounted into the first node that runs tasks; `None` if not all run.
     pub mounts_our_folder: Option<bool>,
-    /// True if Kubernetes reports the node as Ready; `None` if nothing answers.
+    /// True if Kubernetes reports all nodes as Ready; `None` if nothing answers.
     pub ready: Option<bool>,
+}
+
+/// How many worker nodes a kind cluster must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerRequest {
+    /// Any number: the cluster is deleted.
+    Any,
+    /// As many as it was created with.
+    Kept,
+    /// This many.
+    Wanted(u32),
 }
 
 /// What the user requested of a kind cluster.
@@ -84,6 +99,8 @@ pub struct ClusterRequest<'a> {
     pub name: &'a str,
     /// The folder of this machine for the cluster's volumes.
     pub volumes: &'a Path,
+    /// The requested number of worker nodes.
+    pub workers: WorkerRequest,
     /// The requested node image, if it is not the node's.
     pub other_image: Option<&'a str>,
     /// What may be deleted.
@@ -95,7 +112,15 @@ pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, rec
     let name = asked.name;
     let planned = |decision, what: String| Planned::new("cluster", decision, what);
     let Some(container) = container else {
-        return planned(Decision::Create, format!("kind cluster {name} is not there"));
+        let workers = match asked.workers {
+            WorkerRequest::Wanted(workers) => workers,
+            WorkerRequest::Any | WorkerRequest::Kept => record.map_or(0, |record| record.workers),
+        };
+        let with = (workers > 0).then(|| format!("; it gets {}", workers_in_words(workers)));
+        return planned(
+            Decision::Create,
+            format!("kind cluster {name} is not there{}", with.unwrap_or_default()),
+        );
     };
     let half_made = record.is_some_and(|record| record.stage == Stage::Creating);
     if half_made && container.mounts_our_folder != Some(false) {
@@ -121,7 +146,7 @@ pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, rec
             let state = &container.state;
             planned(
                 Decision::Change,
-                format!("the node of kind cluster {name} is {state}, it is started"),
+                format!("a node of kind cluster {name} is {state}, it is started"),
             )
         }
     }
@@ -145,11 +170,46 @@ fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option
             asked.volumes.display()
         ));
     }
+    if let Some(obstacle) = other_workers(asked, container, complete) {
+        return Some(obstacle);
+    }
     let other = asked.other_image?;
     Some(format!(
         "cluster {name} was created from {}, not from {other}\nhint: create it again with --recreate; the caches stay",
         container.image
     ))
+}
+
+/// What is wrong with the number of workers; `None` if nothing.
+fn other_workers(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option<&Record>) -> Option<String> {
+    let (name, found) = (asked.name, container.workers);
+    if asked.workers == WorkerRequest::Any {
+        return None;
+    }
+    if let Some(made) = record.map(|record| record.workers).filter(|made| *made != found) {
+        return Some(format!(
+            "cluster {name} was created with {}, and Docker has {found} of them\nhint: create it again with --recreate; the caches \
+             stay",
+            workers_in_words(made)
+        ));
+    }
+    let wanted = match asked.workers {
+        WorkerRequest::Wanted(wanted) if wanted != found => wanted,
+        _ => return None,
+    };
+    Some(format!(
+        "cluster {name} was created with {}, and the number of nodes is fixed when a cluster is made\nhint: `cargo xtask down`, then \
+         `cargo xtask up --workers {wanted}`; the caches stay",
+        workers_in_words(found)
+    ))
+}
+
+fn workers_in_words(workers: u32) -> String {
+    match workers {
+        0 => "no worker nodes".to_owned(),
+        1 => "1 worker node".to_owned(),
+        workers => format!("{workers} worker nodes"),
+    }
 }
 
 /// Why `down` leaves a cluster alone whose service keeps tasks in it; `None` if `down` may delete it.
@@ -208,38 +268,41 @@ pub fn objects(dry_runs: &[(serde_json::Value, DryRun)], recreate: RecreatePolic
 /// What has to be done to the folders of the volumes on a kind node.
 pub fn folders(folders: &[Folder]) -> Planned {
     const STEP: &str = "folders";
-    for Folder { name, contents, .. } in folders {
-        if let Contents::Other(example) = contents {
-            let folder = format!("the folder of volume {name}");
+    for wanted in folders {
+        if let Contents::Other(example) = &wanted.contents {
+            let folder = format!("the folder of volume {}", wanted.label());
             return Planned::new(STEP, Decision::Conflict, contents::refusal(&folder, example));
         }
     }
-    let wrong = folders_to_own(folders);
+    let wrong: Vec<String> = folders_to_own(folders).into_iter().map(Folder::label).collect();
     if wrong.is_empty() {
-        return Planned::new(STEP, Decision::Nothing, format!("both belong to user {OWNER}"));
+        let both = if folders.len() > 2 { "all" } else { "both" };
+        return Planned::new(STEP, Decision::Nothing, format!("{both} belong to user {OWNER}"));
     }
     let missing = folders.iter().all(|folder| folder.owner.is_none());
     let decision = if missing { Decision::Create } else { Decision::Change };
     Planned::new(STEP, decision, format!("{} for user {OWNER}", wrong.join(" and ")))
 }
 
-/// What has to be done to keep pods from link-local addresses; `open` are the ranges of pods that can reach them.
-pub fn routes(open: &[String]) -> Planned {
+/// What has to be done to keep pods from link-local addresses; `open` are the ranges of pods that can reach them through each node.
+pub fn routes(open: &[OpenRanges]) -> Planned {
     const STEP: &str = "routes";
+    let open: BTreeSet<&str> = open.iter().flat_map(|node| &node.ranges).map(String::as_str).collect();
     if open.is_empty() {
         return Planned::new(STEP, Decision::Nothing, "pods cannot reach link-local addresses");
     }
+    let open: Vec<&str> = open.into_iter().collect();
     let what = format!("rules that keep pods ({}) from link-local addresses", open.join(", "));
     Planned::new(STEP, Decision::Create, what)
 }
 
 /// The folders that do not exist, or that do not belong with all their contents to the tasks' user.
-pub fn folders_to_own(folders: &[Folder]) -> Vec<String> {
+pub fn folders_to_own(folders: &[Folder]) -> Vec<&Folder> {
     let wrong = |folder: &&Folder| folder.owner != Some((OWNER, OWNER)) || !folder.strange.is_empty();
-    folders.iter().filter(wrong).map(|folder| folder.name.clone()).collect()
+    folders.iter().filter(wrong).collect()
 }
 
-/// Whether the inner folders of the volumes have to be created. `claims` identifies the current pair of claims.
+/// Whether the inner folders of the volumes have to be created. `claims` identifies the current claims of all sets.
 pub fn volumes(record: &SetupRecord, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
     const STEP: &str = "volumes";
     // A kind node's folders can be read; on other clusters only the record is available. The Python volume is mounted by its root.
@@ -248,11 +311,58 @@ pub fn volumes(record: &SetupRecord, claims: Option<&str>, folders: Option<&[Fol
         _ => folder.owner.is_none(),
     };
     let emptied = folders.is_some_and(|folders| folders.iter().any(lost));
+    let made = record.volumes.as_deref().unwrap_or_default();
+    // Claims of sets that are no longer used may be recorded as well.
+    let is_made = |claims: &str| claims.split(' ').all(|claim| made.split(' ').any(|made| made == claim));
     match claims {
-        Some(claims) if record.volumes.as_deref() == Some(claims) && !emptied => {
-            Planned::new(STEP, Decision::Nothing, "both claims are Bound and have their folders")
-        }
+        Some(claims) if is_made(claims) && !emptied => Planned::new(
+            STEP,
+            Decision::Nothing,
+            format!("{} are Bound and have their folders", all_claims(claims)),
+        ),
         _ => Planned::new(STEP, Decision::Create, "the folders of the caches are made"),
+    }
+}
+
+/// The claims in words, from what identifies them.
+pub fn all_claims(identity: &str) -> String {
+    match identity.split(' ').count() {
+        2 => "both claims".to_owned(),
+        claims => format!("all {claims} claims"),
+    }
+}
+
+/// What has to be recorded of the volume sets, and which claims of former ones are left; `None` if there was and is one set.
+pub fn sets(before: u32, wanted: u32, left: &[String], namespace: &str) -> Option<Planned> {
+    const STEP: &str = "sets";
+    let kept = match left {
+        [] => String::new(),
+        left => format!(
+            "; the claims of former sets stay with what they hold: {}\nhint: `cargo xtask up --volume-sets {}` uses them again; \
+             `kubectl delete pvc --namespace {namespace} {}` deletes them",
+            left.join(", "),
+            before.max(wanted + 1),
+            left.join(" ")
+        ),
+    };
+    let in_words = |sets: u32| {
+        if sets == 1 {
+            "1 volume set".to_owned()
+        } else {
+            format!("{sets} volume sets")
+        }
+    };
+    match (before == wanted, wanted == 1 && left.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(Planned::new(
+            STEP,
+            Decision::Nothing,
+            format!("{}{kept}", in_words(wanted)),
+        )),
+        (false, _) => {
+            let what = format!("{} instead of {before}{kept}", in_words(wanted));
+            Some(Planned::new(STEP, Decision::Change, what))
+        }
     }
 }
 

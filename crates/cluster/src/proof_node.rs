@@ -202,6 +202,7 @@ fn objects(checkout: &Checkout, api: &ClusterApi, ranges: &Ranges, at: &str, byt
     let sizes = Sizes {
         python: Some(bytes.to_string()),
         system: Some("1Gi".to_owned()),
+        ..Sizes::default()
     };
     let mut wanted = manifests::objects(checkout, &VolumeSource::NodeFolders, &sizes)?;
     wanted.push(manifests::certificates(&certificates::bundle()?));

@@ -36,6 +36,11 @@ pub const JOB: ResourceKind = kind("batch", "v1", "Job", "jobs");
 /// What makes standby pods.
 pub const REPLICA_SET: ResourceKind = kind("apps", "v1", "ReplicaSet", "replicasets");
 
+/// What provides volumes.
+pub const STORAGE_CLASS: ResourceKind = everywhere(kind("storage.k8s.io", "v1", "StorageClass", "storageclasses"));
+/// Bounds of a namespace.
+pub const RESOURCE_QUOTA: ResourceKind = kind("", "v1", "ResourceQuota", "resourcequotas");
+
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 const KINDS: [ResourceKind; 18] = [
@@ -52,7 +57,7 @@ const KINDS: [ResourceKind; 18] = [
     kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
     kind("", "v1", "ConfigMap", "configmaps"),
     kind("", "v1", "LimitRange", "limitranges"),
-    kind("", "v1", "ResourceQuota", "resourcequotas"),
+    RESOURCE_QUOTA,
     kind("", "v1", "Secret", "secrets"),
     kind("", "v1", "Service", "services"),
     kind("", "v1", "ServiceAccount", "serviceaccounts"),

@@ -13,7 +13,8 @@ use crate::apply::{apply, refused};
 use crate::kind_cluster::KindCluster;
 use crate::manifests::{self, VolumeSource};
 use crate::names::{NAMESPACE, SERVICE, SERVICE_TOKEN};
-use crate::node::{self, Node};
+use crate::node;
+use crate::nodes::Nodes;
 use crate::objects::{DryRun, describe};
 use crate::options::RecreatePolicy;
 use crate::plan::{self, Decision, Planned};
@@ -98,11 +99,11 @@ impl Service {
     /// Reads the state. Changes nothing.
     ///
     /// # Errors
-    /// The cluster or its node does not answer.
+    /// The cluster or a node of it does not answer.
     pub async fn observe(
         api: &ClusterApi,
         checkout: &Checkout,
-        node: Option<Node<'_>>,
+        nodes: Option<Nodes<'_>>,
         source: VolumeSource,
         (image, config): (&str, &KubeConfig),
     ) -> Result<Service> {
@@ -110,8 +111,12 @@ impl Service {
         let wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
         let dry_runs = futures_util::future::try_join_all(wanted.iter().map(|object| api.dry_run(object)));
         let token = manifests::service_token("");
-        let (dry_runs, token, rollout, on_node) =
-            tokio::try_join!(dry_runs, api.get(&token), DEPLOYMENT.rollout(api), on_node(node, image))?;
+        let (dry_runs, token, rollout, on_node) = tokio::try_join!(
+            dry_runs,
+            api.get(&token),
+            DEPLOYMENT.rollout(api),
+            on_node(nodes, image)
+        )?;
         Ok(Service {
             image: image.to_owned(),
             on_node,
@@ -167,11 +172,11 @@ impl Service {
     }
 }
 
-async fn on_node(node: Option<Node<'_>>, image: &str) -> Result<Option<bool>> {
-    let Some(Node { engine, container }) = node else {
+async fn on_node(nodes: Option<Nodes<'_>>, image: &str) -> Result<Option<bool>> {
+    let Some(nodes) = nodes else {
         return Ok(None);
     };
-    let (stored, images) = tokio::try_join!(engine.image(image), node::images(engine, container))?;
+    let (stored, images) = tokio::try_join!(nodes.engine.image(image), nodes.images())?;
     Ok(Some(
         stored.is_some_and(|stored| node::has_image(&images, image, &stored.id)),
     ))

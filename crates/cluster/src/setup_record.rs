@@ -20,6 +20,10 @@ pub struct SetupRecord {
     pub closed_ranges: Vec<Range>,
     /// How many standby pods the drivers of this cluster keep; `None` for none.
     pub standby: Option<StandbyRange>,
+    /// How many volume sets the drivers of this cluster use; `None` for one.
+    pub volume_sets: Option<u32>,
+    /// True if the sets' volumes attach to the node of the pod that mounts them.
+    pub follows_pods: bool,
 }
 
 impl SetupRecord {
@@ -30,6 +34,21 @@ impl SetupRecord {
     pub async fn read(api: &ClusterApi) -> Result<SetupRecord> {
         let state = api.get(&manifests::state(&json!({}))).await?.unwrap_or_default();
         Ok(SetupRecord::from_data(&state["data"]))
+    }
+
+    /// Changes the record in the cluster, and leaves the rest of it as it is.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn change(api: &ClusterApi, change: impl FnOnce(&mut SetupRecord)) -> Result<()> {
+        let mut record = SetupRecord::read(api).await?;
+        change(&mut record);
+        record.write(api).await
+    }
+
+    /// Volume sets of the cluster.
+    pub fn sets(&self) -> u32 {
+        self.volume_sets.unwrap_or(1)
     }
 
     /// Writes the record into the cluster.
@@ -53,16 +72,24 @@ impl SetupRecord {
                 .filter_map(|range| range.parse().ok())
                 .collect(),
             standby: text("standby").and_then(|range| range.parse().ok()),
+            volume_sets: text("volumeSets")
+                .and_then(|sets| sets.parse().ok())
+                .filter(|sets| *sets > 1),
+            follows_pods: text("volumesFollowPods").as_deref() == Some("true"),
         }
     }
 
     fn data(&self) -> Value {
         let mut data = json!({});
         let standby = self.standby.map(|range| range.to_string());
+        let sets = self.volume_sets.map(|sets| sets.to_string());
+        let follows_pods = self.follows_pods.then(|| "true".to_owned());
         for (key, value) in [
             ("volumes", &self.volumes),
             ("taskImage", &self.task_image),
             ("standby", &standby),
+            ("volumeSets", &sets),
+            ("volumesFollowPods", &follows_pods),
         ] {
             if let Some(value) = value {
                 data[key] = json!(value);
@@ -87,8 +114,11 @@ mod tests {
             task_image: Some("image:1".to_owned()),
             closed_ranges: vec!["10.0.0.0/8".parse().unwrap()],
             standby: Some("2..8".parse().unwrap()),
+            volume_sets: Some(3),
+            follows_pods: true,
         };
         assert_eq!(record.data()["standby"], "2..8");
+        assert_eq!(record.data()["volumeSets"], "3");
         assert_eq!(SetupRecord::from_data(&record.data()), record);
         assert_eq!(SetupRecord::from_data(&Value::Null), SetupRecord::default());
         assert_eq!(SetupRecord::default().data(), json!({}));

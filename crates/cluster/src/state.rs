@@ -49,6 +49,12 @@ pub struct Record {
     /// True if the task service was started in the cluster and keeps its tasks there.
     #[serde(default)]
     pub service: bool,
+    /// Worker nodes of the cluster; 0 for a control plane that runs tasks.
+    #[serde(default)]
+    pub workers: u32,
+    /// Volume sets of the cluster; `None` if no `up` with sets has written the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_sets: Option<u32>,
 }
 
 /// The folder of one cluster.
@@ -197,6 +203,8 @@ mod tests {
             stage: Stage::Complete { node: "abc".into() },
             volumes: "/v".into(),
             service: true,
+            workers: 2,
+            volume_sets: Some(2),
         };
         state.keep(&record).unwrap();
         assert_eq!(state.record(), Some(record));
@@ -205,10 +213,9 @@ mod tests {
             r#"{"stage": "down", "volumes": "/v"}"#,
         )
         .unwrap();
-        assert!(
-            !state.record().unwrap().service,
-            "an older record says nothing of a service"
-        );
+        let old = state.record().unwrap();
+        assert!(!old.service, "an older record says nothing of a service");
+        assert_eq!((old.workers, old.volume_sets), (0, None));
         fs::write(folder.path().join("record.json"), "{\"stage\"").unwrap();
         assert_eq!(state.record(), None);
     }

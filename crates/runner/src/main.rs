@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::network::{HoldReport, HoldRequest};
-use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
+use hybrid_cache_model::pod::{PREPARED_VARIABLE, TERMINATION_FILE, TRAILER_VARIABLE};
 use hybrid_cache_model::protocol::{
     BuildOrder, BuildReport, BuildRequest, EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest,
     RunReport, RunRequest,
@@ -127,7 +127,8 @@ fn pod_run(recorder: &Recorder) -> i32 {
 
 /// Waits for the task of a standby pod, and runs it.
 fn pod_standby() -> i32 {
-    match pod::stand_by() {
+    let setup = std::env::var(PREPARED_VARIABLE).ok();
+    match pod::stand_by(setup.as_deref()) {
         Ok(Some(run)) => {
             let code = report_to(run.destination, run.report.clone());
             // Ignore a failure: this is a copy, the termination message decides.

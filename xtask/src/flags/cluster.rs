@@ -16,6 +16,8 @@ impl Up {
             },
             node_image: self.node_image.clone(),
             storage_class: self.storage_class.clone(),
+            volume_sets: self.volume_sets,
+            workers: self.workers,
             volumes_dir: self.volumes_dir.clone(),
             closed_ranges: self.closed_range.clone(),
             python_size: self.python_size.clone(),

@@ -193,6 +193,9 @@ pub const ROWS: &[Row] = &[
     cluster("cargo xtask doctor", "cluster.reachable").codes(&[0, 4]),
     // The claims of a kind cluster cannot grow in place, and the plan says so.
     cluster("cargo xtask up --python-size 20Gi --system-size 40Gi", "").with("--plan").codes(&[0, 4]),
+    // The cluster of the tests has one node, which is said before anything is done.
+    cluster("cargo xtask up --workers 2 --volume-sets 2", "").with("--plan").codes(&[0, 2, 4]),
+    cluster("cargo xtask up --volume-sets 1", "").with("--plan"),
     cluster("cargo xtask up --with-service --plan", ""),
     cluster("cargo xtask up --context CONTEXT --storage-class CLASS", "")
         .given(&[("CONTEXT", "{context}"), ("CLASS", "standard")])

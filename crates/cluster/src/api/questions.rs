@@ -8,8 +8,9 @@ use super::{
     SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, Timestamp, plain, resource,
 };
 use crate::request_error::{allowed, library_error};
-use crate::resource_kinds::ResourceKind;
+use crate::resource_kinds::{ResourceKind, STORAGE_CLASS};
 use crate::rights::Right;
+use crate::volume_sets::StorageClassFacts;
 
 impl ClusterApi {
     /// The latest event about an object, in the cluster's own words; `None` if there is none or the request fails.
@@ -34,6 +35,15 @@ impl ClusterApi {
         let params = ListParams::default().labels(label);
         let listed = allowed(self.ask(kind.plural, objects.list(&params)).await)?;
         Ok(listed.map(|list| list.items.iter().map(plain).collect()))
+    }
+
+    /// Every StorageClass; `None` if this account may not list them.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn storage_classes(&self) -> Result<Option<Vec<StorageClassFacts>>> {
+        let classes = self.every(STORAGE_CLASS).await?;
+        Ok(classes.map(|classes| classes.iter().map(StorageClassFacts::from_class).collect()))
     }
 
     /// What the pods of a node use, as its kubelet measures it; `None` if this account may not ask.

@@ -168,6 +168,8 @@ pub struct Claim {
     pub used_bytes: Option<u64>,
     /// Latest event about the claim.
     pub event: Option<String>,
+    /// The nodes that can mount the volume, or why none can; `None` if that is not known.
+    pub nodes: Option<Result<Vec<String>, String>>,
 }
 
 /// Two runs of the same task.

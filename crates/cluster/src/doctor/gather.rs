@@ -20,14 +20,14 @@ use crate::doctor::facts::{
     Addresses, Claim, Cluster, Docker, Fact, Facts, Image, KindProgram, Name, SmokeTest, Standby,
 };
 use crate::doctor::host;
-use crate::facts::ClaimFacts;
+use crate::facts::{ClaimFacts, NodeFacts, VolumeFacts};
 use crate::manifests::{self, FOLDERS};
-use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
+use crate::nodes::Nodes;
 use crate::options::DoctorOptions;
 use crate::ranges::{self, Ranges};
 use crate::setup_record::SetupRecord;
 use crate::state::StateFolder;
-use crate::{kind_cli, node, standby, status};
+use crate::{kind_cli, node, standby, status, volume_sets};
 
 /// Longest time for the two runs of the smoke test; the first may install a package.
 const SMOKE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -62,7 +62,7 @@ pub async fn facts(checkout: &Checkout, options: &DoctorOptions) -> Result<Facts
     let (cluster, smoke_test) = match api {
         Fact::Known((api, mut cluster)) => {
             if let Some(engine) = engine {
-                node_says(
+                nodes_say(
                     engine,
                     &options.cluster.name,
                     &reference,
@@ -173,9 +173,10 @@ async fn pods_say(
     if options.no_smoke_test {
         return Fact::Unknown("left out by --no-smoke-test".to_owned());
     }
-    if let Ok(usage) = status::measure(&driver).await {
-        for (volume, name) in [("python", PYTHON_CLAIM), ("system", NIX_CLAIM)] {
-            let claim = cluster.claims.iter_mut().find(|claim| claim.name == name);
+    for (set, usage) in status::measure_sets(&driver).await {
+        let Ok(usage) = usage else { continue };
+        for (volume, name) in [("python", &set.python_claim), ("system", &set.nix_claim)] {
+            let claim = cluster.claims.iter_mut().find(|claim| claim.name == *name);
             if let Some(claim) = claim {
                 claim.used_bytes = Some(usage.volume_bytes(volume));
             }
@@ -189,11 +190,15 @@ async fn pods_say(
 
 async fn api_says(api: &ClusterApi, options: &DoctorOptions) -> Result<Cluster> {
     let (nodes, claims) = tokio::try_join!(api.nodes(), api.claims(&api.namespace))?;
+    // An account that may not read the record or the volumes sees one set, and not where it is.
+    let (record, volumes) = tokio::join!(SetupRecord::read(api), api.volumes());
+    let (sets, volumes) = (record.unwrap_or_default().sets(), volumes.unwrap_or_default());
+    let names = (0..sets).flat_map(volume_sets::claim_names);
+    let mut claims: Vec<Claim> = names.map(|name| claim(name, &claims, &volumes, &nodes)).collect();
     let nodes = nodes.into_iter().map(|node| {
         let ready = if node.ready { Ok(()) } else { Err(node.condition) };
         (node.name, ready)
     });
-    let mut claims = [PYTHON_CLAIM, NIX_CLAIM].map(|name| claim(name, &claims));
     for claim in claims
         .iter_mut()
         .filter(|claim| claim.phase.as_deref() == Some("Pending"))
@@ -210,7 +215,7 @@ async fn api_says(api: &ClusterApi, options: &DoctorOptions) -> Result<Cluster> 
         image_on_node: Fact::Unknown(unseen()),
         volumes_mounted: Fact::Unknown(unseen()),
         owners: Fact::Unknown(unseen()),
-        claims: claims.to_vec(),
+        claims,
         clock_ahead_s: known(api.clock_ahead_s(&api.namespace).await),
         addresses: known(addresses(api).await),
         leftovers: Vec::new(),
@@ -245,10 +250,12 @@ async fn addresses(api: &ClusterApi) -> Result<Addresses> {
     })
 }
 
-fn claim(name: &str, claims: &[ClaimFacts]) -> Claim {
+fn claim(name: String, claims: &[ClaimFacts], volumes: &[VolumeFacts], nodes: &[NodeFacts]) -> Claim {
     let found = claims.iter().find(|claim| claim.name == name);
+    let mounted = found.and_then(|claim| volume_sets::nodes_of(claim, volumes, nodes));
     Claim {
-        name: name.to_owned(),
+        name,
+        nodes: mounted.map(|nodes| usable(&nodes)),
         phase: found.map(|claim| claim.phase.clone()),
         capacity_bytes: found
             .and_then(|claim| quantity::bytes(claim.capacity.as_deref()?))
@@ -258,18 +265,47 @@ fn claim(name: &str, claims: &[ClaimFacts]) -> Claim {
     }
 }
 
-/// Adds the facts that need the node's container.
-async fn node_says(engine: &Engine, name: &str, reference: &str, image_id: Option<&str>, cluster: &mut Cluster) {
+/// The nodes that accept pods, or why none does.
+fn usable(nodes: &[&NodeFacts]) -> Result<Vec<String>, String> {
+    let ready: Vec<String> = nodes
+        .iter()
+        .filter(|node| node.ready)
+        .map(|node| node.name.clone())
+        .collect();
+    match nodes {
+        _ if !ready.is_empty() => Ok(ready),
+        [] => Err("no node of the cluster has its volume".to_owned()),
+        nodes => {
+            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+            Err(format!("its volume is on {}, which is not Ready", names.join(", ")))
+        }
+    }
+}
+
+/// Adds the facts that need the nodes' containers.
+async fn nodes_say(engine: &Engine, name: &str, reference: &str, image_id: Option<&str>, cluster: &mut Cluster) {
     let containers = node::containers(engine, name).await.unwrap_or_default();
-    let Some(container) = containers.iter().find(|container| container.state == "running") else {
+    let Some(first) = containers.iter().find(|container| container.state == "running") else {
         return;
     };
-    let id = &container.id;
+    cluster.kubelet_accepts_cgroup_v1 = known(node::kubelet_accepts_cgroup_v1(engine, &first.id).await);
+    let run_tasks = if containers.len() > 1 {
+        &containers[1..]
+    } else {
+        &containers[..]
+    };
+    let ids: Vec<String> = run_tasks.iter().map(|container| container.id.clone()).collect();
+    let nodes = Nodes {
+        engine,
+        containers: &ids,
+    };
     if let Some(image_id) = image_id {
-        let images = node::images(engine, id).await;
+        let images = nodes.images().await;
         cluster.image_on_node = known(images.map(|images| node::has_image(&images, reference, image_id)));
     }
-    let folders = node::folders(engine, id).await;
+    let folders = nodes
+        .folders(u32::try_from(cluster.claims.len() / 2).unwrap_or(1))
+        .await;
     cluster.volumes_mounted = match &folders {
         Ok(folders) => Fact::Known(folders.is_some()),
         Err(error) => Fact::Unknown(format!("{error:#}")),
@@ -278,13 +314,12 @@ async fn node_says(engine: &Engine, name: &str, reference: &str, image_id: Optio
         Ok(Some(folders)) => Fact::Known(
             folders
                 .into_iter()
-                .map(|folder| (folder.name, folder.owner.map_or(u32::MAX, |(user, _)| user)))
+                .map(|folder| (folder.label(), folder.owner.map_or(u32::MAX, |(user, _)| user)))
                 .collect(),
         ),
         Ok(None) => Fact::Unknown("see volume.mounted".to_owned()),
         Err(error) => Fact::Unknown(format!("{error:#}")),
     };
-    cluster.kubelet_accepts_cgroup_v1 = known(node::kubelet_accepts_cgroup_v1(engine, id).await);
 }
 
 /// Runs the same task twice; the second run must find what the first one left.
@@ -356,7 +391,7 @@ fn ports(checkout: &Checkout, options: &DoctorOptions) -> Result<Vec<u16>> {
     if options.cluster.context.is_some() || state.kubeconfig().is_file() {
         return Ok(Vec::new());
     }
-    let config = manifests::kind_config(checkout, &options.cluster.name, &state.default_volumes())?;
+    let config = manifests::kind_config(checkout, &options.cluster.name, &state.default_volumes(), 0)?;
     let nodes = config["nodes"].as_array().cloned().unwrap_or_default();
     let mappings = nodes.iter().filter_map(|node| node["extraPortMappings"].as_array());
     let ports = mappings.flatten().filter_map(|mapping| mapping["hostPort"].as_u64());

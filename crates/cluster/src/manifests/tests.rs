@@ -104,7 +104,7 @@ fn each_volume_is_claimed_by_a_claim_that_fits() {
 fn a_size_is_that_of_a_claim_and_of_its_volume_and_of_no_other() {
     let sizes = Sizes {
         python: Some("33Gi".to_owned()),
-        system: None,
+        ..Sizes::default()
     };
     let objects = objects(&crate::tests::checkout(), &VolumeSource::NodeFolders, &sizes).unwrap();
     let of = |kind: &str, pointer: &str| -> Vec<String> {
@@ -123,7 +123,7 @@ fn a_size_is_that_of_a_claim_and_of_its_volume_and_of_no_other() {
 #[test]
 fn volumes_are_on_the_node_that_has_the_folder() {
     let objects = all();
-    let config = kind_config(&crate::tests::checkout(), "x", Path::new("/v")).unwrap();
+    let config = kind_config(&crate::tests::checkout(), "x", Path::new("/v"), 0).unwrap();
     let labels = config["nodes"][0]["labels"].as_object().unwrap();
     for volume in of_kind(&objects, "PersistentVolume") {
         let term = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0";
@@ -195,7 +195,7 @@ fn a_class_takes_the_place_of_the_folders() {
 fn kind_is_told_the_name_and_the_folder_and_nothing_else_changes() {
     let checkout = crate::tests::checkout();
     let committed = read(&checkout.path("manifests/kind-cluster.yaml")).unwrap().remove(0);
-    let mut config = kind_config(&checkout, "mine", Path::new("/my/volumes")).unwrap();
+    let mut config = kind_config(&checkout, "mine", Path::new("/my/volumes"), 0).unwrap();
     assert_eq!(config["name"], "mine");
     assert_eq!(config["nodes"][0]["extraMounts"][0]["hostPath"], "/my/volumes");
     config["name"] = committed["name"].clone();

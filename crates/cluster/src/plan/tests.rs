@@ -10,6 +10,7 @@ fn container(state: &str, mounts_our_folder: Option<bool>, ready: Option<bool>) 
         id: "new".into(),
         state: state.into(),
         image: "node:1".into(),
+        workers: 0,
         mounts_our_folder,
         ready,
     }
@@ -20,6 +21,8 @@ fn record(stage: Stage) -> Record {
         stage,
         volumes: "/v".into(),
         service: false,
+        workers: 0,
+        volume_sets: None,
     }
 }
 
@@ -31,6 +34,7 @@ fn asked(recreate: RecreatePolicy) -> ClusterRequest<'static> {
     ClusterRequest {
         name: "c",
         volumes: Path::new("/v"),
+        workers: WorkerRequest::Kept,
         other_image: None,
         recreate,
     }
@@ -175,6 +179,7 @@ fn objects_say_what_changes_and_what_stands_in_the_way() {
 
 fn folder(name: &str, owner: Option<u32>, entries: &[&str]) -> Folder {
     Folder {
+        set: 0,
         name: name.into(),
         owner: owner.map(|owner| (owner, owner)),
         entries: entries.iter().map(|&entry| entry.to_owned()).collect(),
@@ -209,7 +214,12 @@ fn folders_of_root_change_hands_and_strange_ones_are_left_alone() {
 #[test]
 fn ways_to_link_local_addresses_are_closed_where_there_are_some() {
     assert_eq!(routes(&[]).decision, Decision::Nothing);
-    let planned = routes(&["10.244.0.0/16".to_owned()]);
+    let node = |ranges: &[&str]| OpenRanges {
+        container: "node".to_owned(),
+        ranges: ranges.iter().map(|&range| range.to_owned()).collect(),
+    };
+    assert_eq!(routes(&[node(&[]), node(&[])]).decision, Decision::Nothing);
+    let planned = routes(&[node(&[]), node(&["10.244.0.0/16"])]);
     assert_eq!(planned.decision, Decision::Create);
     assert!(planned.what.contains("10.244.0.0/16"), "{}", planned.what);
 }
@@ -236,4 +246,80 @@ fn what_was_done_once_is_not_done_again_until_it_is_lost() {
     assert_eq!(task(&done, "i:2", false).decision, Decision::Create);
     assert_eq!(task(&done, "i:1", true).decision, Decision::Create);
     assert_eq!(task(&SetupRecord::default(), "i:1", false).decision, Decision::Create);
+}
+
+#[test]
+fn another_number_of_workers_needs_another_cluster() {
+    let with = |workers: u32| NodeContainer {
+        workers,
+        ..container("running", Some(true), Some(true))
+    };
+    let made = |workers: u32| Record {
+        workers,
+        ..complete("new")
+    };
+    let planned = |workers, found: u32, recorded: u32| {
+        let asked = ClusterRequest {
+            workers,
+            ..asked(RecreatePolicy::Never)
+        };
+        cluster(asked, Some(&with(found)), Some(&made(recorded)))
+    };
+    assert_eq!(planned(WorkerRequest::Kept, 2, 2).decision, Decision::Nothing);
+    assert_eq!(planned(WorkerRequest::Wanted(2), 2, 2).decision, Decision::Nothing);
+    let other = planned(WorkerRequest::Wanted(3), 2, 2);
+    assert_eq!(other.decision, Decision::Conflict);
+    for text in [
+        "created with 2 worker nodes",
+        "`cargo xtask down`, then `cargo xtask up --workers 3`",
+    ] {
+        assert!(other.what.contains(text), "{}", other.what);
+    }
+    let lost = planned(WorkerRequest::Kept, 1, 2);
+    assert_eq!(lost.decision, Decision::Conflict);
+    assert!(lost.what.contains("Docker has 1 of them"), "{}", lost.what);
+    assert_eq!(planned(WorkerRequest::Any, 1, 2).decision, Decision::Nothing, "`down`");
+}
+
+#[test]
+fn fewer_sets_leave_their_claims_and_say_how_to_delete_them() {
+    assert_eq!(sets(1, 1, &[], "argo"), None);
+    assert_eq!(sets(2, 2, &[], "argo").unwrap().decision, Decision::Nothing);
+    let more = sets(1, 3, &[], "argo").unwrap();
+    assert_eq!(
+        (more.decision, more.what.as_str()),
+        (Decision::Change, "3 volume sets instead of 1")
+    );
+    let left = ["uv-cache-pvc-1".to_owned(), "nix-store-pvc-1".to_owned()];
+    let fewer = sets(2, 1, &left, "argo").unwrap();
+    assert_eq!(fewer.decision, Decision::Change);
+    for text in [
+        "1 volume set instead of 2",
+        "`cargo xtask up --volume-sets 2` uses them again",
+        "`kubectl delete pvc --namespace argo uv-cache-pvc-1 nix-store-pvc-1` deletes them",
+    ] {
+        assert!(fewer.what.contains(text), "{}", fewer.what);
+    }
+    assert_eq!(sets(1, 1, &left, "argo").unwrap().decision, Decision::Nothing);
+}
+
+#[test]
+fn the_folders_of_a_new_set_are_made_and_those_of_a_former_one_are_no_matter() {
+    let done = |volumes: &str| SetupRecord {
+        volumes: Some(volumes.into()),
+        ..SetupRecord::default()
+    };
+    assert_eq!(volumes(&done("a b"), Some("a b c d"), None).decision, Decision::Create);
+    let planned = volumes(&done("a b c d"), Some("a b c d"), None);
+    assert_eq!(
+        (planned.decision, planned.what.as_str()),
+        (Decision::Nothing, "all 4 claims are Bound and have their folders")
+    );
+    assert_eq!(volumes(&done("a b c d"), Some("a b"), None).decision, Decision::Nothing);
+    let mut lost = folder("system", Some(OWNER), &[]);
+    lost.set = 1;
+    assert_eq!(
+        volumes(&done("a b"), Some("a b"), Some(&[lost])).decision,
+        Decision::Create
+    );
 }

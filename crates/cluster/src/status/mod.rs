@@ -9,4 +9,4 @@ mod usage;
 pub use deployed::{ArgoStatus, ServiceStatus};
 pub use observe::observe;
 pub use report::{CachesStatus, ClusterState, ClusterStatus, HitRate, Hits, ImageStatus, Status, Tasks, VolumeStatus};
-pub use usage::measure;
+pub use usage::{measure, measure_sets};

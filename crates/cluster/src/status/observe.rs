@@ -9,15 +9,16 @@ use hybrid_cache_model::quantity;
 use hybrid_cache_tools::{Checkout, Error, Result, failed};
 
 use crate::api::ClusterApi;
-use crate::facts::{ClaimFacts, TaskPod};
+use crate::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
 use crate::names::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL};
+use crate::nodes::Nodes;
 use crate::options::{BackendKind, ClusterChoice};
 use crate::setup_record::SetupRecord;
 use crate::status::deployed::{ArgoStatus, ServiceStatus};
 use crate::status::report::{CachesStatus, ClusterState, ClusterStatus, Hits, Status, Tasks, VolumeStatus};
 use crate::status::usage::usage;
 use crate::trace::{self, VolumeGrowth};
-use crate::{argo, connection, node, resource_kinds, service, standby};
+use crate::{argo, connection, node, resource_kinds, service, standby, volume_sets};
 
 /// Gathers everything that can be read.
 ///
@@ -81,15 +82,15 @@ pub async fn observe(checkout: &Checkout, choice: &ClusterChoice) -> Result<Stat
     status.argo = ArgoStatus::from_rollout(controller, knows_argo);
     status.service = ServiceStatus::from_rollout(service, &api.namespace);
     status.hits = hits(&pods);
-    look_at_standby(&mut status, &api).await;
-    look_at_volumes(&mut status, &claims, checkout, choice, api).await;
+    let record = SetupRecord::read(&api).await.unwrap_or_default();
+    look_at_standby(&mut status, &api, &record).await;
+    look_at_volumes(&mut status, (&claims, record.sets()), checkout, choice, api).await;
     Ok(status)
 }
 
-async fn look_at_standby(status: &mut Status, api: &ClusterApi) {
-    let recorded = SetupRecord::read(api).await.unwrap_or_default().standby;
+async fn look_at_standby(status: &mut Status, api: &ClusterApi, record: &SetupRecord) {
     let read = async {
-        let mut found = standby::read(api, recorded).await?;
+        let mut found = standby::read(api, record.standby).await?;
         if let Some(report) = &mut found
             && let Err(error) = standby::measure(api, report).await
         {
@@ -108,29 +109,59 @@ async fn look_at_standby(status: &mut Status, api: &ClusterApi) {
 /// Measures what the volumes hold and how they fill.
 async fn look_at_volumes(
     status: &mut Status,
-    claims: &[ClaimFacts],
+    (claims, sets): (&[ClaimFacts], u32),
     checkout: &Checkout,
     choice: &ClusterChoice,
     api: ClusterApi,
 ) {
-    let usage = match claims.iter().filter(|claim| claim.bound()).count() {
-        0 | 1 => Err(failed!("not both claims are Bound")),
-        _ => usage(checkout, api).await,
+    // An account that may not read volumes does not see where they are.
+    let volumes = api.volumes().await.unwrap_or_default();
+    let first = volume_sets::pairs(claims, 1).pop().flatten();
+    let usage = match first.is_some_and(|pair| pair.iter().all(ClaimFacts::bound)) {
+        false => Err(failed!("not both claims are Bound")),
+        true => usage(checkout, api).await,
     };
-    let usage = usage
-        .map_err(|error| status.notes.push(format!("usage: {error:#}")))
-        .ok();
-    status.volumes = volumes(claims, usage.as_ref());
-    if let Some(usage) = &usage {
-        match growth(usage, claims, choice) {
+    let measured = usage.unwrap_or_else(|error| {
+        status.notes.push(format!("usage: {error:#}"));
+        Vec::new()
+    });
+    for (set, why) in measured
+        .iter()
+        .filter_map(|(set, usage)| Some((set, usage.as_ref().err()?)))
+    {
+        let of = if set.name == "0" {
+            String::new()
+        } else {
+            format!(" of volume set {}", set.name)
+        };
+        status.notes.push(format!("usage{of}: {why:#}"));
+    }
+    let usages: Vec<(&str, &UsageReport)> = measured
+        .iter()
+        .filter_map(|(set, usage)| Some((set.name.as_str(), usage.as_ref().ok()?)))
+        .collect();
+    status.volumes = (0..sets)
+        .flat_map(|set| {
+            let usage = usages.iter().find(|(name, _)| *name == set.to_string());
+            volume_status(set, (claims, &volumes, &status.nodes), usage.map(|(_, usage)| *usage))
+        })
+        .collect();
+    match usages.as_slice() {
+        [(_, usage)] if sets == 1 => match growth(usage, claims, choice) {
             Ok(growth) => status.growth = growth,
             Err(why) => status.notes.push(why),
-        }
+        },
+        [] => {}
+        _ => status.notes.push(format!(
+            "growth: it is computed for one volume set, and there are {sets}\nhint: `cargo xtask size --fleet {sets}` computes how \
+             large the claims of each must be"
+        )),
     }
-    status.caches = usage.map(|usage| CachesStatus {
-        environments: usage.environments,
-        requests: usage.requests,
-        system_sets: usage.system_sets,
+    let sum = |count: fn(&UsageReport) -> u64| usages.iter().map(|(_, usage)| count(usage)).sum();
+    status.caches = (!usages.is_empty()).then(|| CachesStatus {
+        environments: sum(|usage| usage.environments),
+        requests: sum(|usage| usage.requests),
+        system_sets: sum(|usage| usage.system_sets),
     });
 }
 
@@ -155,9 +186,16 @@ async fn look_at_node(status: &mut Status, choice: &ClusterChoice) -> Result<Nod
         return Ok(Node::There);
     };
     status.image.engine_id = engine.image(reference).await?.map(|image| image.id);
-    let running = containers.iter().find(|container| container.state == "running");
-    if let (Some(container), Some(id)) = (running, &status.image.engine_id) {
-        let images = node::images(&engine, &container.id).await?;
+    // With workers the control plane runs no tasks.
+    let run_tasks = containers.iter().skip(usize::from(containers.len() > 1));
+    let running = run_tasks.filter(|container| container.state == "running");
+    let ids: Vec<String> = running.map(|container| container.id.clone()).collect();
+    if let (false, Some(id)) = (ids.is_empty(), &status.image.engine_id) {
+        let nodes = Nodes {
+            engine: &engine,
+            containers: &ids,
+        };
+        let images = nodes.images().await?;
         status.image.on_node = Some(node::has_image(&images, reference, id));
     }
     Ok(Node::There)
@@ -177,14 +215,21 @@ fn growth(usage: &UsageReport, claims: &[ClaimFacts], choice: &ClusterChoice) ->
     known.unwrap_or_else(|error| Err(format!("growth: {error:#}")))
 }
 
-fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStatus> {
-    let of = |(volume, name): (&str, &str)| {
+/// Both volumes of a set. `found` are the claims, volumes and nodes of the cluster.
+fn volume_status(
+    set: u32,
+    (claims, volumes, nodes): (&[ClaimFacts], &[VolumeFacts], &[NodeFacts]),
+    usage: Option<&UsageReport>,
+) -> Vec<VolumeStatus> {
+    let of = |(volume, name): (&str, String)| {
         let claim = claims.iter().find(|claim| claim.name == name);
         let systems = usage.into_iter().flat_map(|usage| &usage.file_systems);
         let system = systems.into_iter().find(|system| system.volume == volume);
+        let nodes = claim.and_then(|claim| volume_sets::nodes_of(claim, volumes, nodes));
         VolumeStatus {
+            set: set.to_string(),
             volume: volume.to_owned(),
-            claim: name.to_owned(),
+            claim: name,
             phase: claim.map_or("absent".to_owned(), |claim| claim.phase.clone()),
             capacity_bytes: claim.and_then(|claim| quantity::bytes(claim.capacity.as_deref()?)),
             used_bytes: usage.map(|usage| usage.volume_bytes(volume)),
@@ -192,9 +237,14 @@ fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStat
             garbage_bytes: usage.and_then(|usage| Some(usage.garbage_of(volume)?.bytes)),
             free_bytes: system.map(|system| system.free_bytes),
             free_inodes: system.map(|system| system.free_inodes),
+            nodes: nodes.into_iter().flatten().map(|node| node.name.clone()).collect(),
         }
     };
-    [("python", PYTHON_CLAIM), ("system", NIX_CLAIM)].map(of).to_vec()
+    ["python", "system"]
+        .into_iter()
+        .zip(volume_sets::claim_names(set))
+        .map(of)
+        .collect()
 }
 
 fn count(pods: &[TaskPod]) -> Tasks {

@@ -15,8 +15,8 @@ use crate::trace::VolumeGrowth;
 ///   "cluster": {"name": "hybrid-cache", "state": "ready", "address": "https://127.0.0.1:40001/", "version": "v1.36.2"},
 ///   "nodes": [{"name": "…", "ready": true, "condition": "…", "version": "…", "runtime": "…", "allocatable": {"cpu": "2"}}],
 ///   "image": {"reference": "nix-portable-base:…", "engineId": "sha256:…", "onNode": true},
-///   "volumes": [{"volume": "python", "claim": "uv-cache-pvc", "phase": "Bound", "capacityBytes": 10737418240,
-///                "usedBytes": 1, "usedInodes": 1, "freeBytes": 1, "freeInodes": 1}],
+///   "volumes": [{"set": "0", "volume": "python", "claim": "uv-cache-pvc", "phase": "Bound", "capacityBytes": 10737418240,
+///                "usedBytes": 1, "usedInodes": 1, "freeBytes": 1, "freeInodes": 1, "nodes": ["hybrid-cache-control-plane"]}],
 ///   "caches": {"environments": 1, "requests": 1, "systemSets": 0},
 ///   "hits": {"python": {"asked": 2, "hit": 1}, "system": {"asked": 0, "hit": 0}},
 ///   "argo": {"state": "ready", "image": "…/workflow-controller:v3.7.14"},
@@ -37,9 +37,9 @@ pub struct Status {
     pub nodes: Vec<NodeFacts>,
     /// The image that tasks run in.
     pub image: ImageStatus,
-    /// Both volumes.
+    /// Both volumes of each volume set.
     pub volumes: Vec<VolumeStatus>,
-    /// What the volumes hold; `None` if they could not be measured.
+    /// What the volumes of all measured sets hold; `None` if they could not be measured.
     pub caches: Option<CachesStatus>,
     /// What the tasks that the cluster still lists found in the caches.
     pub hits: Hits,
@@ -114,6 +114,8 @@ pub struct ImageStatus {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeStatus {
+    /// Name of the volume set; the first is `0`.
+    pub set: String,
     /// `python` or `system`.
     pub volume: String,
     /// Claim of the volume.
@@ -132,6 +134,27 @@ pub struct VolumeStatus {
     pub free_bytes: Option<u64>,
     /// Free inodes of the file system.
     pub free_inodes: Option<u64>,
+    /// The nodes that can mount the volume; empty if that is not known.
+    pub nodes: Vec<String>,
+}
+
+impl VolumeStatus {
+    /// Name of the volume for a person, with its set unless that is the first.
+    pub fn label(&self) -> String {
+        match self.set.as_str() {
+            "0" => self.volume.clone(),
+            set => format!("{} of set {set}", self.volume),
+        }
+    }
+
+    /// Where the volume is, for a person.
+    pub fn place(&self) -> String {
+        match self.nodes.as_slice() {
+            [] => "-".to_owned(),
+            [node] => node.clone(),
+            nodes => format!("any of {} nodes", nodes.len()),
+        }
+    }
 }
 
 /// What the volumes hold.

@@ -25,12 +25,12 @@ impl AddOns {
     /// # Errors
     /// The cluster or its node does not answer, or a file of the checkout is missing.
     pub async fn observe(up: &UpContext<'_>, checkout: &Checkout, setup: &TaskSetup) -> Result<AddOns> {
-        let node = up.node()?;
+        let nodes = up.nodes();
         let compose = up
             .kind
             .map(|cluster| ComposeFiles::new(checkout, &cluster.state, &up.later_config()));
         let argo = match up.options.wants_argo() {
-            true => Some(Argo::observe(&up.api, checkout, node, &setup.ranges).await?),
+            true => Some(Argo::observe(&up.api, checkout, nodes, &setup.ranges).await?),
             false => None,
         };
         let service = match &up.service {
@@ -40,7 +40,7 @@ impl AddOns {
                     Some(ServiceDriver::Kube) | None => up.later_config(),
                 };
                 let image_and_config = (image.as_str(), &config);
-                Some(Service::observe(&up.api, checkout, node, setup.source.clone(), image_and_config).await?)
+                Some(Service::observe(&up.api, checkout, nodes, setup.source.clone(), image_and_config).await?)
             }
             None => None,
         };

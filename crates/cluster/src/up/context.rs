@@ -5,7 +5,7 @@ use hybrid_cache_tools::Result;
 
 use crate::api::ClusterApi;
 use crate::kind_cluster::KindCluster;
-use crate::node::Node;
+use crate::nodes::Nodes;
 use crate::options::UpOptions;
 
 /// What all steps of `up` share.
@@ -25,14 +25,9 @@ pub struct UpContext<'a> {
 }
 
 impl UpContext<'_> {
-    /// The node of the kind cluster.
-    ///
-    /// # Errors
-    /// The node does not exist.
-    pub fn node(&self) -> Result<Option<Node<'_>>> {
-        let Some(cluster) = self.kind else { return Ok(None) };
-        let (engine, container) = (&cluster.engine, cluster.node()?);
-        Ok(Some(Node { engine, container }))
+    /// The nodes of the kind cluster that run tasks.
+    pub fn nodes(&self) -> Option<Nodes<'_>> {
+        self.kind.map(KindCluster::task_nodes)
     }
 
     /// Settings of a driver that runs tasks as Jobs from now on.

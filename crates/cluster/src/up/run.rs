@@ -10,13 +10,13 @@ use hybrid_cache_tools::{Checkout, Error, OperatorSettings, Progress, Result, St
 
 use crate::kind_cluster::KindCluster;
 use crate::options::{StandbyChoice, UpOptions};
-use crate::plan::{self, Decision, Planned};
+use crate::plan::{self, Decision, Planned, WorkerRequest};
 use crate::task_setup::TaskSetup;
 use crate::up::add_ons::AddOns;
 use crate::up::context::UpContext;
 use crate::up::report::UpReport;
 use crate::up::{standby, task_steps};
-use crate::{connection, service, task_image};
+use crate::{connection, service, task_image, volume_sets};
 
 /// Brings a cluster up, or says what that would change.
 ///
@@ -24,6 +24,7 @@ use crate::{connection, service, task_image};
 /// Something is missing, blocks a step or does not become Ready; the message ends with the next step.
 pub async fn up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Progress>) -> Result<UpReport> {
     standby::check(options)?;
+    volume_sets::check(options)?;
     match &options.cluster.context {
         Some(_) => other_up(checkout, options, &Steps::new(progress.as_ref())).await,
         None => kind_up(checkout, options, progress).await,
@@ -82,9 +83,14 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
     let pods = OperatorSettings::read(settings)?.pods;
     warn(&network, progress.as_ref());
     let volumes = cluster.volumes(options.volumes_dir.as_ref())?;
+    let workers = options.workers.map_or(WorkerRequest::Kept, WorkerRequest::Wanted);
     let todo = cluster
-        .plan(&volumes, options.node_image.as_deref(), options.recreate)
+        .plan(&volumes, (options.node_image.as_deref(), workers), options.recreate)
         .await?;
+    if cluster.container.is_none() && options.storage_class.is_none() {
+        let sets = cluster.volume_sets(options.volume_sets).unwrap_or(1);
+        volume_sets::check_nodes(sets, cluster.workers(options.workers))?;
+    }
     if !options.plan_only && todo.decision == Decision::Conflict {
         return Err(Error::prerequisite(todo.what));
     }
@@ -129,6 +135,9 @@ async fn kind_up(checkout: &Checkout, options: &UpOptions, progress: &Arc<dyn Pr
         service,
     };
     let report = go_on(&mut up, checkout, vec![todo], steps).await?;
+    if let Some(sets) = options.volume_sets {
+        cluster.note_sets(sets)?;
+    }
     Ok(UpReport {
         kubeconfig: Some(cluster.state.kubeconfig()),
         ..report
@@ -148,6 +157,9 @@ fn after_cluster(config: &KubeConfig, options: &UpOptions) -> Vec<Planned> {
         create("volumes", "the folders of the caches are made"),
         create("routes", "rules that keep pods from link-local addresses"),
     ];
+    if let Some(sets) = options.volume_sets.filter(|sets| *sets > 1) {
+        todo.push(create("sets", &format!("{sets} volume sets")));
+    }
     if !options.no_smoke_test {
         todo.push(create("task", "a first task is run"));
     }
@@ -174,15 +186,17 @@ async fn go_on(
     before: Vec<Planned>,
     steps: &Steps<'_>,
 ) -> Result<UpReport> {
-    let node = up.node()?;
+    let nodes = up.nodes();
+    let remembered = up.kind.and_then(|cluster| cluster.volume_sets(None));
     let image = &up.config.image;
-    let stored = match node {
-        Some(node) => node.engine.image(image).await?,
+    let stored = match nodes {
+        Some(nodes) => nodes.engine.image(image).await?,
         None => None,
     };
     let id = stored.as_ref().map(|image| image.id.as_str());
-    let setup = TaskSetup::observe(&up.api, checkout, node, up.options, (image, id)).await?;
-    up.config = connection::on_claims(up.config.clone(), &setup.wanted_claims());
+    let setup = TaskSetup::observe(&up.api, checkout, (nodes, remembered), up.options, (image, id)).await?;
+    let sets = (setup.sets, setup.follows_pods());
+    up.config = connection::on_claims(up.config.clone(), &setup.wanted_claims(), sets);
     up.standby = setup.record.standby;
     let mut planned = setup.plan(&up.config, up.options.recreate);
     planned.retain(|planned| !(up.options.no_smoke_test && planned.step == "task"));

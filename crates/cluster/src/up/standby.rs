@@ -11,6 +11,7 @@ use crate::names::STANDBY_POOL;
 use crate::options::{ServiceDriver, StandbyChoice, UpOptions};
 use crate::plan::{Decision, Planned};
 use crate::resource_kinds::REPLICA_SET;
+use crate::setup_record::SetupRecord;
 use crate::standby;
 use crate::task_setup::TaskSetup;
 use crate::up::context::UpContext;
@@ -60,7 +61,7 @@ pub fn plan(setup: &TaskSetup, ready: u64) -> Option<Planned> {
 /// The record cannot be written, or the cluster does not answer.
 pub async fn bring(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<Option<StandbyEnd>> {
     if setup.recorded_standby != setup.record.standby {
-        setup.record.write(&up.api).await?;
+        SetupRecord::change(&up.api, |record| record.standby = setup.record.standby).await?;
     }
     match (setup.recorded_standby, setup.record.standby) {
         (None, None) => Ok(None),
@@ -121,7 +122,6 @@ async fn fill(up: &UpContext<'_>, range: StandbyRange) -> Result<StandbyEnd> {
 mod tests {
     use super::*;
     use crate::options::ClusterChoice;
-    use crate::setup_record::SetupRecord;
 
     fn setup(before: Option<&str>, wanted: Option<&str>) -> TaskSetup {
         let range = |text: &str| text.parse().unwrap();

@@ -8,8 +8,8 @@ use hybrid_cache_tools::{Result, Steps, failed};
 use tokio::time::timeout;
 
 use crate::names::OWNER;
-use crate::node::{self, Node};
 use crate::options::BackendKind;
+use crate::setup_record::SetupRecord;
 use crate::task_setup::{self, TaskSetup};
 use crate::up::context::UpContext;
 use crate::up::{division, smoke_test};
@@ -34,6 +34,7 @@ pub async fn act(step: &str, up: &UpContext<'_>, setup: &TaskSetup, steps: &Step
         "folders" => own_folders(up, setup, steps).await,
         "volumes" => initialise(up, setup, steps).await,
         "routes" => close_routes(up, setup, steps).await,
+        "sets" => record_sets(up, setup, steps).await,
         _ => first_task(up, setup, steps).await,
     }
 }
@@ -47,32 +48,29 @@ pub fn divided(up: &UpContext<'_>, in_folders: bool) -> Vec<String> {
     let sizes = [up.config.python_claim_bytes, up.config.nix_claim_bytes];
     let file_system = (!in_folders).then_some(FileSystem::Ext4);
     let volumes = Volume::ALL.into_iter().zip(sizes);
-    volumes
-        .map(|(volume, bytes)| division::line(volume, bytes, file_system, recorded))
-        .collect()
+    let lines = volumes.map(|(volume, bytes)| division::line(volume, bytes, file_system, recorded));
+    let sets = up.config.volume_sets.len();
+    let each = (sets > 1).then(|| format!("each of the {sets} volume sets has a python and a system volume:"));
+    each.into_iter().chain(lines).collect()
 }
 
 async fn own_folders(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
-    let Some(Node { engine, container }) = up.node()? else {
-        return Ok(());
-    };
+    let Some(nodes) = up.nodes() else { return Ok(()) };
     steps.begin(
         "folders",
         "giving the folders of the volumes to the user that tasks run as",
     );
-    let names = plan::folders_to_own(setup.folders.as_deref().unwrap_or_default());
-    node::own_folders(engine, container, &names).await?;
-    steps.end(&format!("both belong to user {OWNER}"));
+    let folders = setup.folders.as_deref().unwrap_or_default();
+    nodes.own_folders(&plan::folders_to_own(folders)).await?;
+    steps.end(&format!("all belong to user {OWNER}"));
     Ok(())
 }
 
 async fn close_routes(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
-    let Some(Node { engine, container }) = up.node()? else {
-        return Ok(());
-    };
+    let Some(nodes) = up.nodes() else { return Ok(()) };
     steps.begin("routes", "blocking pods from link-local addresses");
-    let ranges = setup.open_ranges.as_deref().unwrap_or_default();
-    node::close_link_local(engine, container, ranges).await?;
+    let open = setup.open_ranges.as_deref().unwrap_or_default();
+    nodes.close_link_local(open).await?;
     steps.end("pods cannot reach link-local addresses");
     Ok(())
 }
@@ -90,22 +88,28 @@ async fn load(up: &UpContext<'_>, steps: &Steps<'_>) -> Result<()> {
 }
 
 async fn initialise(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
-    steps.begin("volumes", "waiting for both claims to be Bound");
+    steps.begin("volumes", "waiting for the claims to be Bound");
     if setup.folders.is_some() {
         // Elsewhere a claim may wait for its first pod, which is the one below.
-        task_setup::wait_bound(&up.api).await?;
+        task_setup::wait_bound(&up.api, setup.sets).await?;
     }
     steps.detail("making the folders of the caches");
     let driver = up.driver().await?;
-    let made = timeout(INITIALISE_TIMEOUT, driver.initialise()).await;
-    let seconds = INITIALISE_TIMEOUT.as_secs();
-    let made = made.map_err(|_| failed!("the folders of the caches were not made within {seconds} s"))?;
-    made.map_err(|failure| failed!("making the folders of the caches: {failure}"))?;
-    let claims = task_setup::wait_bound(&up.api).await?;
-    let mut record = setup.record.clone();
-    record.volumes = Some(task_setup::identity(&claims));
-    record.write(&up.api).await?;
-    steps.end("both claims are Bound and have their folders");
+    let made = match timeout(INITIALISE_TIMEOUT, driver.initialise()).await {
+        Ok(made) => made.map_err(|failure| failed!("making the folders of the caches: {failure}")),
+        Err(_) => {
+            let seconds = INITIALISE_TIMEOUT.as_secs();
+            Err(failed!("the folders of the caches were not made within {seconds} s"))
+        }
+    };
+    if let Err(error) = made {
+        let unbound = task_setup::unbound(&up.api, setup.sets).await;
+        return Err(unbound.map_or(error, |unbound| failed!("{unbound}")));
+    }
+    let claims = task_setup::identity(&task_setup::wait_bound(&up.api, setup.sets).await?);
+    let done = format!("{} are Bound and have their folders", plan::all_claims(&claims));
+    SetupRecord::change(&up.api, |record| record.volumes = Some(claims)).await?;
+    steps.end(&done);
     for line in divided(up, setup.folders.is_some()) {
         steps.progress().line(&line);
     }
@@ -115,11 +119,29 @@ async fn initialise(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) ->
 async fn first_task(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
     steps.begin("task", "running a first task");
     let result = smoke_test::run(&up.driver().await?).await?;
-    let claims = task_setup::claims(&up.api).await?;
-    let mut record = setup.record.clone();
-    record.volumes = Some(task_setup::identity(&claims));
-    record.task_image = Some(up.config.image.clone());
-    record.write(&up.api).await?;
+    let claims = task_setup::identity(&task_setup::claims(&up.api, setup.sets).await?);
+    SetupRecord::change(&up.api, |record| {
+        record.volumes = Some(claims);
+        record.task_image = Some(up.config.image.clone());
+    })
+    .await?;
     steps.end(&result);
+    Ok(())
+}
+
+/// Later commands use these sets from now on.
+async fn record_sets(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+    steps.begin("sets", "recording the volume sets");
+    SetupRecord::change(&up.api, |record| {
+        record.volume_sets = (setup.sets > 1).then_some(setup.sets);
+        record.follows_pods = setup.sets > 1 && setup.follows_pods();
+    })
+    .await?;
+    steps.end(
+        &match plan::sets(setup.sets, setup.sets, &setup.left_claims, &up.api.namespace) {
+            Some(planned) => planned.what,
+            None => "1 volume set".to_owned(),
+        },
+    );
     Ok(())
 }

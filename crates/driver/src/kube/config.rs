@@ -53,6 +53,9 @@ pub struct KubeConfig {
     /// Bytes of the system volume's claim; 0 if unknown, then its file system counts.
     #[serde(default)]
     pub nix_claim_bytes: u64,
+    /// The volume sets, the pair of claims above first; empty if that pair is the only one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_sets: Vec<VolumeSet>,
     /// Seconds after its end at which Kubernetes deletes a task's workload, if no driver has. A driver may be cut off from its
     /// cluster for this long without losing a task.
     pub ttl_s: u32,
@@ -75,15 +78,12 @@ pub struct KubeConfig {
     /// The most that a task may ask for; an amount that is not set is the limit in `task_resources`.
     #[serde(default, skip_serializing_if = "TaskResources::is_empty")]
     pub task_maximum: TaskResources,
-    /// The volume sets, the pair of claims above first; empty if that is the only one. See [`KubeConfig::sets`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volume_sets: Vec<VolumeSet>,
 }
 
-/// One pair of claims with its sizes.
+/// A pair of claims with its budget. An environment is on one set, and a task runs where its environment is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeSet {
-    /// Its name, which is also the value of a label.
+    /// Its number as text; the value of the label `hybrid-cache.dev/set` of its pods.
     pub name: String,
     /// PersistentVolumeClaim of the Python volume.
     pub python_claim: String,
@@ -290,6 +290,7 @@ pub(in crate::kube) mod tests {
             budget_inodes: 0,
             python_claim_bytes: 0,
             nix_claim_bytes: 0,
+            volume_sets: Vec::new(),
             ttl_s: 600,
             start_s: 120,
             task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],
@@ -298,7 +299,6 @@ pub(in crate::kube) mod tests {
             placement: PodPlacement::default(),
             prepared: Vec::new(),
             task_maximum: TaskResources::default(),
-            volume_sets: Vec::new(),
         }
     }
 

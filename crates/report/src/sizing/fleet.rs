@@ -1,5 +1,6 @@
 //! The effect of placement in a fleet, as rows.
 
+use hybrid_cache_sizing::Volume;
 use hybrid_cache_sizing::fleet::{FleetAdvice, Placed, Placement};
 
 use super::section::{Rows, Section};
@@ -46,6 +47,19 @@ fn fetched(placed: &Placed) -> String {
     units::bytes(format!("{:.0}", placed.fetched_per_1000_bytes).parse().unwrap_or(0))
 }
 
+/// The size of each node's claim, as `up --volume-sets` takes it.
+fn each_claim(advice: &FleetAdvice, gib: u64) -> String {
+    let (option, nodes) = match advice.volume {
+        Volume::Python => ("--python-size", advice.fleet.nodes),
+        Volume::System => ("--system-size", advice.fleet.nodes),
+    };
+    format!(
+        "{nodes} volume sets reach the target of hits with {gib} GiB on the {} volume of each: `cargo xtask up --volume-sets {nodes} \
+         {option} {gib}Gi`",
+        advice.volume.name()
+    )
+}
+
 fn rows(advice: &FleetAdvice) -> Rows {
     let fleet = &advice.fleet;
     let row = |placed: &Placed| {
@@ -85,6 +99,10 @@ fn rows(advice: &FleetAdvice) -> Rows {
             "tasks played",
         ],
         rows: advice.placed.iter().map(row).collect(),
-        sentences: Vec::new(),
+        sentences: advice
+            .claim_gib
+            .map(|gib| each_claim(advice, gib))
+            .into_iter()
+            .collect(),
     }
 }

@@ -35,13 +35,13 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Begins what this pod is made for; nothing, for most pods.
-    pub fn begin(image: &ImageRecord) -> Preparation {
+    /// Begins what this pod is made for, as the text of a [`PreparedSetup`]; nothing, for most pods.
+    pub fn begin(image: &ImageRecord, setup: Option<&str>) -> Preparation {
         let mut preparation = Preparation {
             pause: FIRST_PAUSE,
             ..Preparation::default()
         };
-        match read_setup(image) {
+        match read_setup(image, setup) {
             Ok(setup) => preparation.setup = setup,
             Err(failure) => preparation.give_up(&failure.to_string()),
         }
@@ -106,11 +106,9 @@ impl Preparation {
     }
 }
 
-fn read_setup(image: &ImageRecord) -> Result<Option<(RunRequest, Vec<String>)>, Failure> {
-    let Ok(text) = std::env::var(PREPARED_VARIABLE) else {
-        return Ok(None);
-    };
-    let setup: PreparedSetup = serde_json::from_str(&text).map_err(|error| {
+fn read_setup(image: &ImageRecord, setup: Option<&str>) -> Result<Option<(RunRequest, Vec<String>)>, Failure> {
+    let Some(text) = setup else { return Ok(None) };
+    let setup: PreparedSetup = serde_json::from_str(text).map_err(|error| {
         Failure::new(
             FailureKind::Internal,
             format!("{PREPARED_VARIABLE} cannot be parsed: {error}"),

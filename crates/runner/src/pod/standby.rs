@@ -71,11 +71,11 @@ impl AttachedDriver {
     }
 }
 
-/// Waits for this pod's task and runs it. `None` if none came before the pod was to end.
+/// Waits for this pod's task and runs it. `setup` says which interpreter to prepare meanwhile, if one. `None` if none came before the pod was to end.
 ///
 /// # Errors
 /// The pod cannot wait for a task, or the order is invalid. No task was begun.
-pub fn stand_by() -> Result<Option<StandbyRun>, Failure> {
+pub fn stand_by(setup: Option<&str>) -> Result<Option<StandbyRun>, Failure> {
     let signals = Signals::watch().map_err(|error| {
         let message = format!("the runner cannot watch signals: {error}");
         Failure::new(FailureKind::Sandbox, message)
@@ -88,7 +88,7 @@ pub fn stand_by() -> Result<Option<StandbyRun>, Failure> {
     // Open it before user code can replace it.
     let destination = Destination::file(Path::new(TERMINATION_FILE));
     let mut destination = destination.map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-    let mut preparation = Preparation::begin(&image);
+    let mut preparation = Preparation::begin(&image, setup);
     let Some(line) = read_line(rustix::stdio::stdin(), &signals, &mut preparation)? else {
         return Ok(None);
     };

@@ -7,6 +7,7 @@ mod confine;
 mod descendants;
 mod environment;
 mod find_environments;
+mod guard;
 pub(crate) mod kernel;
 
 pub(crate) mod memory;
@@ -19,22 +20,18 @@ mod stream;
 mod supervise;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::str::FromStr;
 
 use hybrid_cache_model::contents::UsedKeys;
-use hybrid_cache_model::protocol::{Interpreter, RunReport, RunRequest};
+use hybrid_cache_model::protocol::{RunReport, RunRequest};
 use hybrid_cache_model::{
-    CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, Protection, PythonRequest, RequestKey, SystemKey, Task,
+    CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, PythonRequest, RequestKey, SystemKey, Task,
 };
-use pep440_rs::Version;
-use rustix::process::DumpableBehavior;
 
 pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
 pub use report::{Destination, ReportError};
 
 use crate::clock::Recorder;
 use find_environments::{FindResult, Ready};
-use kernel::Signals;
 use prepared::Prepared;
 use supervise::Supervised;
 
@@ -105,8 +102,8 @@ fn try_run(
         prepared,
     } = from_driver;
     let task = request.task.check()?;
-    check_python(&task, &request.context.interpreter)?;
-    let signals = guard_ourselves().map_err(|error| {
+    guard::check_python(&task, &request.context.interpreter)?;
+    let signals = guard::guard_ourselves().map_err(|error| {
         Failure::new(
             FailureKind::Sandbox,
             format!("the runner cannot set itself up to watch a program: {error}"),
@@ -165,32 +162,6 @@ fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
         python: key.map(|key| key.to_string_lossy().into_owned()),
         system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, context).to_string()),
     }
-}
-
-/// Checks that the interpreter is one that the program accepts.
-fn check_python(task: &Task, interpreter: &Interpreter) -> Result<(), Failure> {
-    let accepted = &task.requires_python;
-    // A version that cannot be read is the interpreter's fault, not the program's.
-    if Version::from_str(&interpreter.version).map_or(true, |version| accepted.contains(&version)) {
-        return Ok(());
-    }
-    let message = format!(
-        "the program requires Python {accepted}, and tasks run with {} here",
-        interpreter.version
-    );
-    Err(Failure::new(FailureKind::Unsatisfiable, message).hint("change `requires-python` in its `# /// script` block"))
-}
-
-/// Protects the runner from user code, and makes the runner the parent of orphans.
-fn guard_ourselves() -> std::io::Result<Signals> {
-    // Other processes of the same user must not trace this process or open its descriptors through /proc.
-    if Protection::OwnReport.is_on() {
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        kernel::hide_descriptors();
-    }
-    rustix::thread::set_no_new_privs(true)?;
-    descendants::adopt_orphans()?;
-    Signals::watch()
 }
 
 fn not_run(end: End) -> Supervised {

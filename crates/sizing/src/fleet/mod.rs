@@ -131,6 +131,10 @@ pub struct FleetAdvice {
     pub hours: f64,
     /// The results, one for each placement.
     pub placed: Vec<Placed>,
+    /// The smallest claim of each node, in GiB, that reaches the target of hits if tasks go where their environment is; `None` if no
+    /// claim up to the recommended one does, or if that was not computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_gib: Option<u64>,
 }
 
 /// Simulates all placements for one volume; `None` if no request uses the volume.
@@ -142,14 +146,7 @@ pub fn compare(source: &dyn Source, volume: Volume, fleet: &Fleet) -> Result<Opt
     let mut placed = Vec::new();
     let mut hours = 0.0;
     for placement in Placement::ALL {
-        let mut play = Play::new(&groups, fleet, placement);
-        source.replay(&mut |event| {
-            if let Event::Request(request) = event
-                && let Some(on) = request.on(volume)
-            {
-                play.request(request.at_us, on);
-            }
-        })?;
+        let play = played(source, volume, Play::new(&groups, fleet, placement))?;
         if play.all == 0 {
             return Ok(None);
         }
@@ -161,7 +158,52 @@ pub fn compare(source: &dyn Source, volume: Volume, fleet: &Fleet) -> Result<Opt
         fleet: *fleet,
         hours,
         placed,
+        claim_gib: None,
     }))
+}
+
+/// The smallest of the claims 1 to `most` GiB of each node with which tasks that go where their environment is reach a share of hits;
+/// `None` if none does. `budget` is what environments may use on a claim; `None` if the largest does not fit. The trace is replayed
+/// once for each halving of `most`.
+///
+/// # Errors
+/// The trace cannot be read.
+pub fn smallest_claim(
+    source: &dyn Source,
+    (volume, fleet): (Volume, &Fleet),
+    (hit, most): (f64, u64),
+    budget: impl Fn(u64) -> Option<Weight>,
+) -> Result<Option<u64>, TraceError> {
+    let groups = Groups::from_catalog(source.catalog().volume(volume));
+    let is_enough = |gib: u64| -> Result<bool, TraceError> {
+        let Some(budget) = budget(gib) else { return Ok(false) };
+        let fleet = Fleet { budget, ..*fleet };
+        let play = played(source, volume, Play::new(&groups, &fleet, Placement::Affinity))?;
+        Ok(play.all > 0 && play.finish().hit_rate >= hit)
+    };
+    if !is_enough(most)? {
+        return Ok(None);
+    }
+    let (mut too_small, mut enough) = (0, most);
+    while enough - too_small > 1 {
+        let middle = too_small + (enough - too_small) / 2;
+        match is_enough(middle)? {
+            true => enough = middle,
+            false => too_small = middle,
+        }
+    }
+    Ok(Some(enough))
+}
+
+fn played<'a>(source: &dyn Source, volume: Volume, mut play: Play<'a>) -> Result<Play<'a>, TraceError> {
+    source.replay(&mut |event| {
+        if let Event::Request(request) = event
+            && let Some(on) = request.on(volume)
+        {
+            play.request(request.at_us, on);
+        }
+    })?;
+    Ok(play)
 }
 
 /// Requests of a trace for one volume, and its hours.

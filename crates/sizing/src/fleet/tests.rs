@@ -31,6 +31,30 @@ fn of(advice: &FleetAdvice, placement: Placement) -> Placed {
 }
 
 #[test]
+fn the_smallest_claim_reaches_the_target_and_a_smaller_one_does_not() {
+    let trace = trace();
+    let union = trace.catalog.volume(Volume::Python).union();
+    let budget = |gib: u64| (gib > 1).then(|| Weight::new(union.bytes / 20 * gib, union.inodes));
+    let hits = |nodes: usize, gib: u64| {
+        let fleet = Fleet {
+            budget: budget(gib).unwrap(),
+            ..fleet(&trace, nodes, 1)
+        };
+        let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
+        of(&advice, Placement::Affinity).hit_rate
+    };
+    let smallest = |nodes: usize, hit: f64| {
+        let fleet = fleet(&trace, nodes, 1);
+        smallest_claim(&trace, (Volume::Python, &fleet), (hit, 20), budget).unwrap()
+    };
+    let target = hits(1, 12);
+    let [one, four] = [1, 4].map(|nodes| smallest(nodes, target).unwrap());
+    assert!(hits(1, one) >= target && one > 2 && hits(1, one - 1) < target, "{one}");
+    assert!(four < one, "{four} on each of four nodes, {one} on one");
+    assert_eq!(smallest(1, 1.01), None);
+}
+
+#[test]
 fn one_node_is_one_volume_whatever_the_placement() {
     let trace = trace();
     let fleet = fleet(&trace, 1, 4);

@@ -206,6 +206,35 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
     })
 }
 
+pub(super) fn claims_on_nodes(facts: &Facts) -> Finding {
+    const ID: &str = "pvc.node";
+    with(ID, facts, |cluster| {
+        let lost = cluster
+            .claims
+            .iter()
+            .find_map(|claim| Some((claim, claim.nodes.as_ref()?.as_ref().err()?)));
+        if let Some((claim, why)) = lost {
+            return Finding::bad(
+                ID,
+                format!("no pod can mount {}: {why}", claim.name),
+                format!(
+                    "tasks of other volume sets run; bring the node back: {UP} starts a kind node that is stopped. If it is gone for \
+                     good, leave its set out: {UP} --volume-sets NUM, or create it again: {UP} --recreate"
+                ),
+            );
+        }
+        let on = |claim: &Claim| match claim.nodes.as_ref()?.as_ref().ok()?.as_slice() {
+            [node] => Some(format!("{} on {node}", claim.name)),
+            nodes => Some(format!("{} on any of {} nodes", claim.name, nodes.len())),
+        };
+        let known: Vec<String> = cluster.claims.iter().filter_map(on).collect();
+        match known.is_empty() {
+            true => Finding::skipped(ID, "the cluster does not say where the volumes are"),
+            false => Finding::good(ID, known.join(", ")),
+        }
+    })
+}
+
 fn names(claims: &[Claim]) -> String {
     let names: Vec<_> = claims.iter().map(|claim| claim.name.as_str()).collect();
     names.join(", ")

@@ -36,6 +36,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         cluster::volume_owner(facts),
         cluster::claims_found(facts),
         cluster::claims_bound(facts),
+        cluster::claims_on_nodes(facts),
         cluster::claims_large_enough(facts),
         cluster::addresses(facts),
         cluster::clock(facts),

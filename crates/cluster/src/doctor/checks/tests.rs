@@ -19,6 +19,7 @@ fn healthy() -> Facts {
         capacity_bytes: 10 << 30,
         used_bytes: Some(1 << 30),
         event: None,
+        nodes: Some(Ok(vec!["node".to_owned()])),
     };
     Facts {
         host: Host {
@@ -261,6 +262,9 @@ fn the_volumes() {
     });
     bad("pvc.bound", "Lost", |facts| {
         cluster(facts).claims[0].phase = Some("Lost".to_owned())
+    });
+    bad("pvc.node", "nix-store-pvc: its volume is on worker2", |facts| {
+        cluster(facts).claims[1].nodes = Some(Err("its volume is on worker2, which is not Ready".to_owned()));
     });
     bad("pvc.size", "512 MiB", |facts| {
         cluster(facts).claims[0].capacity_bytes = 512 << 20

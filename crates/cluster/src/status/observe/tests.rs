@@ -86,7 +86,7 @@ fn a_volume_is_compared_with_its_claim() {
         }],
         ..UsageReport::default()
     };
-    let volumes = volumes(&[claim], Some(&usage));
+    let volumes = volume_status(0, (&[claim], &[], &[]), Some(&usage));
     let [python, system] = volumes.as_slice() else {
         panic!("two volumes")
     };

@@ -27,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::descendants;
 use super::environment::Environment;
 use super::find_environments::{self, FindResult, Ready};
+use super::guard;
 use super::program::{self, Launch, Scratch};
 use super::standard_input;
 use super::supervise::Started;
@@ -73,7 +74,7 @@ impl Prepared {
     /// The process cannot be started or confined.
     pub fn start(request: &RunRequest, imports: &[String]) -> Result<Option<Prepared>, Failure> {
         let task = request.task.check()?;
-        super::check_python(&task, &request.context.interpreter)?;
+        guard::check_python(&task, &request.context.interpreter)?;
         let failed = |error: std::io::Error| {
             Failure::new(
                 FailureKind::Sandbox,
@@ -81,7 +82,7 @@ impl Prepared {
             )
         };
         // No process of the task may look into this one, before or after a task has come.
-        super::guard_ourselves().map_err(failed)?;
+        guard::guard_ourselves().map_err(failed)?;
         let FindResult::Ready(ready) = find_environments::find(request, &task, &Recorder::start())? else {
             return Ok(None);
         };
