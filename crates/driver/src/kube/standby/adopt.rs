@@ -30,7 +30,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// The cluster does not answer, so it is not known.
 pub async fn begun_pod(shared: &Arc<Shared>, id: &str) -> Result<Option<Workload>, Failure> {
-    if shared.config.standby.is_none() && !shared.standby.has_claimed() {
+    if shared.config.standby.is_none() && !shared.standby.may_have_claimed() {
         return Ok(None);
     }
     match requests::claimed_pod(&shared.cluster, id).await? {

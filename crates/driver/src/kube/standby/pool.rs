@@ -43,6 +43,8 @@ pub struct StandbyPools {
 struct PoolState {
     pools: HashMap<PoolKey, Pool>,
     pods: HashMap<String, SeenPod>,
+    /// True once a complete listing has been seen.
+    is_listed: bool,
     counts: StandbyCounts,
     /// Why there may be fewer pods than wanted.
     trouble: Option<String>,
@@ -173,7 +175,9 @@ impl StandbyPools {
 
     /// Forgets all pods but these: a complete listing does not have the others.
     pub fn keep_only(&self, names: &HashSet<String>) {
-        self.lock().pods.retain(|name, _| names.contains(name));
+        let mut state = self.lock();
+        state.pods.retain(|name, _| names.contains(name));
+        state.is_listed = true;
     }
 
     /// Takes a pod for a task that arrives. `None` if none is free.
@@ -293,13 +297,14 @@ impl StandbyPools {
             .hint("`kubectl get pods -l app.kubernetes.io/component=standby` shows them; ask for fewer, or make room for them"))
     }
 
-    /// True if the watch has shown a pod that carries a task.
-    pub fn has_claimed(&self) -> bool {
+    /// False if the watch has shown all pods, and none that carries a task.
+    pub fn may_have_claimed(&self) -> bool {
         let state = self.lock();
-        state
-            .pods
-            .values()
-            .any(|pod| matches!(pod.place, Place::Claimed { .. }))
+        !state.is_listed
+            || state
+                .pods
+                .values()
+                .any(|pod| matches!(pod.place, Place::Claimed { .. }))
     }
 
     /// Figures for a person and for metrics.
