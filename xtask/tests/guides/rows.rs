@@ -197,6 +197,9 @@ pub const ROWS: &[Row] = &[
     cluster("cargo xtask up --workers 2 --volume-sets 2", "").with("--plan").codes(&[0, 2, 4]),
     cluster("cargo xtask up --volume-sets 1", "").with("--plan"),
     cluster("cargo xtask up --with-service --plan", ""),
+    cluster("cargo xtask up --standby 4", "").with("--plan"),
+    cluster("cargo xtask up --standby 2..8 --with-service", "").with("--plan"),
+    cluster("cargo xtask up --standby none", "").with("--plan"),
     cluster("cargo xtask up --context CONTEXT --storage-class CLASS", "")
         .given(&[("CONTEXT", "{context}"), ("CLASS", "standard")])
         .with("--plan")
@@ -217,6 +220,8 @@ pub const ROWS: &[Row] = &[
     cluster("cargo xtask cache verify --driver kube", "all of it is whole"),
     cluster("cargo xtask bench --driver kube", "python-only")
         .with("--scenario python-only --first-runs 1 --cached-runs 2 --no-peers --out {scratch}/kube"),
+    cluster("cargo xtask bench --driver kube --standby 2", "python-only")
+        .with("--scenario python-only --first-runs 1 --cached-runs 2 --no-peers --out {scratch}/kube-standby"),
     cluster("cargo xtask bench --load 2 --load-seconds 3600 --driver kube", "python-only")
         .given(&[("3600", "5")])
         .with("--scenario python-only --out {scratch}/kube-load"),
