@@ -71,7 +71,8 @@ impl AttachedDriver {
     }
 }
 
-/// Waits for this pod's task and runs it. `setup` says which interpreter to prepare meanwhile, if one. `None` if none came before the pod was to end.
+/// Waits for this pod's task and runs it. `setup` says which interpreter to prepare meanwhile, if one is to be. `None` if no task came
+/// before the pod was to end.
 ///
 /// # Errors
 /// The pod cannot wait for a task, or the order is invalid. No task was begun.

@@ -45,7 +45,8 @@ pub struct Cluster {
     pub namespace: String,
     jobs: Api<Job>,
     workflows: Option<Api<Workflow>>,
-    pods: Api<Pod>,
+    /// Its pods.
+    pub pods: Api<Pod>,
     secrets: Api<Secret>,
     writes: Semaphore,
     /// When the API server last did not answer.

@@ -71,8 +71,7 @@ pub async fn has_begun(shared: &Arc<Shared>, pod: &Pod) -> Result<bool, Failure>
             limit_bytes: Some(MAX_LOG_BYTES),
             ..LogParams::default()
         };
-        let api = requests::pods(&shared.cluster);
-        if let Ok(log) = api.logs(workload.name(), &params).await {
+        if let Ok(log) = shared.cluster.pods.logs(workload.name(), &params).await {
             let mut scanner = TrailerScanner::new(Some(token));
             scanner.take(log.as_bytes(), &mut Vec::new());
             if scanner.is_accepted() {

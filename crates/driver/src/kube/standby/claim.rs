@@ -104,7 +104,7 @@ pub async fn claim(context: &TaskContext) -> Option<ClaimedPod> {
     None
 }
 
-/// Deletes a pod that will not run its task, in the background.
+/// Deletes a pod in the background: it will not run its task, or has run it.
 pub fn discard(shared: &Arc<Shared>, name: String) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {

@@ -15,7 +15,6 @@ use crate::kube::logs::follow::KnownOutput;
 use crate::kube::logs::trailer::TrailerScanner;
 use crate::kube::names::TASK_CONTAINER;
 use crate::kube::observe::observed::ContainerEnd;
-use crate::kube::standby::requests;
 use crate::log::{LogWriter, Stream};
 
 /// How long connecting to the pod may take.
@@ -65,8 +64,6 @@ pub struct Exchange {
 /// How far an exchange has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExchangeProgress {
-    /// When the connection was there.
-    pub attached_at: Option<Instant>,
     /// When the report had arrived.
     pub reported_at: Option<Instant>,
     /// What has arrived.
@@ -89,8 +86,7 @@ impl Exchange {
             Err(error) => return ExchangeEnd::NotSent(format!("the order cannot be written: {error}")),
         };
         line.push(b'\n');
-        let pods = requests::pods(&self.cluster);
-        let attached = tokio::time::timeout(ATTACH_TIMEOUT, pods.attach(&self.pod, &params)).await;
+        let attached = tokio::time::timeout(ATTACH_TIMEOUT, self.cluster.pods.attach(&self.pod, &params)).await;
         let attached = match attached {
             Ok(Ok(attached)) => attached,
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
@@ -102,8 +98,6 @@ impl Exchange {
             Ok(Err(error)) => return ExchangeEnd::NotSent(error.to_string()),
             Err(_) => return ExchangeEnd::NotSent(format!("no connection within {} s", ATTACH_TIMEOUT.as_secs())),
         };
-        self.progress
-            .send_modify(|progress| progress.attached_at = Some(Instant::now()));
         self.talk(attached, &line).await
     }
 
@@ -118,15 +112,12 @@ impl Exchange {
         }
         let mut progress = self.progress.subscribe();
         let status = attached.take_status();
-        let end = tokio::select! {
+        tokio::select! {
             // Both streams share one connection, so each must be read whatever the other does.
-            ((), ()) = async { tokio::join!(self.read_stdout(stdout), self.read_stderr(stderr)) } => None,
-            end = self.wait_for_end(&mut progress, input) => end,
-        };
-        let known = self.progress.borrow().known;
-        if let Some(end) = end {
-            return end;
+            ((), ()) = async { tokio::join!(self.read_stdout(stdout), self.read_stderr(stderr)) } => {}
+            end = self.wait_for_end(&mut progress, input) => return end,
         }
+        let known = self.progress.borrow().known;
         if known.read == [0; 2] {
             return ExchangeEnd::Unaccepted("the connection ended before the runner accepted the order".to_owned());
         }
@@ -146,14 +137,14 @@ impl Exchange {
         &self,
         progress: &mut watch::Receiver<ExchangeProgress>,
         input: impl AsyncWrite + Unpin,
-    ) -> Option<ExchangeEnd> {
+    ) -> ExchangeEnd {
         let accepted = progress.wait_for(|progress| progress.known.read[0] > 0);
         if tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await.is_err() {
             let message = format!(
                 "the runner did not accept the order within {} s",
                 ACCEPT_TIMEOUT.as_secs()
             );
-            return Some(ExchangeEnd::Unaccepted(message));
+            return ExchangeEnd::Unaccepted(message);
         }
         // An error cannot occur: this exchange holds the sender.
         let _ = progress.wait_for(|progress| progress.reported_at.is_some()).await;
@@ -172,7 +163,7 @@ impl Exchange {
         }
         drop(input);
         // What has not arrived by now is lost, and the outcome says so.
-        Some(ExchangeEnd::Complete)
+        ExchangeEnd::Complete
     }
 
     /// True if the report is there, and all output that it counts.

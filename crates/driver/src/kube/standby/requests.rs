@@ -33,10 +33,6 @@ fn sets(cluster: &Cluster) -> Api<ReplicaSet> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
 }
 
-pub fn pods(cluster: &Cluster) -> Api<Pod> {
-    Api::namespaced(cluster.client.clone(), &cluster.namespace)
-}
-
 /// Creates a ReplicaSet, or gives the one that exists this number of pods. Either way it notes that the set is used.
 ///
 /// # Errors
@@ -124,7 +120,7 @@ pub async fn list_sets(cluster: &Cluster) -> Result<Vec<kube::core::PartialObjec
 pub async fn claim(cluster: &Cluster, name: &str, metadata: &Value) -> ClaimAnswer {
     let patch = Patch::Merge(json!({ "metadata": metadata }));
     let params = PatchParams::default();
-    let api = pods(cluster);
+    let api = &cluster.pods;
     match tokio::time::timeout(CLAIM_TIMEOUT, api.patch(name, &params, &patch)).await {
         Ok(Ok(pod)) => ClaimAnswer::Claimed(Box::new(pod)),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => ClaimAnswer::Conflict,
@@ -140,7 +136,7 @@ pub async fn claim(cluster: &Cluster, name: &str, metadata: &Value) -> ClaimAnsw
 pub async fn claimed_pod(cluster: &Cluster, id: &str) -> Result<Option<Pod>, Failure> {
     let what = format!("look for the standby pod of task {id}");
     let params = ListParams::default().labels(&format!("{}={id}", names::TASK));
-    let api = pods(cluster);
+    let api = &cluster.pods;
     let list = persist(&cluster.last_outage, None, &what, OUTAGE_TIMEOUT, || api.list(&params)).await;
     let list = list.map_err(|refusal: Refusal| refusal.explain(&what))?;
     Ok(list.items.into_iter().find(|pod| names::claimed_until(pod).is_some()))
